@@ -1,0 +1,25 @@
+# Everything happens in .venv; `make fit` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: fit test lint clean
+
+fit: $(READY)  ## train DCGAN on the digits that ship with scikit-learn
+	$(BIN)/python -m gan_lightning.fit
+
+test: $(READY)  ## all tests but the slow ones and those that need a GPU
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv
+
+$(READY): requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@

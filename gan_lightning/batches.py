@@ -1,0 +1,107 @@
+"""What travels from a data module to a model, and how a batch is cut into parts and seen whole again.
+
+A *part* is what one process computes in one piece: with W processes and k micro-batches the batch has W * k parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Batch = TypeVar("Batch", bound=tuple)
+
+
+class Labeled(NamedTuple):
+    """Images with one class each."""
+
+    image: Tensor  # (B, C, H, W): float in [-1, 1] in a training step, uint8 as a data set gives it
+    label: Tensor  # (B,) int64; all zero where the set has no classes
+
+
+class Draw(NamedTuple):
+    """What a batch sampler asks a training set for: one batch, and the epoch that keys its augmentation."""
+
+    epoch: int
+    index: list[int]
+
+
+def size(batch: tuple) -> int:
+    """The number of samples in a batch (its first tensor's rows)."""
+    return batch[0].shape[0]
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """Cut a batch of NamedTuple form into equal consecutive parts.
+
+    Raises:
+        ValueError: the batch does not divide.
+    """
+    if size(batch) % parts:
+        raise ValueError(f"a batch of {size(batch)} cannot be cut into {parts} equal micro-batches")
+    chunks = [field.chunk(parts) for field in batch]
+    return [type(batch)(*fields) for fields in zip(*chunks, strict=True)]
+
+
+class _Part:
+    """Which micro-batch of this process is being computed, and what the others' rows were in the rehearsal."""
+
+    def __init__(self, index: int, count: int, rehearsed: list[list[Tensor]] | None) -> None:
+        self.index, self.count, self.rehearsed = index, count, rehearsed
+        self.recorded: list[Tensor] = []
+
+    def rows_of_process(self, rows: Tensor) -> list[Tensor]:
+        """The rows of every micro-batch of this process, mine alive; in a rehearsal mine stand in for all."""
+        call = len(self.recorded)
+        self.recorded.append(rows.detach())
+        if self.rehearsed is None:
+            return [rows] * self.count
+        return [rows if m == self.index else self.rehearsed[m][call] for m in range(self.count)]
+
+
+_part: ContextVar[_Part | None] = ContextVar("part", default=None)
+
+
+@contextmanager
+def part(index: int, count: int, rehearsed: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
+    """Within it, :func:`whole` knows its place; yields the list that `whole` records its rows in."""
+    current = _Part(index, count, rehearsed)
+    token = _part.set(current)
+    try:
+        yield current.recorded
+    finally:
+        _part.reset(token)
+
+
+def whole(rows: Tensor) -> Tensor:
+    """The rows of the whole batch, over all processes and micro-batches, in the batch's order.
+
+    A statistic of a batch (a relativistic average, a minibatch deviation) belongs to the whole batch, not to the part
+    that one process happens to see. Gradients flow through this part's own rows, multiplied by the number of parts,
+    because the base class averages gradients over parts: the sum of what all parts contribute is then the gradient
+    of the loss of the whole batch, exactly.
+
+    Args:
+        rows: (b, ...) of this part; every part must have the same shape.
+
+    Returns:
+        (b * parts, ...); `rows` itself where there is a single part.
+    """
+    here = _part.get()
+    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    parts = world * (here.count if here else 1)
+    if parts == 1:
+        return rows
+    rows = rows + (parts - 1) * (rows - rows.detach())  # the value stays, the gradient is multiplied by `parts`
+    mine = torch.cat(here.rows_of_process(rows)) if here else rows
+    if world == 1 or (here and here.count > 1 and here.rehearsed is None):  # a rehearsal stays within the process
+        return mine if world == 1 else torch.cat([mine] * world)
+    gathered = [torch.empty_like(mine) for _ in range(world)]
+    dist.all_gather(gathered, mine.detach().contiguous())
+    gathered[dist.get_rank()] = mine
+    return torch.cat(gathered)

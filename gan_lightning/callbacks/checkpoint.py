@@ -1,0 +1,216 @@
+"""When a run is saved: `last.ckpt` again and again, `best.ckpt` when the score improves."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from typing import Any, Literal
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+
+from gan_lightning.checkpoints import AtomicCheckpointIO, link
+from gan_lightning.core import AdversarialModule, NotFiniteError
+from gan_lightning.hyperparameters import plain_hyperparameters
+
+AGREE_EVERY = 20  # batches between two looks at rank 0's clock, where there are several processes
+
+
+class Checkpoint(callbacks.Checkpoint):
+    """Writes `last.ckpt` and `best.ckpt`, atomically, at the ends of batches only, and never with weights that are NaN.
+
+    `last.ckpt` is written by steps, by the clock, when the score improves, and when the run ends: by itself, by Ctrl-C
+    (after the batch that is being computed; a second Ctrl-C stops at once), by SIGTERM or by an error. `best.ckpt` is
+    the `last.ckpt` of the moment of the best score, under a second name. Lightning's own ModelCheckpoint misses steps
+    when n_critic > 1 and never saves by the clock under manual optimisation.
+
+    Args:
+        folder: where; None for the trainer's `default_root_dir`.
+        every_n_steps: generator steps (`trainer.global_step`); at the first batch that reaches each multiple.
+        every_minutes: by the clock of the first process, which the others follow.
+        monitor: the logged score whose best is kept; it must be logged on every process. None for no `best.ckpt`.
+        mode: whether the best score is the least ("min") or the greatest ("max").
+
+    Attributes:
+        config: the run's resolved config as YAML, kept in every file as `checkpoint["config"]`.
+        last_path, best_path: the files; None while there is none.
+        best_score, best_step: the best score so far, and the generator step it was reached at.
+    """
+
+    def __init__(
+        self,
+        folder: str | None = None,
+        every_n_steps: int | None = None,
+        every_minutes: float | None = 10.0,
+        monitor: str | None = "FID-digits",
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        super().__init__()
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}; null turns it off")
+        if mode not in ("min", "max"):
+            raise ValueError(f'mode must be "min" or "max", not {mode!r}')
+        self.folder, self.every_n_steps, self.every_minutes = folder, every_n_steps, every_minutes
+        self.monitor, self.mode = monitor, mode
+        self.config: str | None = None
+        self.last_path: str | None = None
+        self.best_path: str | None = None
+        self.best_score: float | None = None
+        self.best_step: int | None = None
+        self._saved: int | None = None  # the iteration of the newest file; None outside of training
+        self._step = 0  # generator steps at the last batch's end
+        self._time = 0.0  # of the last save
+        self._seen: Tensor | None = None  # the score that was looked at last
+        self._interrupted = False
+
+    # When.
+
+    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
+        """Agree on the folder, and refuse before training what could not be saved.
+
+        Raises:
+            ValueError: the model has an argument that no checkpoint can hold.
+        """
+        if stage != "fit":
+            return
+        plain_hyperparameters(pl_module)
+        self.folder = trainer.strategy.broadcast(os.path.abspath(self.folder or trainer.default_root_dir))
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the default; a user's own choice stays
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        """Refuse to overwrite another run (only now does Lightning say whether this one resumes).
+
+        Raises:
+            ValueError: the folder holds a `last.ckpt`, and this run starts anew.
+        """
+        last = os.path.join(self.folder, "last.ckpt")
+        anew = trainer.ckpt_path is None and self.last_path is None and not trainer.fast_dev_run
+        if trainer.strategy.broadcast(anew and os.path.exists(last)):
+            raise ValueError(f"{last} belongs to another run: resume it with ckpt_path, or choose another folder")
+
+    def on_train_start(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        if trainer.fast_dev_run:
+            return
+        self._saved, self._step, self._time = pl_module.iteration, trainer.global_step, time.monotonic()
+        best = os.path.join(self.folder, "best.ckpt")
+        if trainer.strategy.broadcast(self.best_score is not None and os.path.exists(best)):
+            self.best_path = best
+        else:  # a run that goes on in a new folder finds its best anew
+            self.best_score = self.best_step = self.best_path = None
+        self._interrupted = False
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
+        if self._saved is None:
+            return
+        before, self._step = self._step, trainer.global_step
+        due = self.every_n_steps is not None and self._step // self.every_n_steps > before // self.every_n_steps
+        interrupted = False
+        if trainer.world_size == 1 or pl_module.iteration % AGREE_EVERY == 0:
+            late = self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
+            due |= trainer.strategy.broadcast(late)
+            interrupted = trainer.strategy.reduce_boolean_decision(self._interrupted, all=False)
+        improved = self._improved(trainer)
+        if due or improved or interrupted:
+            self._save(trainer, pl_module, improved)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def on_validation_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        if self._saved is not None and not trainer.sanity_checking and self._improved(trainer):
+            self._save(trainer, pl_module, True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        self._release()
+        if self._saved is None:
+            return
+        improved = self._improved(trainer)
+        if improved or pl_module.iteration != self._saved:
+            self._save(trainer, pl_module, improved)
+        self._saved = None
+
+    def on_exception(self, trainer: Trainer, pl_module: AdversarialModule, exception: BaseException) -> None:
+        """Save what the run has reached, if every process is here, in between two batches, and the weights are good."""
+        self._release()
+        saved, self._saved = self._saved, None
+        if saved is None or saved == pl_module.iteration or isinstance(exception, NotFiniteError):
+            return
+        if trainer.world_size > 1 and not isinstance(exception, SIGTERMException):
+            return  # the other processes may not have failed, and would not take part
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total
+        if batches.ready != batches.processed:
+            return  # within a batch one player has moved and another has not
+        try:
+            self._save(trainer, pl_module, False)
+        except (NotFiniteError, OSError) as error:
+            rank_zero_warn(f"the end of the run is not saved: {error}")
+        self._saved = None
+
+    def _on_interrupt(self, number: int, frame: Any) -> None:
+        self._release()
+        self._interrupted = True
+        print("\nstopping after this batch, with a checkpoint (Ctrl-C again stops at once)", flush=True)
+
+    def _release(self) -> None:
+        """Give Ctrl-C back."""
+        if signal.getsignal(signal.SIGINT) == self._on_interrupt:
+            signal.signal(signal.SIGINT, self._handler or signal.SIG_DFL)
+
+    def _improved(self, trainer: Trainer) -> bool:
+        """Whether a new score is the best, the same on all processes; if so it is noted."""
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is None or score is self._seen:
+            return False
+        self._seen = score
+        value = trainer.strategy.broadcast(float(score))
+        sign = 1 if self.mode == "min" else -1
+        better = math.isfinite(value) and (self.best_score is None or sign * value < sign * self.best_score)
+        if better:
+            self.best_score, self.best_step = value, trainer.global_step
+        return better
+
+    # What.
+
+    def _save(self, trainer: Trainer, pl_module: AdversarialModule, best: bool) -> None:
+        pl_module.check_finite()
+        self._check_weights(trainer, pl_module)
+        pl_module.average_batch_statistics()
+        last = os.path.join(self.folder, "last.ckpt")
+        trainer.save_checkpoint(last, weights_only=False)  # i.e. with the optimizers
+        self.last_path, self._saved, self._time = last, pl_module.iteration, time.monotonic()
+        if best:
+            self.best_path = os.path.join(self.folder, "best.ckpt")
+            if trainer.is_global_zero:
+                link(last, self.best_path)
+
+    @torch.no_grad()
+    def _check_weights(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        """A loss shows a NaN only in the batch after the one that put it into the weights."""
+        weights = [weight for weight in pl_module.parameters() if weight.numel()]
+        finite = torch.stack([weight.isfinite().all() for weight in weights])
+        if not trainer.strategy.reduce_boolean_decision(bool(finite.all()), all=True):
+            bad = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
+            raise NotFiniteError(
+                f"the weights of {', '.join(bad[:3]) or 'another process'} are not finite at generator step "
+                f"{trainer.global_step}: lower the learning rate, or look at the data"
+            )
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: AdversarialModule, checkpoint: dict[str, Any]) -> None:
+        if self.config is not None:
+            checkpoint["config"] = self.config
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"monitor": self.monitor, "best_score": self.best_score, "best_step": self.best_step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["monitor"] == self.monitor:
+            self.best_score, self.best_step = state["best_score"], state["best_step"]

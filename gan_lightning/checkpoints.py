@@ -1,0 +1,234 @@
+"""Checkpoints: written so that no crash spoils them, read with messages that help, models from the file alone."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import re
+import shutil
+import zipfile
+from argparse import ArgumentError
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+
+from gan_lightning import models
+from gan_lightning.core import AdversarialModule
+from gan_lightning.errors import nearest
+from gan_lightning.hyperparameters import instantiate, one_line, parser_without_warnings, resolve
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
+
+
+def previous(path: str | Path) -> Path:
+    """Where the file that stood at `path` before the last save is kept: `last.ckpt` -> `last.previous.ckpt`."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint so that a whole one stands under its name at every instant, and keeps the one before.
+
+    Lightning stages in $TMPDIR, which on another file system leaves half a file when the run is killed. Here the file
+    is written beside its place, flushed to the disk, and moved there in one operation.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `checkpoint` to a local path.
+
+        Raises:
+            ValueError: the checkpoint holds something that would not load again with `weights_only=True`.
+            OSError: the file cannot be written; what stood at `path` before still does.
+        """
+        if storage_options is not None:
+            raise TypeError("AtomicCheckpointIO writes local files and takes no storage_options")
+        _refuse_objects(checkpoint, "checkpoint")
+        path = Path(path)
+        part = _part(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_parts_of_the_dead(path)
+            with open(part, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                link(path, previous(path))
+            os.replace(part, path)
+            _sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:  # torch wraps a full disk's OSError in a RuntimeError of its own
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise OSError(f"cannot write the checkpoint {path}: {cause.strerror or cause}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict:
+        """See :func:`read`; never loads more than tensors and plain values."""
+        return read(path, map_location)
+
+
+def link(source: str | Path, target: str | Path) -> None:
+    """Let `target` be the same file as `source`, in one operation; a copy where the file system has no hard links."""
+    target = Path(target)
+    part = _part(target)
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain values; code in the file is refused, never run.
+
+    Raises:
+        FileNotFoundError: there is no such file; the message names those that are there.
+        ValueError: the file is truncated, corrupt, or holds more than data; the message names the previous good one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        names = [found.name for found in path.glob("*.ckpt")] if path.is_dir() else []
+        if path.is_dir():
+            there = f"which holds {', '.join(sorted(names))}" if names else "without a *.ckpt in it"
+            raise FileNotFoundError(f"{path} is a folder, {there}: name a checkpoint file")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no checkpoint {path}: the folder {path.parent} does not exist")
+        names = sorted(found.name for found in path.parent.glob("*.ckpt"))
+        there = f"; {path.parent} holds {', '.join(names[:5])}" if names else f"; {path.parent} holds no *.ckpt"
+        raise FileNotFoundError(f"there is no checkpoint {path}{nearest(path.name, names) or there}")
+    try:
+        return _load(path, map_location)
+    except _Unreadable as error:
+        older, good = previous(path), ""
+        if older.is_file():
+            with suppress(_Unreadable):
+                _load(older, "cpu")
+                good = f"; the previous good one is {older}"
+        raise ValueError(f"{path} {error}{good}") from error
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> AdversarialModule:
+    """The model of a checkpoint, from the file alone: its class, networks, weights, average and counters.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`read`; or the file is not this package's, its class cannot be
+            imported, or has changed since.
+    """
+    about = read(path).get("gan_lightning")
+    if about is None:
+        raise ValueError(f"{path} is not a checkpoint of gan_lightning")
+    kind = _class(about["class_path"], f"the model of {path}")
+    try:
+        with parser_without_warnings():
+            module = kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except (ArgumentError, RuntimeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} does not fit {about['class_path']} as it is now: {one_line(error)}") from error
+    return module.to(device)
+
+
+def build(model: str | type[AdversarialModule], **arguments: Any) -> AdversarialModule:
+    """A model from arguments as a config file has them, whose checkpoint loads from the file alone.
+
+    For example `build("DCGAN", image_shape=(1, 32, 32), generator={"class_path": "DCGANGenerator", "init_args":
+    {"width": 32}})`: names are short or import paths, as on the command line.
+
+    Raises:
+        ValueError: no such model or argument, or an argument of the wrong type.
+    """
+    kind = model
+    if isinstance(model, str):
+        if "." not in model and model not in models.__all__:
+            raise ValueError(f"there is no model {model!r}{nearest(model, models.__all__)}")
+        kind = _class(model, "the model") if "." in model else getattr(models, model)
+    return instantiate(kind, resolve(kind, arguments))
+
+
+def _class(class_path: str, what: str) -> type[AdversarialModule]:
+    module, _, name = class_path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{what} is {class_path}, which cannot be imported here: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, AdversarialModule)):
+        raise ValueError(f"{what} is {class_path}, which is not a model of gan_lightning")
+    return kind
+
+
+class _Unreadable(Exception):
+    """What is wrong with a file."""
+
+
+def _load(path: Path, map_location: Any) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        try:
+            content = torch.load(file, map_location=map_location, weights_only=True)
+        except Exception as error:  # a damaged file fails in as many ways as there are bytes
+            if zipfile.is_zipfile(path) and isinstance(error, pickle.UnpicklingError):
+                raise _Unreadable("is not loaded: it holds more than data, and could run code") from error
+            raise _Unreadable(f"is truncated or corrupt ({one_line(error, 100)})") from error
+    if not isinstance(content, dict):
+        raise _Unreadable("is not a checkpoint: it does not hold a dictionary")
+    return content
+
+
+def _refuse_objects(value: Any, where: str) -> None:
+    if isinstance(value, Tensor) or type(value) in PLAIN:
+        return
+    if type(value) in (dict, OrderedDict):
+        for name, item in value.items():
+            _refuse_objects(name, f"{where}[{name!r}]")
+            _refuse_objects(item, f"{where}[{name!r}]")
+    elif type(value) in (list, tuple, set):
+        for index, item in enumerate(value):
+            _refuse_objects(item, f"{where}[{index}]")
+    else:
+        kind = type(value)
+        raise ValueError(
+            f"{where} is a {kind.__module__}.{kind.__qualname__}, which weights_only=True refuses to load: keep a "
+            "tensor or a plain value instead"
+        )
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part-{os.getpid()}")
+
+
+def _remove_parts_of_the_dead(path: Path) -> None:
+    """Remove what writers that were killed in the middle of a save have left of this file."""
+    for name in (path.name, previous(path).name):
+        for part in path.parent.glob(f".{name}.part-*"):
+            number = re.search(r"\d+$", part.name)
+            if number and not _alive(int(number[0])):
+                part.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the folder itself: without it a power cut could undo the move."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

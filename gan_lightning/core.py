@@ -1,0 +1,385 @@
+"""The only training mechanism: players that take turns.
+
+A model says what the game is; :meth:`AdversarialModule.turn` says how a player moves: its gradients alone, in any
+precision, on any number of processes and micro-batches, counted, checked, logged and resumable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from gan_lightning import batches, processes
+from gan_lightning.batches import Labeled
+from gan_lightning.ema import EMA
+from gan_lightning.ledger import Ledger, NotFiniteError
+from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
+
+Terms = dict[str, Tensor]  # the named, weighted summands of one loss
+Objective = Callable[[Any], Terms]
+ImageShape = tuple[int, int, int]  # (channels, height, width)
+ImageNetwork = Callable[[ImageShape], nn.Module]  # builds a network for images of a shape
+
+
+class Player(NamedTuple):
+    """Networks that move together, and how they are optimised."""
+
+    network: nn.Module
+    optimizer: OptimizerCallable
+    scheduler: LRSchedulerCallable | None = None  # stepped once for each counted turn
+
+
+@dataclass(frozen=True)
+class Step:
+    """How every player of every model moves: nothing that a paper's equations say.
+
+    Attributes:
+        micro_batches: pieces that each process computes its batch in, to save memory; the result is the same.
+        gradient_clip: the greatest norm of a player's gradients; None for no clipping.
+        ema_half_life: of the generator's average, in training images.
+        ema_rampup: share of the images seen so far that the half-life may reach; None for no ramp-up.
+        ema_every: generator steps between two updates of the average.
+        compile: compile every player's network in place.
+    """
+
+    micro_batches: int = 1
+    gradient_clip: float | None = None
+    ema_half_life: float = 10_000.0
+    ema_rampup: float | None = 0.05
+    ema_every: int = 1
+    compile: bool = False
+
+
+class AdversarialModule(LightningModule):
+    """Base of every model. A subclass names its :meth:`players` and lets them take turns in `training_step`.
+
+    Attributes:
+        iteration: batches begun, all epochs together; inside a step the number of the batch, from 1.
+        images_seen: training images of those batches, over all processes.
+        noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
+        ema: the generator's average, None for a model without one.
+    """
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        self.step = step
+        self.seed = global_seed()
+        self.iteration = 0
+        self.images_seen = 0
+        self.noise: Noise = Noise()
+        self.ema: EMA | None = None
+        self._moving = ""  # the player whose turn it is
+        self._turns = 0  # taken in this batch
+        self.ledger = Ledger()
+        self._clock = (0.0, 0)  # time and images_seen at the last log line
+
+    # What a model says.
+
+    def players(self) -> dict[str, Player]:
+        """The players by name, in an order that never changes: checkpoints hold their optimizers in it."""
+        raise TypeError(f"{type(self).__name__} must define players()")
+
+    # What a turn is.
+
+    def turn(self, name: str, objective: Objective, batch: tuple, counts: bool = False) -> None:
+        """One optimizer step of one player on `objective(batch)`; the other players' networks are frozen meanwhile.
+
+        Args:
+            name: the player.
+            objective: returns the terms whose sum the player minimises, each a mean over the batch it is given.
+            batch: a NamedTuple of tensors; cut into `step.micro_batches` parts.
+            counts: whether this turn advances `trainer.global_step`, the schedules and the EMA: the generator's do,
+                so that `max_steps` and checkpoint names count generator steps, as papers do.
+        """
+        self._moving = name
+        self._turns += 1
+        optimizer = dict(zip(self._players, self._optimizers(), strict=True))[name]
+        parts = batches.split(batch, self.step.micro_batches)
+
+        def closure() -> None:
+            optimizer.zero_grad()
+            with self._only(name):
+                rehearsed = self._rehearse(objective, parts) if len(parts) > 1 else None
+                for index, part in enumerate(parts):
+                    with self._part(index, rehearsed), self._sync(index == len(parts) - 1):
+                        terms = objective(part)
+                        self.manual_backward(sum(terms.values()) / len(parts))
+                    self.ledger.note(self.iteration, name, terms, 1 / len(parts), self.logging)
+            if self.device.type == "cpu":  # elsewhere a look costs a wait: with the log line and before a save
+                self.check_finite()
+
+        if counts:  # only LightningOptimizer.step() is counted by Lightning
+            optimizer.step(closure)
+            for scheduler in self._schedulers():
+                scheduler.step()
+            if self.ema is not None:
+                self.ema.update(self.images_seen)
+        else:
+            self.trainer.strategy.optimizer_step(optimizer.optimizer, closure)
+
+    @contextmanager
+    def _only(self, name: str) -> Iterator[None]:
+        """Freeze what the player does not own. By module, not by optimizer: FSDP2 swaps parameters in and out."""
+        mine = {id(p) for p in self._players[name].network.parameters()}
+        others = [p for player in self._players.values() for p in player.network.parameters() if id(p) not in mine]
+        frozen = [p.requires_grad_(False) for p in others if p.requires_grad]
+        try:
+            yield
+        finally:
+            for p in frozen:
+                p.requires_grad_(True)
+
+    @contextmanager
+    def _part(self, index: int, rehearsed: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
+        """Random numbers and :func:`batches.whole` for one micro-batch of this process."""
+        count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turns)
+        torch.manual_seed(key(self.seed, *turn, rank, index))  # dropout and the like; `noise` is for the rest
+        part, parts = rank * count + index, self.trainer.world_size * count
+        self.noise = PartNoise(key(self.seed, *turn), part, parts, self.device)
+        with batches.part(index, count, rehearsed) as recorded:
+            yield recorded
+
+    @torch.no_grad()
+    def _rehearse(self, objective: Objective, parts: list[tuple]) -> list[list[Tensor]] | None:
+        """What each micro-batch shows to `batches.whole`, found by a pass that leaves no trace; None if nothing."""
+        buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+        recorded = []
+        for index, part in enumerate(parts):
+            with self._part(index, None) as rows:
+                objective(part)
+            recorded.append(rows)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        return recorded if recorded[0] else None
+
+    def _sync(self, last: bool) -> Any:
+        """Processes exchange gradients after the last micro-batch only."""
+        block = getattr(self.trainer.strategy, "block_backward_sync", None)
+        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
+
+    def _optimizers(self) -> list:
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    def _schedulers(self) -> list:
+        schedulers = self.lr_schedulers() or []
+        return schedulers if isinstance(schedulers, list) else [schedulers]
+
+    def configure_optimizers(self) -> tuple[list, list]:
+        self._players = self.players()
+        optimizers = [player.optimizer(player.network.parameters()) for player in self._players.values()]
+        made = zip(self._players.values(), optimizers, strict=True)
+        return optimizers, [player.scheduler(optimizer) for player, optimizer in made if player.scheduler]
+
+    # What is watched.
+
+    @property
+    def logging(self) -> bool:
+        """Whether this batch ends with a log line (`trainer.log_every_n_steps` batches apart)."""
+        every = self.trainer.log_every_n_steps
+        return bool(every) and self.iteration % every == 0
+
+    def watch(self, name: str, value: Tensor | float) -> None:
+        """Put a figure on the next log line; a tensor stays on its device until then."""
+        self.ledger.figures[name] = value.detach() if isinstance(value, Tensor) else value
+
+    def check_finite(self) -> None:
+        """Stop the run if a loss since the last check was NaN or infinite; all processes decide alike.
+
+        With a gradient scaler nothing is checked: float16 overflows now and then, and the scaler skips such a step.
+
+        Raises:
+            NotFiniteError: naming the player and the term that was the first.
+        """
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if scaled or self.trainer.strategy.reduce_boolean_decision(self.ledger.all_finite(), all=True):
+            self.ledger.clear_losses()
+            return
+        raise NotFiniteError(
+            f"{self.ledger.first_not_finite()} (generator step {self.trainer.global_step}): lower the learning rate, "
+            "or look at the data"
+        )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip and measure here: gradients are unscaled and exchanged by now, and nowhere else."""
+        if self.step.gradient_clip is None and not self.logging:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        self.watch(f"{self._moving}/gradient_norm", norm)
+        if self.step.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.step.gradient_clip, norm)
+
+    # What Lightning calls.
+
+    def setup(self, stage: str) -> None:
+        processes.allow_turns(self.trainer.strategy)
+
+    def on_fit_start(self) -> None:
+        self._clock = (0.0, 0)
+        if self.step.compile:
+            for player in self._players.values():
+                player.network.compile()  # in place: the names in the state_dict stay
+
+    def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
+        if not self._clock[0]:
+            self._clock = (time.perf_counter(), self.images_seen)
+        self.iteration += 1
+        self.images_seen += batches.size(batch) * self.trainer.world_size
+        self._turns = 0
+        self.ledger.figures = {}
+        torch.manual_seed(key(self.seed, self.iteration, 0, self.global_rank))
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple, batch_idx: int) -> None:
+        if not self.logging:
+            return
+        self.check_finite()
+        now, (before, images) = time.perf_counter(), self._clock
+        self._clock = (now, self.images_seen)
+        self.log_dict(self.ledger.figures, sync_dist=True)
+        self.log("images_per_second", (self.images_seen - images) / (now - before))
+        self.log("images_seen", float(self.images_seen))
+        self.log("step", float(self.trainer.global_step))  # Lightning's loggers take their x axis from it
+
+    def average_batch_statistics(self) -> None:
+        """Give all processes one generator to score or save; every process must call it."""
+        processes.average_batch_statistics(self)
+
+    def on_validation_start(self) -> None:
+        self.average_batch_statistics()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kind = type(self)
+        checkpoint["gan_lightning"] = {
+            "class_path": f"{kind.__module__}.{kind.__qualname__}",
+            "players": list(self.players()),
+            "seed": self.seed,
+            "iteration": self.iteration,
+            "images_seen": self.images_seen,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the counters and the seed up again.
+
+        Raises:
+            ValueError: the checkpoint's players are not this model's, in this order.
+        """
+        saved = checkpoint["gan_lightning"]
+        if saved["players"] != list(self.players()):
+            raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(self.players())}")
+        self.seed, self.iteration, self.images_seen = saved["seed"], saved["iteration"], saved["images_seen"]
+
+
+class TwoPlayerGAN(AdversarialModule):
+    """A generator and a discriminator that take turns: a paper overrides its two losses and nothing else.
+
+    Args:
+        image_shape: (channels, height, width).
+        generator: builds a network from (n, latent_dim) to (n, *image_shape) in [-1, 1], with a `latent_dim`.
+        discriminator: builds a network from (n, *image_shape) to (n,) scores.
+        generator_optimizer, discriminator_optimizer: build the optimizers.
+        scheduler: builds the schedule of both learning rates, in generator steps.
+        n_critic: discriminator turns for each generator turn, each on a batch of its own.
+        step: see :class:`Step`.
+    """
+
+    boundary: float | None = 0.0  # scores above it mean "real"; None: half-way between the mean scores of the two
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        generator: ImageNetwork,
+        discriminator: ImageNetwork,
+        generator_optimizer: OptimizerCallable,
+        discriminator_optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None,
+        n_critic: int,
+        step: Step,
+    ) -> None:
+        super().__init__(step)
+        if n_critic < 1:
+            raise ValueError(f"n_critic must be at least 1, not {n_critic}")
+        self.image_shape = tuple(image_shape)
+        self.generator = generator(self.image_shape)
+        self.discriminator = discriminator(self.image_shape)
+        self.ema = EMA(self.generator, step.ema_half_life, step.ema_rampup, step.ema_every)
+        self.n_critic = n_critic
+        self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)
+
+    def players(self) -> dict[str, Player]:
+        generator_optimizer, discriminator_optimizer, scheduler = self._players_of
+        return {
+            "discriminator": Player(self.discriminator, discriminator_optimizer, scheduler),
+            "generator": Player(self.generator, generator_optimizer, scheduler),
+        }
+
+    def training_step(self, batch: Labeled, batch_idx: int) -> None:
+        self.turn("discriminator", self.discriminator_loss, batch)
+        if self.iteration % self.n_critic == 0:
+            self.turn("generator", self.generator_loss, batch, counts=True)
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        """What the discriminator minimises on real images and the generator's fakes."""
+        raise TypeError(f"{type(self).__name__} must define discriminator_loss(batch)")
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        """What the generator minimises."""
+        raise TypeError(f"{type(self).__name__} must define generator_loss(batch)")
+
+    def latent(self, noise: Noise, n: int) -> Tensor:
+        """(n, latent_dim), the generator's input: from N(0, 1)."""
+        return noise.normal(n, self.generator.latent_dim)
+
+    def fake_like(self, batch: tuple) -> Tensor:
+        """As many fakes as the batch has samples."""
+        fake = self.generator(self.latent(self.noise, batches.size(batch)))
+        if self.logging:
+            self.watch("generator/deviation", fake.detach().float().std(0).mean())
+        return fake
+
+    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """The discriminator's scores of both, each a batch of its own; the share it gets right is logged."""
+        real_score, fake_score = self.discriminator(real), self.discriminator(fake)
+        if self.logging:
+            r, f = real_score.detach().float(), fake_score.detach().float()
+            boundary = (r.mean() + f.mean()) / 2 if self.boundary is None else self.boundary
+            self.watch("discriminator/accuracy_real", (r > boundary).float().mean())
+            self.watch("discriminator/accuracy_fake", (f <= boundary).float().mean())
+        return real_score, fake_score
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int = 0, first: int = 0, live: bool = False) -> Tensor:
+        """Images first .. first + n - 1 of the seed: each depends on the seed and on its number alone.
+
+        Args:
+            n: how many.
+            seed: of the latents.
+            first: number of the first image.
+            live: the trained weights, not their average.
+
+        Returns:
+            (n, *image_shape), float32 in [-1, 1].
+        """
+        z = self.latent(SampleNoise(seed, range(first, first + n), self.device), n)
+        return self.generate(z, live)
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, live: bool = False) -> Tensor:
+        """Images (n, *image_shape), float32 in [-1, 1], of latents (n, latent_dim), in evaluation mode."""
+        network = self.generator if live else self.ema.network
+        training = network.training
+        network.eval()
+        with torch.autocast(z.device.type, enabled=False):
+            images = network(z).float()
+        network.train(training)
+        return images

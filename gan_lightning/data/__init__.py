@@ -1,0 +1,9 @@
+"""Data modules: each one knows its `image_shape` and `num_classes` before it reads anything."""
+
+from gan_lightning.data.cifar10 import CIFAR10
+from gan_lightning.data.digits import Digits
+from gan_lightning.data.folder import ImageFolder
+from gan_lightning.data.gaussians import Gaussians
+from gan_lightning.data.mnist import MNIST, FashionMNIST
+
+__all__ = ["CIFAR10", "Digits", "FashionMNIST", "Gaussians", "ImageFolder", "MNIST"]

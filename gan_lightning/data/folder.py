@@ -1,0 +1,171 @@
+"""Any folder of image files."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from PIL import Image, ImageOps
+
+from gan_lightning.batches import Labeled
+from gan_lightning.data.base import ImageData, ImageSet, Split
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def read_image(path: Path, size: int, channels: int) -> np.ndarray:
+    """An image file as (channels, size, size) uint8: upright, short side resized to `size`, centre cropped.
+
+    Resized by Pillow, bicubic with antialiasing. 16-bit grey levels are scaled to 8 bits; what is transparent shows
+    white, unless the image keeps its alpha channel (4 channels); CMYK and palettes are converted.
+
+    Raises:
+        ValueError: naming the file: it is no image, is cut off, or holds 32-bit floats, whose white is unknown.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)  # reads all of it: a file that is cut off ends here
+            if image.mode == "F":
+                raise ValueError("32-bit float pixels; save it with 8 or 16 bits")
+            if image.mode.startswith("I"):  # Pillow's own conversion to 8 bits would clip, not scale
+                levels = np.asarray(image, dtype=np.float32).clip(0, 65535)
+                image = Image.fromarray((levels / 257).round().astype(np.uint8))
+            if channels < 4 and image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            fitted = ImageOps.fit(image.convert(MODES[channels]), (size, size), Image.Resampling.BICUBIC)
+            return np.asarray(fitted).reshape(size, size, channels).transpose(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+class Files(ImageSet):
+    """Image files that are read when they are asked for.
+
+    Args:
+        paths: one for each image.
+        label: (N,) int64.
+        size, channels: see :func:`read_image`.
+    """
+
+    def __init__(self, paths: Sequence[Path], label: torch.Tensor, size: int, channels: int) -> None:
+        self.paths, self.label, self.size, self.channels = list(paths), label, size, channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitems__(self, index: list[int]) -> Labeled:
+        images = np.empty((len(index), self.channels, self.size, self.size), np.uint8)
+        for row, i in enumerate(index):
+            images[row] = read_image(self.paths[i], self.size, self.channels)
+        return Labeled(torch.from_numpy(images), self.label[index])
+
+
+def image_files(root: Path) -> list[Path]:
+    """The image files under a folder, at any depth, sorted; hidden ones left out."""
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, n) for n in files if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
+    return sorted(found)
+
+
+class ImageFolder(ImageData):
+    """The images under a folder, at any depth, of any size and kind, brought to one shape (see :func:`read_image`).
+
+    Where all images lie in two or more sub-folders, the first level of these are the classes, in alphabetical order;
+    otherwise there are none. A fixed share of the images, chosen by a hash of each one's path below `root`, is held
+    out as "val"; adding images moves no other.
+
+    Every file is decoded once before training starts, on all cores, because nothing less finds a file that was cut
+    off: about as long as one epoch of loading.
+
+    Args:
+        root: the folder.
+        size: height and width of the images.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        flip: mirror training images left to right at random.
+        corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them, naming them.
+        val_fraction: share held out, from 0 up to but not 1.
+        batch_size: over all processes.
+        num_workers: loader processes.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no images, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int = 64,
+        channels: int = 3,
+        flip: bool = False,
+        corrupt: Literal["refuse", "skip"] = "refuse",
+        val_fraction: float = 0.05,
+        batch_size: int = 64,
+        num_workers: int = 2,
+    ) -> None:
+        self.root = Path(root).expanduser().resolve()
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"there is no folder {self.root}: give --data.root a folder of images")
+        if channels not in MODES:
+            raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction must be at least 0 and less than 1, not {val_fraction}")
+        self.corrupt, self.val_fraction = corrupt, val_fraction
+        self.paths = image_files(self.root)
+        if not self.paths:
+            raise ValueError(f"{self.root} holds no images (files that end in {' '.join(SUFFIXES)})")
+        inner = [path.relative_to(self.root).parts for path in self.paths]
+        self.classes = sorted({parts[0] for parts in inner if len(parts) > 1})
+        if len(self.classes) < 2 or any(len(parts) == 1 for parts in inner):
+            self.classes = []
+        name, num_classes = f"ImageFolder({self.root})", len(self.classes) or None
+        super().__init__(name, (channels, size, size), num_classes, batch_size, num_workers, flip)
+        self._readable: list[Path] | None = None
+
+    def _check(self) -> list[Path]:
+        """The paths of all files that can be read; rank 0 looks, all hear of it and decide alike.
+
+        Raises:
+            ValueError: naming the files that cannot, unless they are to be skipped.
+        """
+
+        def fault(path: Path) -> str | None:
+            try:
+                read_image(path, self.image_shape[1], self.image_shape[0])
+            except ValueError as error:
+                return str(error)
+            return None
+
+        faults: list[str | None] = []
+        if self._processes[0] == 0:
+            with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow releases the interpreter while it decodes
+                faults = list(threads.map(fault, self.paths))
+        if self.trainer is not None:
+            faults = self.trainer.strategy.broadcast(faults)
+        messages = [message for message in faults if message]
+        if messages:
+            named = "; ".join(messages[:5]) + (f"; and {len(messages) - 5} more" if len(messages) > 5 else "")
+            if self.corrupt == "refuse":
+                raise ValueError(f"{len(messages)} damaged files: {named}. Remove them, or use --data.corrupt skip")
+            rank_zero_info(f"{self.name}: {len(messages)} damaged files are skipped: {named}")
+        return [path for path, message in zip(self.paths, faults, strict=True) if message is None]
+
+    def load(self, split: Split) -> Files:
+        if self._readable is None:
+            self._readable = self._check()
+        below = {path: path.relative_to(self.root) for path in self._readable}
+        share = {path: zlib.crc32(inner.as_posix().encode()) / 2**32 for path, inner in below.items()}
+        paths = [path for path in self._readable if (share[path] < self.val_fraction) == (split == "val")]
+        label = [self.classes.index(below[path].parts[0]) if self.classes else 0 for path in paths]
+        return Files(paths, torch.tensor(label, dtype=torch.int64), self.image_shape[1], self.image_shape[0])

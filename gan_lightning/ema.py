@@ -1,0 +1,63 @@
+"""The exponential moving average of a generator: what is sampled from and scored."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA(nn.Module):
+    """A frozen copy of a network that follows it slowly (Karras et al. 2018, arXiv:1710.10196, section 4.1).
+
+    After `images` more training images the copy keeps the share beta = 0.5 ** (images / half_life) of itself, with
+    half_life = min(`half_life`, `rampup` * images seen so far), as in Karras et al. 2020 (arXiv:2006.06676): in images,
+    not steps, so that the batch size does not change it; the ramp-up lets early, bad weights be forgotten. Parameters
+    are averaged, buffers (batch statistics) are copied. The copy is always in evaluation mode and is part of the
+    module's state_dict; the live network is only referred to.
+
+    Args:
+        live: the network to follow.
+        half_life: in images; 0 makes the copy equal the live network.
+        rampup: share of the images seen that the half-life may reach; None for no ramp-up.
+        every: update once in so many calls.
+    """
+
+    def __init__(
+        self, live: nn.Module, half_life: float = 10_000.0, rampup: float | None = 0.05, every: int = 1
+    ) -> None:
+        super().__init__()
+        self._live = (live,)  # in a tuple: not a submodule, hence neither saved nor moved nor optimised twice
+        self.network = copy.deepcopy(live).eval().requires_grad_(False)
+        self.half_life, self.rampup, self.every = half_life, rampup, every
+        self.images = 0  # seen at the last update
+        self.calls = 0
+
+    def beta(self, images_seen: int) -> float:
+        """The share of itself that the copy keeps in an update at `images_seen`."""
+        half_life = self.half_life if self.rampup is None else min(self.half_life, self.rampup * images_seen)
+        return 0.5 ** ((images_seen - self.images) / half_life) if half_life > 0 else 0.0
+
+    @torch.no_grad()
+    def update(self, images_seen: int) -> None:
+        """Follow the live network; `images_seen` is the total of training images so far."""
+        self.calls += 1
+        if self.calls % self.every:
+            return
+        (live,) = self._live
+        weight = 1.0 - self.beta(images_seen)
+        torch._foreach_lerp_(list(self.network.parameters()), list(live.parameters()), weight)
+        for copied, buffer in zip(self.network.buffers(), live.buffers(), strict=True):
+            copied.copy_(buffer)
+        self.images = images_seen
+
+    def train(self, mode: bool = True) -> EMA:
+        """Stay in evaluation mode: the copy is never trained."""
+        return super().train(False)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"images": self.images, "calls": self.calls}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.images, self.calls = state["images"], state["calls"]

@@ -1,0 +1,59 @@
+"""What the command-line tools say when something is wrong: one line that helps, not a page of traceback."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word; empty where none does."""
+    names = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.5)
+    return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
+
+
+@contextmanager
+def short_errors(*more: type[Exception]) -> Iterator[None]:
+    """End the program with `error: <first lines of the message>` for what a user can put right.
+
+    ValueError, OSError (hence FileNotFoundError) and the types in `more` exit with code 2, a loss that is not finite
+    with code 1. Anything else is a fault of the program and keeps its traceback, as everything does where
+    GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
+    """
+    try:
+        yield
+    except Exception as error:
+        from gan_lightning.core import NotFiniteError  # late: a mistyped flag is answered before torch is loaded
+
+        code = 1 if isinstance(error, NotFiniteError) else 2
+        if not isinstance(error, (NotFiniteError, ValueError, OSError, *more)):
+            raise
+        if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
+            raise
+        leave(str(error) or type(error).__name__, code)
+
+
+def leave(message: str, code: int = 2) -> NoReturn:
+    """Print `error:` and the message's first two lines to stderr, and exit."""
+    print("error:", "\n".join(message.strip().splitlines()[:2]), file=sys.stderr)
+    sys.exit(code)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and that names the flags nearest to one it does not know."""
+
+    def error(self, message: str) -> NoReturn:
+        leave(f"{message} (--help lists the flags)")
+
+    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
+        known, unknown = self.parse_known_args(args)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            self.error(f"unknown argument {flag!r}{nearest(flag, self._option_string_actions)}")
+        return known

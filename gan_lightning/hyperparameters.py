@@ -1,0 +1,125 @@
+"""A model's arguments as plain values: what a checkpoint holds of them, and the way back.
+
+Models built by the command line and models built in Python end in the same form, that of a config file: numbers, names,
+import paths and `class_path` / `init_args`. Both ways go through the same parser, so the file alone rebuilds either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import instantiate_module
+
+from gan_lightning.errors import nearest
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what load_from_checkpoint rebuilds the model with
+
+
+def plain_hyperparameters(module: LightningModule) -> dict[str, Any]:
+    """What `load_from_checkpoint` needs to rebuild the module, in plain values alone.
+
+    Arguments that were left at their defaults are resolved to what the defaults say today, so that the checkpoint
+    loads the same networks when a later version has other defaults.
+
+    Raises:
+        ValueError: an argument has no plain form: a lambda, a network that is already built.
+    """
+    hparams = dict(module.hparams)
+    if "_instantiator" in hparams:  # the parser made it
+        return hparams
+    kind = type(module)
+    given = {
+        name: hparams[name]
+        for name, parameter in inspect.signature(kind.__init__).parameters.items()
+        if name in hparams and hparams[name] is not parameter.default
+    }
+    return resolve(kind, given)
+
+
+def resolve(kind: type[LightningModule], arguments: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a model class in plain values, its defaults included.
+
+    Args:
+        kind: the class.
+        arguments: those that differ from the defaults; factories may be import paths, `class_path` and `init_args`,
+            module-level classes or functions, or `functools.partial` of a class with keywords.
+
+    Raises:
+        ValueError: an argument that the class does not have, of a wrong type, or without a plain form.
+    """
+    for name in arguments.keys() - (names := inspect.signature(kind).parameters.keys()):
+        raise ValueError(f"{kind.__name__} has no argument {name!r}{nearest(name, names)}")
+    given = {name: _plain(value, f"{kind.__name__}({name}=...)") for name, value in arguments.items()}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "model", fail_untyped=False)
+    try:
+        config = parser.parse_object({"model": given})
+        plain = json.loads(parser.dump(config, format="json", skip_none=False))["model"]
+    except (argparse.ArgumentError, TypeError) as error:
+        message = one_line(error).replace("model.", "").replace("Parser key ", "")
+        raise ValueError(f"{kind.__name__}: {message}") from error
+    return {**plain, "_instantiator": INSTANTIATOR}
+
+
+def instantiate(kind: type[LightningModule], hyperparameters: dict[str, Any]) -> LightningModule:
+    """The model of :func:`resolve`'s arguments; they are its `hparams`, in place of the objects made from them."""
+    with parser_without_warnings():
+        module = instantiate_module(kind, {k: v for k, v in hyperparameters.items() if k != "_instantiator"})
+    module.save_hyperparameters(hyperparameters)
+    return module
+
+
+@contextmanager
+def parser_without_warnings() -> Iterator[None]:
+    """Silence jsonargparse's advice about a method that Lightning calls, which the user cannot follow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*(instantiate_classes|JsonargparseDeprecationWarning)")
+        yield
+
+
+def one_line(error: Exception, most: int = 300) -> str:
+    """An error's message in one line of at most so many characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else text[:most] + " ..."
+
+
+def import_path(thing: Any) -> str | None:
+    """`package.module.name` of a class or function that can be imported by it, else None."""
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    found: Any = sys.modules.get(module or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}.{name}" if found is thing else None
+
+
+def _plain(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item, where) for name, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name), where) for field in dataclasses.fields(value)}
+    if isinstance(value, partial) and isinstance(value.func, type) and not value.args:
+        return {"class_path": _plain(value.func, where), "init_args": _plain(value.keywords, where)}
+    if (isinstance(value, type) or inspect.isroutine(value)) and (path := import_path(value)):
+        return path
+    raise ValueError(
+        f"{where} is {value!r}, which a checkpoint cannot hold: give a class, functools.partial(a class, width=32), or "
+        "build the model with gan_lightning.build(...) and {'class_path': ..., 'init_args': ...}"
+    )

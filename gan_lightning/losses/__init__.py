@@ -1,0 +1,43 @@
+"""Losses and penalties as pure functions of tensors: no network, no optimizer, no random number inside."""
+
+from gan_lightning.losses.adversarial import (
+    hinge_discriminator,
+    hinge_generator,
+    least_squares_discriminator,
+    least_squares_generator,
+    logistic_discriminator,
+    minimax_generator,
+    non_saturating_generator,
+    relativistic,
+    relativistic_average,
+    relativistic_average_hinge,
+    relativistic_average_least_squares,
+    wasserstein_discriminator,
+    wasserstein_generator,
+)
+from gan_lightning.losses.regularizers import (
+    dragan_penalty,
+    gradient_penalty,
+    lecam_penalty,
+    zero_centred_penalty,
+)
+
+__all__ = [
+    "dragan_penalty",
+    "gradient_penalty",
+    "hinge_discriminator",
+    "hinge_generator",
+    "least_squares_discriminator",
+    "least_squares_generator",
+    "lecam_penalty",
+    "logistic_discriminator",
+    "minimax_generator",
+    "non_saturating_generator",
+    "relativistic",
+    "relativistic_average",
+    "relativistic_average_hinge",
+    "relativistic_average_least_squares",
+    "wasserstein_discriminator",
+    "wasserstein_generator",
+    "zero_centred_penalty",
+]

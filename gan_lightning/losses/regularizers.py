@@ -1,0 +1,76 @@
+"""Penalties on a discriminator's gradient or scores; the weight that a paper gives them stands in its model.
+
+Double backward is exact only in float32 and only in eager mode: each gradient is taken in a float32 island, whatever
+the trainer's precision, and past `torch.compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Critic = Callable[[Tensor], Tensor]  # (n, *shape) -> (n,) scores
+
+
+def gradient_of(critic: Critic, x: Tensor) -> Tensor:
+    """The gradient of each score by its own input, (n, *shape) float32, differentiable by the critic's weights.
+
+    A critic that mixes samples (batch norm) has no such gradient: sample i's score would depend on sample j.
+    """
+    island = torch.autocast(x.device.type, enabled=False)
+    with torch.enable_grad(), island, torch.compiler.set_stance("force_eager"):  # also where gradients are off
+        x = x.detach().to(torch.promote_types(x.dtype, torch.float32)).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return gradient
+
+
+def squared_norm(gradient: Tensor) -> Tensor:
+    """(n,) squared Euclidean norms, over all but the first dimension."""
+    return gradient.flatten(1).square().sum(1)
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor, target: float = 1.0) -> Tensor:
+    """E (|grad D(x^)| - target)^2 at x^ = epsilon x + (1 - epsilon) G(z); Gulrajani et al. 2017, arXiv:1704.00028.
+
+    Equation 3 and algorithm 1, without its weight lambda.
+
+    Args:
+        real, fake: (n, *shape).
+        epsilon: (n, 1, ...) from U[0, 1], one for each sample.
+        target: the norm asked for.
+    """
+    between = epsilon * real + (1.0 - epsilon) * fake
+    # The square root has no derivative at 0, where a critic that is flat somewhere would send NaN.
+    norm = (squared_norm(gradient_of(critic, between)) + 1e-16).sqrt()
+    return (norm - target).square().mean()
+
+
+def dragan_penalty(critic: Critic, real: Tensor, direction: Tensor, target: float = 1.0) -> Tensor:
+    """E (|grad D(x + d)| - target)^2 around real data; Kodali et al. 2017, arXiv:1705.07215, algorithm 1.
+
+    Args:
+        real: (n, *shape).
+        direction: the perturbation d, (n, *shape); the authors' code takes 0.5 std(x) U[0, 1].
+    """
+    norm = (squared_norm(gradient_of(critic, real + direction)) + 1e-16).sqrt()
+    return (norm - target).square().mean()
+
+
+def zero_centred_penalty(critic: Critic, x: Tensor) -> Tensor:
+    """1/2 E |grad D(x)|^2: R1 on real images, R2 on fakes; Mescheder et al. 2018, arXiv:1801.04406, eq. 9, 10.
+
+    Without its weight gamma.
+    """
+    return 0.5 * squared_norm(gradient_of(critic, x)).mean()
+
+
+def lecam_penalty(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
+    """E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2; Tseng et al. 2021, arXiv:2104.03310, section 4.
+
+    Args:
+        real, fake: (n,) scores.
+        real_anchor, fake_anchor: moving averages a_R and a_F of the real and the fake scores.
+    """
+    return (real - fake_anchor).square().mean() + (fake - real_anchor).square().mean()

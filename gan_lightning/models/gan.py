@@ -1,0 +1,68 @@
+"""Generative Adversarial Nets, 2014."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gan_lightning import losses, optim
+from gan_lightning.batches import Labeled
+from gan_lightning.core import (
+    ImageNetwork,
+    ImageShape,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    Step,
+    Terms,
+    TwoPlayerGAN,
+)
+from gan_lightning.networks import MaxoutDiscriminator, MLPGenerator
+from gan_lightning.noise import Noise
+
+
+class GAN(TwoPlayerGAN):
+    """The first GAN (Goodfellow et al. 2014, arXiv:1406.2661): two multi-layer perceptrons, logistic losses.
+
+    Deviations: images lie in [-1, 1] with tanh, not in [0, 1] with sigmoid; Adam in place of SGD with momentum and a
+    decay for each update (name `torch.optim.SGD` and `ExponentialLR` in a config to have it back).
+
+    Args:
+        minimax: the generator minimises E log(1 - D(G(z))), equation 1, not the non-saturating -E log D(G(z)).
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        generator: ImageNetwork = lambda image_shape: MLPGenerator(image_shape, latent_dim=100, width=1200),
+        discriminator: ImageNetwork = lambda image_shape: MaxoutDiscriminator(image_shape, units=240, pieces=5),
+        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
+        scheduler: LRSchedulerCallable | None = None,
+        minimax: bool = False,
+        n_critic: int = 1,
+        step: Step = Step(),
+    ) -> None:
+        super().__init__(
+            image_shape,
+            generator,
+            discriminator,
+            generator_optimizer,
+            discriminator_optimizer,
+            scheduler,
+            n_critic,
+            step,
+        )
+        self.minimax = minimax
+
+    def latent(self, noise: Noise, n: int) -> Tensor:
+        """(n, latent_dim) from U[-1, 1)."""
+        return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        real, fake = self.judge(batch.image, self.fake_like(batch).detach())
+        return {"adversarial": losses.logistic_discriminator(real, fake)}
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        fake = self.discriminator(self.fake_like(batch))
+        return {
+            "adversarial": losses.minimax_generator(fake) if self.minimax else losses.non_saturating_generator(fake)
+        }

@@ -1,0 +1,73 @@
+"""Wasserstein GAN, 2017."""
+
+from __future__ import annotations
+
+import torch
+
+from gan_lightning import losses
+from gan_lightning.batches import Labeled
+from gan_lightning.core import (
+    ImageNetwork,
+    ImageShape,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    Step,
+    Terms,
+    TwoPlayerGAN,
+)
+from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
+
+
+class WGAN(TwoPlayerGAN):
+    """A critic kept Lipschitz by clipping its weights (Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1).
+
+    RMSprop, since momentum made the critic unstable (section 4.3). All weights of the critic are clipped after its
+    step, batch norm's too, as in the authors' code. Deviation: no longer critic phases for the first generator steps.
+
+    Args:
+        clip: the critic's weights stay in [-clip, clip].
+    """
+
+    boundary = None  # a critic has no score that means "half real"
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        generator: ImageNetwork = lambda image_shape: DCGANGenerator(image_shape, latent_dim=100, width=128),
+        discriminator: ImageNetwork = lambda image_shape: DCGANDiscriminator(image_shape, width=128),
+        generator_optimizer: OptimizerCallable = lambda params: torch.optim.RMSprop(params, lr=5e-5),
+        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.RMSprop(params, lr=5e-5),
+        scheduler: LRSchedulerCallable | None = None,
+        clip: float = 0.01,
+        n_critic: int = 5,
+        step: Step = Step(),
+    ) -> None:
+        super().__init__(
+            image_shape,
+            generator,
+            discriminator,
+            generator_optimizer,
+            discriminator_optimizer,
+            scheduler,
+            n_critic,
+            step,
+        )
+        self.clip = clip
+
+    def training_step(self, batch: Labeled, batch_idx: int) -> None:
+        self.turn("discriminator", self.discriminator_loss, batch)
+        self.clip_weights()
+        if self.iteration % self.n_critic == 0:
+            self.turn("generator", self.generator_loss, batch, counts=True)
+
+    @torch.no_grad()
+    def clip_weights(self) -> None:
+        for weight in self.discriminator.parameters():
+            weight.clamp_(-self.clip, self.clip)
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        real, fake = self.judge(batch.image, self.fake_like(batch).detach())
+        return {"critic": losses.wasserstein_discriminator(real, fake)}
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        return {"critic": losses.wasserstein_generator(self.discriminator(self.fake_like(batch)))}

@@ -1,0 +1,71 @@
+"""Improved Training of Wasserstein GANs, 2017."""
+
+from __future__ import annotations
+
+from gan_lightning import losses, optim
+from gan_lightning.batches import Labeled
+from gan_lightning.core import (
+    ImageNetwork,
+    ImageShape,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    Step,
+    Terms,
+    TwoPlayerGAN,
+)
+from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
+
+
+class WGANGP(TwoPlayerGAN):
+    """A critic kept Lipschitz by a penalty on its gradient (Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1).
+
+    Networks, batch and Adam(0, 0.9) of the paper's CIFAR-10 ResNet (appendix F); no batch norm in the critic, since the
+    penalty is on each sample's own gradient. Deviations: the generator's batch is as large as the critic's, not twice;
+    the learning rate is constant unless a `scheduler` is given (the paper: linear to zero over 100,000 steps).
+
+    Args:
+        penalty_weight: lambda.
+    """
+
+    boundary = None  # a critic has no score that means "half real"
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        generator: ImageNetwork = lambda image_shape: ResNetGenerator(image_shape, latent_dim=128, width=128),
+        discriminator: ImageNetwork = lambda image_shape: ResNetDiscriminator(
+            image_shape, width=128, spectral_norm=False, sum_pool=False
+        ),
+        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.0, beta2=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
+            params, lr=2e-4, beta1=0.0, beta2=0.9
+        ),
+        scheduler: LRSchedulerCallable | None = None,
+        penalty_weight: float = 10.0,
+        n_critic: int = 5,
+        step: Step = Step(),
+    ) -> None:
+        super().__init__(
+            image_shape,
+            generator,
+            discriminator,
+            generator_optimizer,
+            discriminator_optimizer,
+            scheduler,
+            n_critic,
+            step,
+        )
+        self.penalty_weight = penalty_weight
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        fake = self.fake_like(batch).detach()
+        real_score, fake_score = self.judge(batch.image, fake)
+        epsilon = self.noise.uniform(len(fake), 1, 1, 1)
+        penalty = losses.gradient_penalty(self.discriminator, batch.image, fake, epsilon)
+        return {
+            "critic": losses.wasserstein_discriminator(real_score, fake_score),
+            "penalty": self.penalty_weight * penalty,
+        }
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        return {"critic": losses.wasserstein_generator(self.discriminator(self.fake_like(batch)))}

@@ -1,0 +1,165 @@
+"""What the tests share: quiet trainers, small data and tiny models."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from gan_lightning import models, networks
+from gan_lightning.core import Step, TwoPlayerGAN
+from gan_lightning.data.base import ImageData, InMemory, Split
+
+torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
+warnings.filterwarnings("ignore", module="lightning")
+
+SHAPE = (1, 8, 8)
+
+
+class Noisy(ImageData):
+    """A few random uint8 images with two classes: 4 batches of 16 in an epoch, order and flips keyed as ever."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = SHAPE,
+        n: int = 64,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        flip: bool = False,
+    ) -> None:
+        super().__init__("Noisy", image_shape, 2, batch_size, num_workers, flip)
+        self.n = n
+
+    def load(self, split: Split) -> InMemory:
+        n = self.n if split == "train" else 8
+        generator = torch.Generator().manual_seed(n)
+        image = torch.randint(256, (n, *self.image_shape), generator=generator, dtype=torch.uint8)
+        return InMemory(image, torch.arange(n) % 2)
+
+
+class Scalar(nn.Module):
+    """A discriminator for images of one pixel whose score is weight * pixel."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.weight * image.flatten(1).sum(1)
+
+
+def own_networks(name: str, width: int = 4) -> dict[str, Any]:
+    """The kind of networks that a model's paper has, at tiny width: with batch norm where it has it."""
+    if name == "GAN":
+        return {
+            "generator": lambda shape: networks.MLPGenerator(shape, latent_dim=6, width=4 * width),
+            "discriminator": lambda shape: networks.MaxoutDiscriminator(shape, units=width, pieces=2),
+        }
+    if name in ("SNGAN", "WGANGP"):
+        spectral = name == "SNGAN"
+        return {
+            "generator": lambda shape: networks.ResNetGenerator(shape, latent_dim=6, width=width),
+            "discriminator": lambda shape: networks.ResNetDiscriminator(
+                shape, width=width, spectral_norm=spectral, sum_pool=spectral
+            ),
+        }
+    return {
+        "generator": lambda shape: networks.DCGANGenerator(shape, latent_dim=6, width=width),
+        "discriminator": lambda shape: networks.DCGANDiscriminator(shape, width=width),
+    }
+
+
+def plain_networks(width: int = 12) -> dict[str, Any]:
+    """Perceptrons, in which a sample never meets another sample: for tests of exact equality."""
+    return {
+        "generator": lambda shape: networks.MLPGenerator(shape, latent_dim=6, width=width),
+        "discriminator": lambda shape: networks.MLPDiscriminator(shape, width=width),
+    }
+
+
+def sgd(lr: float = 0.05) -> dict[str, Any]:
+    """Both players' optimizers."""
+    return both(lambda params: torch.optim.SGD(params, lr=lr))
+
+
+def adam(lr: float = 1e-2, eps: float = 1e-8) -> dict[str, Any]:
+    return both(lambda params: torch.optim.Adam(params, lr=lr, betas=(0.5, 0.9), eps=eps))
+
+
+def both(optimizer: Any) -> dict[str, Any]:
+    return {"generator_optimizer": optimizer, "discriminator_optimizer": optimizer}
+
+
+def tiny(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step(), **more: Any) -> TwoPlayerGAN:
+    """A model by name from the same initial weights each time; `options` such as `plain_networks()`, `sgd()`."""
+    arguments: dict[str, Any] = {"image_shape": SHAPE, "step": step} | own_networks(name)
+    for option in (*options, more):
+        arguments |= option
+    torch.manual_seed(seed)
+    return getattr(models, name)(**arguments)
+
+
+def quiet(**options: Any) -> Trainer:
+    """A CPU trainer that writes and prints nothing."""
+    silent: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,
+        "max_epochs": -1,
+    }
+    return Trainer(**(silent | options))
+
+
+def trained(model: LightningModule, steps: int, data: ImageData | None = None, **options: Any) -> Trainer:
+    """The trainer after `steps` generator steps of a model (and from `ckpt_path`, where given)."""
+    ckpt_path = options.pop("ckpt_path", None)
+    trainer = quiet(max_steps=steps, **options)
+    trainer.fit(model, data or Noisy(), ckpt_path=ckpt_path)
+    return trainer
+
+
+def tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of the tensors of a state_dict."""
+    return {name: value.clone() for name, value in module.state_dict().items() if torch.is_tensor(value)}
+
+
+def gap(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """The relative error of all tensors together, |a - b| / |b|."""
+    assert a.keys() == b.keys()
+    difference = sum((a[name].double() - b[name].double()).square().sum() for name in a)
+    return float((difference / sum(value.double().square().sum() for value in b.values())).sqrt())
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Equal in every bit, however the containers are nested."""
+    if torch.is_tensor(a):
+        assert torch.equal(a, b), f"{where} differs by up to {(a.double() - b.double()).abs().max()}"
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for name in a:
+            assert_same(a[name], b[name], f"{where}/{name}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, (left, right) in enumerate(zip(a, b, strict=True)):
+            assert_same(left, right, f"{where}/{index}")
+    else:
+        assert a == b, f"{where}: {a} is not {b}"
+
+
+@pytest.fixture(autouse=True)
+def no_trace_of_other_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seed of its own, and files nowhere but in the test's own folder."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    monkeypatch.delenv("PL_SEED_WORKERS", raising=False)
+    monkeypatch.setenv("HOME", os.environ.get("HOME", str(tmp_path)))
+    torch.manual_seed(0)

@@ -1,0 +1,536 @@
+"""Checkpoints survive kills, full disks and NaNs, hold data only, rebuild their model, and are written when they should."""
+
+from __future__ import annotations
+
+import enum
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHAPE, Noisy, assert_same, gap, quiet, tensors
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from gan_lightning import losses, models, networks
+from gan_lightning.callbacks import Checkpoint
+from gan_lightning.checkpoints import AtomicCheckpointIO, build, load_model, previous, read
+from gan_lightning.core import AdversarialModule, NotFiniteError, Step
+from gan_lightning.hyperparameters import instantiate, plain_hyperparameters, resolve
+
+LATENT = 6
+
+
+def small(kind: type = models.DCGAN, seed: int = 0, **arguments: Any) -> AdversarialModule:
+    """A tiny model, built directly."""
+    torch.manual_seed(seed)
+    small_networks = {
+        "generator": partial(networks.DCGANGenerator, latent_dim=LATENT, width=4),
+        "discriminator": partial(networks.DCGANDiscriminator, width=4),
+    }
+    return kind(SHAPE, **(small_networks | arguments))
+
+
+def fit(
+    model: AdversarialModule,
+    checkpoint: Checkpoint,
+    steps: int,
+    *others: Callback,
+    ckpt_path: str | None = None,
+    **options: Any,
+) -> Trainer:
+    trainer = quiet(max_steps=steps, enable_checkpointing=True, callbacks=[*others, checkpoint], **options)
+    trainer.fit(model, Noisy(), ckpt_path=ckpt_path)
+    return trainer
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Start `work` in a copy of this process; its process id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
+class At(Callback):
+    """Calls `what(trainer, module)` at the end of batch `iteration`."""
+
+    def __init__(self, what: dict[int, Callable[[Trainer, Any], None]]) -> None:
+        self.what = what
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
+        if pl_module.iteration in self.what:
+            self.what[pl_module.iteration](trainer, pl_module)
+
+
+class Spy(AtomicCheckpointIO):
+    """Notes the generator step of every file."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        super().save_checkpoint(checkpoint, path, storage_options)
+        self.steps.append(checkpoint["global_step"])
+
+
+# The file.
+
+
+def test_kill_while_saving_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    newest = 0
+
+    def save_for_ever() -> None:
+        version = newest
+        while True:
+            version += 1
+            AtomicCheckpointIO().save_checkpoint(
+                {"version": version, "weights": [torch.full((100_000,), version) for _ in range(8)]}, path
+            )
+
+    chance = random.Random(0)
+    for _ in range(10):
+        child = in_child(save_for_ever)
+        deadline = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0.0, 0.08))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        content = read(path)
+        assert content["version"] >= newest
+        assert all((weight == content["version"]).all() for weight in content["weights"])
+        if previous(path).exists():
+            assert content["version"] - 1 <= read(previous(path))["version"] <= content["version"]
+        newest = content["version"]
+    AtomicCheckpointIO().save_checkpoint({"version": 0}, path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "last.previous.ckpt"]
+    assert read(previous(path))["version"] == newest
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_file_before(tmp_path: Path) -> None:
+    path, message = tmp_path / "last.ckpt", tmp_path / "message"
+    AtomicCheckpointIO().save_checkpoint({"version": 1}, path)
+
+    def save_too_much() -> None:
+        message.write_text("no error")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        try:
+            AtomicCheckpointIO().save_checkpoint({"version": 2, "weight": torch.zeros(100_000)}, path)
+        except OSError as error:
+            message.write_text(str(error))
+
+    os.waitpid(in_child(save_too_much), 0)
+    assert message.read_text() == f"cannot write the checkpoint {path}: File too large"
+    assert read(path) == {"version": 1}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "message"]
+
+
+def test_copies_where_links_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for version in range(2):
+        AtomicCheckpointIO().save_checkpoint({"version": version}, tmp_path / "last.ckpt")
+    assert (read(tmp_path / "last.previous.ckpt"), read(tmp_path / "last.ckpt")) == ({"version": 0}, {"version": 1})
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize("bad", [np.float64(1.0), Path("x"), Colour.RED, lambda: 0, Step(), np.zeros(2)], ids=str)
+def test_refuses_what_would_not_load(tmp_path: Path, bad: Any) -> None:
+    kind = type(bad).__name__
+    with pytest.raises(ValueError, match=rf"checkpoint\['callbacks'\]\['best'\]\[1\] is a .*{kind}.*weights_only"):
+        AtomicCheckpointIO().save_checkpoint({"callbacks": {"best": [1.0, bad]}}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "overwritten"])
+def test_a_damaged_file_names_the_previous_good_one(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "last.ckpt"
+    for version in range(2):
+        AtomicCheckpointIO().save_checkpoint({"version": version, "weight": torch.ones(10_000)}, path)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "truncated": whole[:middle],
+            "empty": b"",
+            "text": b"epoch: 3",
+            "overwritten": whole[:middle] + b"\0" * 100 + whole[middle + 100 :],
+        }[damage]
+    )
+    with pytest.raises(ValueError) as error:
+        AtomicCheckpointIO().load_checkpoint(path)
+    assert str(error.value).startswith(f"{path} is truncated or corrupt")
+    assert str(error.value).endswith(f"the previous good one is {previous(path)}")
+    assert "\n" not in str(error.value)
+    previous(path).write_bytes(b"")
+    with pytest.raises(ValueError) as error:
+        read(path)
+    assert "previous" not in str(error.value)
+
+
+def test_code_in_a_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"function": os.getcwd}, tmp_path / "evil.ckpt")
+    with pytest.raises(ValueError, match="holds more than data, and could run code"):
+        read(tmp_path / "evil.ckpt")
+    torch.save([1], tmp_path / "list.ckpt")
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        read(tmp_path / "list.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(ValueError, match="not a checkpoint of gan_lightning"):
+        load_model(tmp_path / "foreign.ckpt")
+
+
+def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"holds no \*.ckpt"):
+        read(tmp_path / "last.ckpt")
+    for name in ("last.ckpt", "best.ckpt"):
+        torch.save({}, tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="did you mean 'last.ckpt'"):
+        read(tmp_path / "lst.ckpt")
+    with pytest.raises(FileNotFoundError, match="holds best.ckpt, last.ckpt"):
+        read(tmp_path / "xyz")
+    with pytest.raises(FileNotFoundError, match="is a folder, which holds best.ckpt, last.ckpt"):
+        read(tmp_path)
+    with pytest.raises(FileNotFoundError, match="the folder .*nowhere does not exist"):
+        read(tmp_path / "nowhere" / "last.ckpt")
+
+
+# The model of a file.
+
+
+def assert_loads(model: AdversarialModule, path: Path) -> AdversarialModule:
+    loaded = load_model(path)
+    assert type(loaded) is type(model)
+    assert_same(model.state_dict(), loaded.state_dict())
+    assert_same(model.sample(3), loaded.sample(3))
+    assert (loaded.iteration, loaded.images_seen, loaded.step) == (model.iteration, model.images_seen, model.step)
+    return loaded
+
+
+def test_a_model_built_in_python_loads_from_the_file_alone(tmp_path: Path) -> None:
+    model = models.DCGAN(SHAPE, step=Step(ema_half_life=50.0))  # its hparams hold lambdas and a dataclass
+    fit(model, Checkpoint(str(tmp_path)), 2)
+    path = tmp_path / "last.ckpt"
+    loaded = assert_loads(model, path)
+    assert gap(tensors(loaded.ema.network), tensors(loaded.generator)) > 0  # the average is not the live network
+    assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == []
+    hparams = read(path)["hyper_parameters"]
+    assert hparams["generator"]["init_args"] == {"latent_dim": 100, "width": 128}  # today's defaults, by value
+    assert hparams["step"]["ema_half_life"] == 50.0
+    # A loaded model is saved and loaded as well as the first.
+    fit(loaded, Checkpoint(str(tmp_path / "again")), 1)
+    assert_loads(loaded, tmp_path / "again" / "last.ckpt")
+    # Plain torch reads the file, with nothing of this package at hand.
+    script = f"import torch; print(torch.load({str(path)!r}, weights_only=True)['global_step'])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert result.stdout == "2\n", result.stderr
+
+
+def test_factories_in_python_become_names_in_the_file(tmp_path: Path) -> None:
+    model = small(
+        models.RelativisticGAN,
+        discriminator=networks.DCGANDiscriminator,
+        loss=losses.relativistic,
+        generator_optimizer=partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.9)),
+    )
+    fit(model, Checkpoint(str(tmp_path)), 1)
+    loaded = assert_loads(model, tmp_path / "last.ckpt")
+    assert loaded.loss is losses.relativistic
+    optimizer = loaded.players()["generator"].optimizer(loaded.generator.parameters())
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert (optimizer.defaults["lr"], tuple(optimizer.defaults["betas"])) == (1e-3, (0.5, 0.9))
+
+
+def test_a_built_model_loads_from_the_file_alone(tmp_path: Path) -> None:
+    model = build(
+        "DCGAN",
+        image_shape=SHAPE,
+        generator={"class_path": "DCGANGenerator", "init_args": {"width": 4}},
+        scheduler={"class_path": "LinearDecay", "init_args": {"end": 10}},
+        step={"micro_batches": 2},
+        real_target=0.9,
+    )
+    assert model.generator.latent_dim == 100
+    fit(model, Checkpoint(str(tmp_path)), 2)
+    loaded = assert_loads(model, tmp_path / "last.ckpt")
+    assert (loaded.real_target, loaded.step.micro_batches) == (0.9, 2)
+
+
+@pytest.mark.parametrize("name", models.__all__)
+def test_the_parser_builds_what_the_defaults_say(name: str) -> None:
+    kind = getattr(models, name)
+    torch.manual_seed(0)
+    direct = kind(SHAPE)
+    torch.manual_seed(0)
+    parsed = instantiate(kind, resolve(kind, {"image_shape": SHAPE}))
+    assert_same(direct.state_dict(), parsed.state_dict())
+    assert plain_hyperparameters(direct) == plain_hyperparameters(parsed)
+
+
+def test_what_no_file_can_hold_is_refused_before_training(tmp_path: Path) -> None:
+    model = small(generator=lambda shape: networks.DCGANGenerator(shape, latent_dim=LATENT, width=4))
+    with pytest.raises(ValueError, match=r"DCGAN\(generator=...\) is <function .*gan_lightning.build"):
+        fit(model, Checkpoint(str(tmp_path)), 1)
+    assert model.iteration == 0
+
+
+def test_build_names_what_is_wrong() -> None:
+    for arguments, message in [
+        (("DCGN",), "no model 'DCGN', did you mean 'DCGAN'"),
+        (("nowhere.DCGAN",), "cannot be imported"),
+        (("torch.nn.Linear",), "not a model of gan_lightning"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            build(*arguments, image_shape=SHAPE)
+    for options, message in [
+        ({"image_shap": SHAPE}, "DCGAN has no argument 'image_shap', did you mean 'image_shape'"),
+        ({"n_critic": "five"}, "n_critic.*five"),
+        ({"generator": "DCGANGenerato"}, "generator.*DCGANGenerato"),
+        ({"step": {"micro": 1}}, "micro"),
+    ]:
+        with pytest.raises(ValueError, match=message) as error:
+            build("DCGAN", **({"image_shape": SHAPE} | options))
+        assert "\n" not in str(error.value)
+
+
+def test_a_class_that_has_changed_or_gone_is_one_line(tmp_path: Path) -> None:
+    fit(small(), Checkpoint(str(tmp_path)), 1)
+    content = read(tmp_path / "last.ckpt")
+    changed = content | {"hyper_parameters": content["hyper_parameters"] | {"generator": "MLPGenerator"}}
+    gone = content | {"gan_lightning": content["gan_lightning"] | {"class_path": "old_package.DCGAN"}}
+    for file, message in ((changed, "does not fit gan_lightning.models.dcgan.DCGAN"), (gone, "cannot be imported")):
+        torch.save(file, tmp_path / "other.ckpt")
+        with pytest.raises(ValueError, match=message) as error:
+            load_model(tmp_path / "other.ckpt")
+        assert "\n" not in str(error.value)
+
+
+# When.
+
+
+@pytest.mark.parametrize(
+    "n_critic, every, until, expected", [(1, 7, 20, [7, 14, 20]), (2, 5, 10, [5, 10]), (3, 1, 3, [1, 2, 3])]
+)
+def test_saves_at_generator_steps(tmp_path: Path, n_critic: int, every: int, until: int, expected: list[int]) -> None:
+    spy = Spy()
+    fit(small(n_critic=n_critic), Checkpoint(str(tmp_path), every_n_steps=every), until, plugins=[spy])
+    assert spy.steps == expected
+
+
+def test_saves_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spy, clock = Spy(), [0.0]
+
+    def tick() -> float:
+        clock[0] += 30.0  # each batch asks once, each save once more
+        return clock[0]
+
+    monkeypatch.setattr("gan_lightning.callbacks.checkpoint.time.monotonic", tick)
+    fit(small(), Checkpoint(str(tmp_path), every_minutes=2.0), 10, plugins=[spy])
+    assert spy.steps == [4, 8, 10]
+
+
+def test_keeps_the_best_and_its_score(tmp_path: Path) -> None:
+    scores = {2: 5.0, 3: 3.0, 5: 4.0, 6: float("nan"), 7: 2.5}
+
+    def log(trainer: Trainer, module: AdversarialModule) -> None:
+        trainer.callback_metrics["score"] = torch.tensor(scores[module.iteration])
+
+    checkpoint = Checkpoint(str(tmp_path), monitor="score")
+    fit(small(), checkpoint, 6, At(dict.fromkeys(scores, log)))
+    assert (checkpoint.best_score, checkpoint.best_step) == (3.0, 3)
+    assert checkpoint.best_path == str(tmp_path / "best.ckpt")
+    assert (read(tmp_path / "best.ckpt")["global_step"], read(tmp_path / "last.ckpt")["global_step"]) == (3, 6)
+    # A resumed run knows the score to beat.
+    scores[7] = 3.5
+    resumed = Checkpoint(str(tmp_path), monitor="score")
+    fit(small(), resumed, 8, At(dict.fromkeys(scores, log)), ckpt_path=str(tmp_path / "last.ckpt"))
+    assert (resumed.best_score, resumed.best_path) == (3.0, checkpoint.best_path)
+    scores[9] = 2.0
+    resumed = Checkpoint(str(tmp_path), monitor="score")
+    fit(small(), resumed, 10, At(dict.fromkeys(scores, log)), ckpt_path=str(tmp_path / "last.ckpt"))
+    assert (resumed.best_score, read(resumed.best_path)["global_step"]) == (2.0, 9)
+    # In a new folder the best is found anew.
+    scores[11] = 4.0
+    moved = Checkpoint(str(tmp_path / "new"), monitor="score")
+    fit(small(), moved, 12, At(dict.fromkeys(scores, log)), ckpt_path=str(tmp_path / "last.ckpt"))
+    assert (moved.best_score, read(moved.best_path)["global_step"]) == (4.0, 11)
+
+
+def test_the_greatest_score_can_be_the_best(tmp_path: Path) -> None:
+    def log(trainer: Trainer, module: AdversarialModule) -> None:
+        trainer.callback_metrics["score"] = torch.tensor({1: 1.0, 2: 3.0, 3: 2.0}[module.iteration])
+
+    checkpoint = Checkpoint(str(tmp_path), monitor="score", mode="max")
+    fit(small(), checkpoint, 3, At(dict.fromkeys((1, 2, 3), log)))
+    assert (checkpoint.best_score, checkpoint.best_step) == (3.0, 2)
+
+
+def test_the_config_is_in_the_file_and_the_trainer_folder_is_the_default(tmp_path: Path) -> None:
+    checkpoint = Checkpoint()
+    checkpoint.config = "model: DCGAN\n"
+    fit(small(), checkpoint, 1, default_root_dir=str(tmp_path))
+    assert checkpoint.last_path == str(tmp_path / "last.ckpt")
+    assert read(checkpoint.last_path)["config"] == "model: DCGAN\n"
+
+
+def test_never_overwrites_another_run(tmp_path: Path) -> None:
+    fit(small(), Checkpoint(str(tmp_path)), 2)
+    with pytest.raises(ValueError, match="last.ckpt belongs to another run"):
+        fit(small(), Checkpoint(str(tmp_path)), 1)
+    assert read(tmp_path / "last.ckpt")["global_step"] == 2
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="every_n_steps"):
+        Checkpoint(every_n_steps=0)
+    with pytest.raises(ValueError, match="mode"):
+        Checkpoint(mode="least")
+
+
+# How a run ends.
+
+
+class Broken(models.DCGAN):
+    """Does something between the discriminator's turn and the generator's of one batch."""
+
+    def __init__(self, image_shape: tuple[int, int, int], event: str = "", at: int = 3) -> None:
+        super().__init__(
+            image_shape,
+            partial(networks.DCGANGenerator, latent_dim=LATENT, width=4),
+            partial(networks.DCGANDiscriminator, width=4),
+        )
+        self.event, self.at = event, at
+
+    def generator_loss(self, batch: Any) -> dict[str, torch.Tensor]:
+        terms = super().generator_loss(batch)
+        if self.iteration == self.at:
+            if self.event == "nan":
+                terms["adversarial"] = terms["adversarial"] * float("nan")
+            elif self.event == "error":
+                raise RuntimeError("out of memory")
+            else:
+                os.kill(os.getpid(), getattr(signal, self.event))
+        return terms
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Lightning leaves Ctrl-C ignored when it has seen one."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGTERM, before[1])
+
+
+def test_nan_stops_the_run_and_leaves_the_last_good_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFiniteError, match="generator/adversarial"):
+        fit(Broken(SHAPE, "nan"), Checkpoint(str(tmp_path), every_n_steps=1), 9)
+    assert read(tmp_path / "last.ckpt")["global_step"] == 2
+
+
+def test_nan_weights_are_never_saved(tmp_path: Path) -> None:
+    def poison(trainer: Trainer, module: AdversarialModule) -> None:
+        with torch.no_grad():
+            next(module.generator.parameters())[0] = float("inf")
+
+    with pytest.raises(NotFiniteError, match="the weights of generator.layers.0.weight are not finite"):
+        fit(small(), Checkpoint(str(tmp_path), every_n_steps=1), 9, At({3: poison}))
+    assert read(tmp_path / "last.ckpt")["global_step"] == 2
+
+
+def test_an_error_in_the_middle_of_a_batch_saves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fit(Broken(SHAPE, "error"), Checkpoint(str(tmp_path)), 9)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_between_two_batches_saves_what_was_reached(tmp_path: Path) -> None:
+    def fail(trainer: Trainer, module: AdversarialModule) -> None:
+        raise RuntimeError("a callback broke")
+
+    with pytest.raises(RuntimeError, match="a callback broke"):
+        fit(small(), Checkpoint(str(tmp_path)), 9, At({3: fail}))
+    assert read(tmp_path / "last.ckpt")["gan_lightning"]["iteration"] == 3
+
+
+@pytest.mark.parametrize("event, error", [("SIGINT", SystemExit), ("SIGTERM", SIGTERMException)])
+def test_signals_finish_the_batch_and_save_it(tmp_path: Path, signals: None, event: str, error: type) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(error):
+        fit(Broken(SHAPE, event), Checkpoint(str(tmp_path)), 9)
+    content = read(tmp_path / "last.ckpt")
+    assert (content["global_step"], content["gan_lightning"]["iteration"]) == (3, 3)
+    whole, resumed = small(), small(seed=1)
+    fit(whole, Checkpoint(str(tmp_path / "whole")), 6)
+    fit(resumed, Checkpoint(str(tmp_path)), 6, ckpt_path=str(tmp_path / "last.ckpt"))
+    assert_same(whole.state_dict(), resumed.state_dict())
+
+
+# Going on.
+
+
+class Diary(Callback):
+    """What every batch was."""
+
+    def __init__(self) -> None:
+        self.pages: list[tuple[int, int, float]] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: AdversarialModule, batch: Any, batch_idx: int) -> None:
+        self.pages.append((pl_module.iteration, trainer.current_epoch, float(batch.image.sum())))
+
+
+@pytest.mark.parametrize("stop", [3, 4, 6])  # within an epoch of 4 batches, at its end, within the next one
+@pytest.mark.parametrize("how", ["end", "trigger", "validation"])
+def test_resumes_without_repeating_or_skipping_a_batch(tmp_path: Path, stop: int, how: str) -> None:
+    whole, book = small(), Diary()
+    unbroken = Checkpoint(str(tmp_path / "whole"))
+    fit(whole, unbroken, 10, book)
+
+    first, second = Diary(), Diary()
+    score = At({stop: lambda trainer, _: trainer.callback_metrics.update(score=torch.tensor(1.0))})
+    if how == "end":  # the file that is written when the run ends
+        fit(small(), Checkpoint(str(tmp_path)), stop, first)
+    elif how == "trigger":  # at the end of a batch, while the run goes on
+        fit(small(), Checkpoint(str(tmp_path), monitor="score"), stop + 1, first, score)
+    else:  # when a validation ends
+        validated = {"limit_val_batches": 1, "val_check_interval": stop, "check_val_every_n_epoch": None}
+        fit(small(), Checkpoint(str(tmp_path), monitor="score"), stop, first, Scored(), **validated)
+    path = tmp_path / ("last.ckpt" if how == "end" else "best.ckpt")
+    assert read(path)["gan_lightning"]["iteration"] == stop
+
+    resumed = small(seed=1)
+    again = Checkpoint(str(tmp_path / "resumed"))
+    fit(resumed, again, 10, second, ckpt_path=str(path))
+    assert first.pages[:stop] + second.pages == book.pages
+    assert_same(whole.state_dict(), resumed.state_dict())
+    one, other = read(unbroken.last_path), read(again.last_path)
+    assert_same(one["optimizer_states"], other["optimizer_states"])
+    assert (one["global_step"], one["epoch"]) == (other["global_step"], other["epoch"])
+
+
+class Scored(Callback):
+    """A score that comes with the validation."""
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        if not trainer.sanity_checking:
+            trainer.callback_metrics["score"] = torch.tensor(1.0)

@@ -1,0 +1,678 @@
+"""The step: what one turn does and leaves alone, in every precision, and what a resumed run remembers."""
+
+from __future__ import annotations
+
+import copy
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Noisy, adam, assert_same, gap, plain_networks, quiet, sgd, tensors, tiny, trained
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from gan_lightning import losses, optim
+from gan_lightning.batches import Labeled, split, whole
+from gan_lightning.core import AdversarialModule, NotFiniteError, Step, Terms, TwoPlayerGAN
+from gan_lightning.data import Digits
+from gan_lightning.ema import EMA
+from gan_lightning.models import DCGAN
+from gan_lightning.noise import PartNoise, SampleNoise, key
+
+CPU = torch.device("cpu")
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def players_of(model: AdversarialModule) -> dict[str, nn.Module]:
+    return {name: player.network for name, player in model.players().items()}
+
+
+@contextmanager
+def each_turn(model: AdversarialModule, before: Any = None, after: Any = None) -> Iterator[None]:
+    """Call `before(name, objective, batch)` and `after(name, what before returned)` around each of a model's turns."""
+    turn = model.turn
+
+    def watched(name: str, objective: Any, batch: tuple, counts: bool = False) -> None:
+        seen = before(name, objective, batch) if before else None
+        turn(name, objective, batch, counts)
+        if after:
+            after(name, seen)
+
+    model.turn = watched
+    try:
+        yield
+    finally:
+        del model.turn
+
+
+def half_precision(growth_interval: int = 2000) -> dict[str, Any]:
+    """float16 with a real scaler on the CPU: the flag `precision="16-mixed"` would silently be bfloat16 there."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=growth_interval)
+    return {"plugins": [MixedPrecision("16-mixed", device="cpu", scaler=scaler)]}
+
+
+PRECISIONS = {"float32": dict, "bfloat16": lambda: {"precision": "bf16-mixed"}, "float16": half_precision}
+
+
+# Counting
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize("n_critic", [1, 5])
+def test_max_steps_counts_generator_steps(n_critic, micro_batches):
+    model = tiny("WGANGP", plain_networks(), n_critic=n_critic, step=Step(micro_batches=micro_batches))
+    turns = []
+    with each_turn(model, after=lambda name, _: turns.append(name)):
+        trainer = trained(model, 10)
+    assert trainer.global_step == 10 == turns.count("generator")
+    assert turns.count("discriminator") == 10 * n_critic == model.iteration
+    assert model.images_seen == 16 * model.iteration
+    assert turns[: n_critic + 1] == ["discriminator"] * n_critic + ["generator"]
+
+
+def test_n_critic_must_be_positive():
+    with pytest.raises(ValueError, match="n_critic must be at least 1, not 0"):
+        tiny("DCGAN", n_critic=0)
+
+
+# Whose weights move
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_only_the_moving_player_moves(precision):
+    model, moved = tiny("DCGAN", adam()), []
+    networks = players_of(model)
+
+    def changed(name: str, before: dict) -> None:
+        moved.append((name, [n for n, net in networks.items() if gap(weights(net), before[n]) > 0]))
+
+    with each_turn(model, lambda *_: {n: weights(net) for n, net in networks.items()}, changed):
+        trained(model, 2, **PRECISIONS[precision]())
+    assert moved == 2 * [("discriminator", ["discriminator"]), ("generator", ["generator"])]
+
+
+def test_other_players_are_frozen_in_a_turn_and_restored_after_it():
+    model = tiny("DCGAN")
+    model.discriminator.layers[0].weight.requires_grad_(False)  # a user's own freezing survives
+    flags = lambda net: [p.requires_grad for p in net.parameters()]  # noqa: E731
+    original, seen = model.generator_loss, []
+
+    def generator_loss(batch: Labeled) -> Terms:
+        seen.append((any(flags(model.discriminator)), all(flags(model.generator))))
+        return original(batch)
+
+    model.generator_loss = generator_loss
+    trained(model, 1)
+    assert seen == [(False, True)]
+    assert flags(model.discriminator) == [False] + [True] * (len(flags(model.discriminator)) - 1)
+
+
+def test_players_are_restored_after_an_exception():
+    model = tiny("DCGAN")
+
+    def broken(batch: Labeled) -> Terms:
+        raise RuntimeError("the objective fails")
+
+    model.generator_loss = broken
+    with pytest.raises(RuntimeError, match="the objective fails"):
+        trained(model, 1)
+    assert all(p.requires_grad for p in [*model.generator.parameters(), *model.discriminator.parameters()])
+
+
+def test_players_and_losses_must_be_defined():
+    with pytest.raises(TypeError, match="AdversarialModule must define players"):
+        AdversarialModule(Step()).players()
+    parts = plain_networks() | sgd() | {"scheduler": None, "n_critic": 1, "step": Step()}
+    nothing = TwoPlayerGAN((1, 8, 8), **parts)
+    for loss in ("discriminator_loss", "generator_loss"):
+        with pytest.raises(TypeError, match=f"must define {loss}"):
+            getattr(nothing, loss)(None)
+
+
+# Micro-batches
+
+
+EQUAL = {
+    "WGANGP": {"n_critic": 2},
+    "DCGAN": {},
+    "RelativisticGAN": {"loss": losses.relativistic_average},
+    "RaLSGAN": {"loss": losses.relativistic_average_least_squares},
+    "RaHinge": {"loss": losses.relativistic_average_hinge},
+}
+
+
+def in_micro_batches(case: str, count: int, optimizer: dict[str, Any], precision: str) -> dict[str, Tensor]:
+    name = case if case in ("WGANGP", "DCGAN") else "RelativisticGAN"
+    model = tiny(name, plain_networks(), EQUAL[case], optimizer, step=Step(micro_batches=count))
+    trained(model, 5, precision=precision)
+    return tensors(model)
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_micro_batches_equal_the_whole_batch(case):
+    """Averages over the batch included. Adam in double precision, since it magnifies the rounding of a gradient of 0."""
+    expected = in_micro_batches(case, 1, sgd(), "32-true")
+    assert gap(in_micro_batches(case, 2, sgd(), "32-true"), expected) <= 1e-6
+    expected = in_micro_batches(case, 1, adam(), "64-true")
+    assert gap(in_micro_batches(case, 4, adam(), "64-true"), expected) <= 1e-9
+
+
+def test_micro_batches_with_adam_in_single_precision():
+    expected = in_micro_batches("WGANGP", 1, adam(), "32-true")
+    assert gap(in_micro_batches("WGANGP", 2, adam(), "32-true"), expected) <= 1e-6
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_micro_batches_in_half_precision(precision):
+    runs = []
+    for count in (1, 2):
+        model = tiny("RelativisticGAN", plain_networks(), sgd(), step=Step(micro_batches=count))
+        start = tensors(model)
+        trained(model, 3, **PRECISIONS[precision]())
+        runs.append({name: value - start[name] for name, value in tensors(model).items()})
+    assert gap(runs[1], runs[0]) < 0.05
+
+
+def test_batch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="a batch of 16 cannot be cut into 3 equal micro-batches"):
+        trained(tiny("DCGAN", step=Step(micro_batches=3)), 1)
+
+
+def test_split_keeps_the_order():
+    batch = Labeled(torch.arange(6.0).reshape(6, 1, 1, 1), torch.arange(6))
+    parts = split(batch, 3)
+    assert [type(part) for part in parts] == [Labeled] * 3
+    assert [part.label.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_whole_is_the_batch_itself_without_parts():
+    rows = torch.randn(3)
+    assert whole(rows) is rows
+
+
+@pytest.mark.parametrize("name", ["RelativisticGAN", "DCGAN"])
+def test_rehearsal_leaves_no_trace(name):
+    """The pass that shows the micro-batches to each other must not count for batch statistics or logged figures."""
+    model = tiny(name, step=Step(micro_batches=2))
+    norms = [m for m in model.discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
+    passes, rehearse = [], model._rehearse
+
+    def rehearsed(objective: Any, parts: list) -> Any:
+        before = tensors(model)
+        result = rehearse(objective, parts)
+        assert_same(tensors(model), before)
+        passes.append(result is not None)
+        return result
+
+    model._rehearse = rehearsed
+    trained(model, 1)
+    relativistic = name == "RelativisticGAN"
+    assert passes == [relativistic] * 2  # nothing to show for a loss that is a mean over samples
+    # Two micro-batches; real and fake in the discriminator's turn, in the generator's fake, and real if relativistic.
+    assert norms and all(norm.num_batches_tracked == 2 * (4 if relativistic else 3) for norm in norms)
+
+
+def test_logged_terms_are_means_over_micro_batches():
+    figures = []
+    for count in (1, 4):
+        model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=Step(micro_batches=count))
+        trainer = trained(model, 2, log_every_n_steps=1)
+        figures.append({name: value.item() for name, value in trainer.callback_metrics.items() if "/" in name})
+    for name in figures[0]:
+        if name.endswith(("critic", "penalty", "loss", "norm")):
+            assert figures[1][name] == pytest.approx(figures[0][name], rel=1e-4, abs=1e-6), name
+
+
+# Clipping and precision
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_gradients_are_clipped_after_unscaling(precision):
+    """What the optimizer sees has the norm asked for, and its direction is the true gradient's."""
+    clip, norms = 0.01, []
+    model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=Step(gradient_clip=clip))
+
+    class Look(Callback):
+        def on_train_start(self, trainer: Trainer, model: AdversarialModule) -> None:
+            for optimizer in trainer.optimizers:
+                optimizer.register_step_pre_hook(lambda optimizer, *_: norms.append(norm_of(optimizer)))
+
+    trainer = trained(model, 3, callbacks=[Look()], log_every_n_steps=1, **PRECISIONS[precision]())
+    assert len(norms) == 6 and all(0.99 * clip <= norm <= clip * 1.0001 for norm in norms)
+    assert trainer.callback_metrics["discriminator/gradient_norm"] > 10 * clip  # logged as it was before
+
+
+def norm_of(optimizer: torch.optim.Optimizer) -> float:
+    return float(nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"]]))
+
+
+def test_small_gradients_are_not_clipped():
+    runs = []
+    for clip in (None, 1e6):
+        model = tiny("DCGAN", plain_networks(), step=Step(gradient_clip=clip))
+        trained(model, 2)
+        runs.append(tensors(model))
+    assert_same(*runs)
+
+
+def test_float16_applies_the_true_gradient_while_the_scale_grows():
+    lr, ratios = 0.01, []
+    model = tiny("WGANGP", plain_networks(), sgd(lr), n_critic=2)
+    networks = players_of(model)
+
+    def true_gradient(name: str, objective: Any, batch: Labeled) -> tuple[dict, list[Tensor]]:
+        parameters = list(networks[name].parameters())
+        model._turns += 1  # the random numbers of the turn that follows
+        with model._part(0, None), torch.autocast("cpu", enabled=False):
+            gradient = torch.autograd.grad(sum(objective(batch).values()), parameters)
+        model._turns -= 1
+        return weights(networks[name]), gradient
+
+    def compare(name: str, before: tuple[dict, list[Tensor]]) -> None:
+        old, gradient = before
+        applied = torch.cat([((old[n] - p) / lr).detach().flatten() for n, p in networks[name].named_parameters()])
+        true = torch.cat([g.flatten() for g in gradient])
+        ratios.append(float(applied @ true / (true @ true)))
+
+    plugins = half_precision(growth_interval=1)
+    with each_turn(model, true_gradient, compare):
+        trained(model, 4, **plugins)
+    assert plugins["plugins"][0].scaler.get_scale() == 2.0 ** (8 + 12)
+    assert ratios == pytest.approx([1.0] * 12, abs=1e-3)
+
+
+def test_float16_overflow_of_one_player_skips_that_player_only():
+    model = tiny("DCGAN", plain_networks(), adam())
+    original, moved, networks = model.generator_loss, [], players_of(model)
+
+    def generator_loss(batch: Labeled) -> Terms:
+        factor = math.inf if model.iteration == 3 else 1.0
+        return {name: factor * term for name, term in original(batch).items()}
+
+    def changed(name: str, before: dict) -> None:
+        moved.append(gap(weights(networks[name]), before) > 0)
+
+    model.generator_loss = generator_loss
+    plugins = half_precision()
+    with each_turn(model, lambda name, *_: weights(networks[name]), changed):
+        trainer = trained(model, 20, **plugins)
+    assert [i for i, m in enumerate(moved) if not m] == [5]  # the generator's third turn
+    assert all(value.isfinite().all() for value in tensors(model).values())
+    assert plugins["plugins"][0].scaler.get_scale() == 2.0**7
+    assert trainer.global_step == 20
+
+
+@pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
+def test_penalty_gradient_is_exact_under_bfloat16(compile, monkeypatch):
+    """The backward pass of a float32 island must not run under autocast either."""
+    plain_compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: plain_compile(self, backend="aot_eager"))
+    gradients = []
+    for precision, compiled in (("32-true", False), ("bf16-mixed", compile)):
+        model = tiny("WGANGP", plain_networks(), sgd(0.0), n_critic=1, step=Step(compile=compiled))
+        given = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+        def penalty_alone(batch: Labeled, model: Any = model, given: Tensor = given) -> Terms:
+            epsilon = model.noise.uniform(16, 1, 1, 1)
+            return {"penalty": losses.gradient_penalty(model.discriminator, batch.image, given, epsilon)}
+
+        model.discriminator_loss = penalty_alone
+        trained(model, 1, precision=precision)
+        gradients.append({n: p.grad for n, p in model.discriminator.named_parameters() if p.grad is not None})
+    assert gradients[0] and gap(gradients[1], gradients[0]) <= 1e-5
+
+
+def test_compiled_networks_train_alike_and_keep_their_names(monkeypatch):
+    plain_compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: plain_compile(self, backend="aot_eager"))
+    runs = []
+    for compiled in (False, True):
+        model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=Step(compile=compiled))
+        trained(model, 3)
+        runs.append(tensors(model))
+    assert gap(*runs) <= 1e-6
+
+
+# Losses that are not finite
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_loss_that_is_not_finite_stops_the_run(player, bad):
+    model = tiny("WGANGP", plain_networks(), n_critic=1)
+    original, before = getattr(model, f"{player}_loss"), {}
+
+    def spoilt(batch: Labeled) -> Terms:
+        if model.iteration == 3:
+            before.update(weights(players_of(model)[player]))
+            return original(batch) | {"extra": torch.tensor(bad)}
+        return original(batch) | {"extra": torch.tensor(0.0)}
+
+    setattr(model, f"{player}_loss", spoilt)
+    with pytest.raises(NotFiniteError, match=f"{player}/extra is not finite at iteration 3 .generator step 2") as error:
+        trained(model, 10)
+    assert "\n" not in str(error.value)
+    assert_same(weights(players_of(model)[player]), before)  # the step was not taken
+
+
+def test_on_an_accelerator_losses_are_looked_at_with_the_log_line():
+    """A look costs a wait there; the check before a log line or a checkpoint still names the first bad term."""
+    model = tiny("DCGAN")
+    model.trainer = quiet()
+    good, bad = torch.tensor([True, True]), torch.tensor([True, False])
+    model._unchecked = [(4, "discriminator", ["a", "b"], good), (5, "generator", ["a", "b"], bad)]
+    model._check_finite(at_once=False)
+    with pytest.raises(NotFiniteError, match="generator/b is not finite at iteration 5"):
+        model.check_finite()
+
+
+# Schedules
+
+
+class Settings(Callback):
+    """The learning rates of both players at the end of each batch."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[float]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.rates.append([group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups])
+
+
+def test_schedules_step_once_for_each_generator_step_and_resume(tmp_path):
+    def model() -> TwoPlayerGAN:
+        return tiny("DCGAN", n_critic=2, scheduler=lambda optimizer: optim.LinearDecay(optimizer, end=10, start=2))
+
+    whole_run, first, second = Settings(), Settings(), Settings()
+    trained(model(), 6, callbacks=[whole_run])
+    trained(model(), 3, callbacks=[first]).save_checkpoint(tmp_path / "a.ckpt")
+    trained(model(), 6, callbacks=[second], ckpt_path=tmp_path / "a.ckpt")
+    shares = [1, 1, 1, 1, 1, 7 / 8, 7 / 8, 6 / 8, 6 / 8, 5 / 8, 5 / 8, 4 / 8]  # two batches to a generator step
+    assert whole_run.rates == [pytest.approx([2e-4 * share] * 2) for share in shares]
+    assert first.rates + second.rates == whole_run.rates
+
+
+def test_linear_decay_refuses_an_end_before_its_start():
+    with pytest.raises(ValueError, match=r"end \(5\) must come after start \(5\)"):
+        optim.LinearDecay(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), end=5, start=5)
+
+
+# The average of the generator
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_ema_equals_one_written_by_hand(every):
+    """Bit for bit; batch statistics are copied, the discriminator has none, and what is trained stays what is trained."""
+    half_life, rampup = 100.0, 0.3
+    step = Step(ema_every=every, ema_half_life=half_life, ema_rampup=rampup)
+    model = tiny("DCGAN", adam(), n_critic=2, step=step)
+    by_hand, last, live = tensors(model.generator), [0], {}
+    parameters = set(weights(model.generator))
+
+    def follow(name: str, _: Any) -> None:
+        if name != "generator":
+            return
+        follow.calls += 1
+        live.update(tensors(model.generator))
+        if follow.calls % every == 0:
+            images = 16 * 2 * follow.calls
+            beta = 0.5 ** ((images - last[0]) / min(half_life, rampup * images))
+            for tensor_name, value in live.items():
+                mine = by_hand[tensor_name]
+                by_hand[tensor_name] = mine.lerp(value, 1 - beta) if tensor_name in parameters else value
+            last[0] = images
+
+    follow.calls = 0
+    with each_turn(model, after=follow):
+        trained(model, 9)
+    assert_same(tensors(model.ema.network), by_hand)
+    assert_same(tensors(model.generator), live)  # live weights are live at the end
+    assert gap(weights(model.ema.network), weights(model.generator)) > 1e-4
+    assert not any("ema" in name and "discriminator" in name for name in model.state_dict())
+    saved = {n.removeprefix("ema.network."): v for n, v in model.state_dict().items() if n.startswith("ema.network.")}
+    assert_same(saved, by_hand)
+    assert torch.equal(model.sample(2, live=True), model.generate(model.latent(SampleNoise(0, range(2), CPU), 2), True))
+    assert not torch.equal(model.sample(2), model.sample(2, live=True))
+
+
+def test_ema_of_a_constant_halves_its_distance_in_one_half_life():
+    live = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(live.weight)
+    ema = EMA(live, half_life=100.0, rampup=None)
+    nn.init.ones_(live.weight)
+    distances = []
+    for images in (50, 100, 200, 300):
+        ema.update(images)
+        distances.append(1 - ema.network.weight.item())
+    assert distances == pytest.approx([0.5**0.5, 0.5, 0.25, 0.125], rel=1e-5)
+
+
+def test_ema_ramps_up_and_can_be_off():
+    live = nn.Linear(1, 1)
+    ema = EMA(live, half_life=1000.0, rampup=0.05)
+    assert ema.beta(64) == pytest.approx(0.5 ** (1 / 0.05))  # the start is forgotten at once
+    ema.images = 99_936
+    assert ema.beta(100_000) == pytest.approx(0.5 ** (64 / 1000))
+    off = EMA(live, half_life=0.0)
+    nn.init.ones_(live.weight)
+    off.update(64)
+    assert torch.equal(off.network.weight, live.weight)
+
+
+def test_ema_is_frozen_and_always_in_evaluation_mode():
+    model = tiny("DCGAN").train()
+    assert model.generator.training and not any(m.training for m in model.ema.modules())
+    assert not any(p.requires_grad for p in model.ema.parameters())
+    assert not set(model.ema.parameters()) & {p for net in players_of(model).values() for p in net.parameters()}
+    model.sample(2, live=True)
+    assert model.generator.training  # sampling leaves the mode as it was
+
+
+# Strategies
+
+
+@pytest.mark.parametrize("options", [{"static_graph": True}, {"find_unused_parameters": False}])
+def test_strategies_that_cannot_train_players_in_turns_are_refused(options):
+    model = tiny("DCGAN")
+    model.trainer = quiet(devices=2, strategy=DDPStrategy(**options))
+    with pytest.raises(ValueError, match="find_unused_parameters=True and static_graph=False") as error:
+        model.setup("fit")
+    assert "\n" not in str(error.value)
+
+
+def test_several_devices_need_no_flag():
+    model = tiny("DCGAN")
+    model.trainer = quiet(devices=2)
+    model.setup("fit")
+    assert model.trainer.strategy._ddp_kwargs["find_unused_parameters"] is True
+
+
+# Random numbers
+
+
+def test_key_tells_positions_and_signs_apart():
+    keys = {key(*parts) for parts in [(), (0,), (1,), (-1,), (0, 1), (1, 0), (0, 0), (2**63,), (1, 2, 3), (3, 2, 1)]}
+    assert len(keys) == 10 and all(0 <= k < 2**63 for k in keys)
+    assert len({key(seed, step) for seed in range(100) for step in range(100)}) == 10_000
+
+
+def test_parts_of_noise_are_rows_of_the_whole():
+    for draw in ("normal", "uniform"):
+        expected = getattr(PartNoise(5, 0, 1, CPU), draw)(12, 3)
+        parts = [getattr(PartNoise(5, part, 4, CPU), draw)(3, 3) for part in range(4)]
+        assert torch.equal(torch.cat(parts), expected)
+    expected = PartNoise(5, 0, 1, CPU).integers(10, 12)
+    assert torch.equal(torch.cat([PartNoise(5, part, 2, CPU).integers(10, 6) for part in range(2)]), expected)
+    assert expected.dtype == torch.int64 and expected.min() >= 0 and expected.max() < 10
+
+
+def test_sample_noise_depends_on_the_row_alone():
+    one_batch = SampleNoise(3, range(6), CPU).normal(6, 4)
+    two = [SampleNoise(3, range(0, 2), CPU).normal(2, 4), SampleNoise(3, range(2, 6), CPU).normal(4, 4)]
+    assert torch.equal(one_batch, torch.cat(two))
+    assert not torch.equal(one_batch, SampleNoise(4, range(6), CPU).normal(6, 4))
+    assert len({tuple(row.tolist()) for row in one_batch}) == 6
+    with pytest.raises(ValueError, match="this noise is for 6 samples, 5 were asked for"):
+        SampleNoise(3, range(6), CPU).normal(5, 4)
+
+
+def test_latents_depend_on_seed_iteration_and_turn():
+    def latents(seed: int) -> dict[tuple[int, str], tuple]:
+        seed_everything(seed)
+        model, drawn = tiny("DCGAN"), {}
+        latent = model.latent
+
+        def recorded(noise: Any, n: int) -> Tensor:
+            z = latent(noise, n)
+            drawn[model.iteration, model._moving] = tuple(z.flatten().tolist())
+            torch.randn(model.iteration)  # what others draw from the global stream changes nothing
+            return z
+
+        model.latent = recorded
+        trained(model, 3)
+        return drawn
+
+    first, again, other = latents(1), latents(1), latents(2)
+    assert first == again and len(first) == 6
+    assert len(set(first.values()) | set(other.values())) == 12
+
+
+# Resume
+
+
+def state_of(trainer: Trainer) -> dict[str, Any]:
+    """All that a run consists of."""
+    model = trainer.lightning_module
+    return {
+        "model": {name: value for name, value in model.state_dict().items()},
+        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+        "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+        "counters": [trainer.global_step, model.iteration, model.images_seen, model.seed],
+    }
+
+
+class SaveAt(Callback):
+    """Save a checkpoint at the end of some batches, and at the end of an epoch."""
+
+    def __init__(self, folder: Path, batches: list[int], epoch_end: int = -1) -> None:
+        self.folder, self.batches, self.epoch_end = folder, batches, epoch_end
+
+    def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: Any) -> None:
+        if model.iteration in self.batches:
+            trainer.save_checkpoint(self.folder / f"batch{model.iteration}.ckpt")
+
+    def on_train_epoch_end(self, trainer: Trainer, model: AdversarialModule) -> None:
+        if model.iteration == self.epoch_end:
+            trainer.save_checkpoint(self.folder / "epoch.ckpt")
+
+
+def scheduled(name: str = "DCGAN", **more: Any) -> TwoPlayerGAN:
+    return tiny(name, adam(), scheduler=lambda optimizer: optim.LinearDecay(optimizer, end=50), **more)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_resume_is_exact(num_workers, tmp_path):
+    """In the middle of an epoch, at its last batch and after its end; shuffling, flips, dropout and latents included."""
+
+    def data() -> Noisy:
+        return Noisy(flip=True, num_workers=num_workers)
+
+    seed_everything(7)
+    unbroken = state_of(trained(scheduled("GAN"), 15, data(), callbacks=[SaveAt(tmp_path, [6, 8], epoch_end=8)]))
+    assert unbroken["counters"] == [15, 15, 240, 7]
+    for name in ("batch6", "batch8", "epoch"):
+        seed_everything(8)  # the checkpoint's seed holds, not the new process's
+        resumed = trained(scheduled("GAN", seed=1), 15, data(), ckpt_path=tmp_path / f"{name}.ckpt")
+        assert_same(state_of(resumed), unbroken, name)
+
+
+def test_resume_after_stopping_is_exact_with_a_critic_and_batch_norm(tmp_path):
+    """Stop by `max_steps`, in the middle of an epoch; then again; the digits as data."""
+
+    def data() -> Digits:
+        return Digits(size=8, batch_size=250)  # 6 batches an epoch
+
+    def model(seed: int = 0) -> TwoPlayerGAN:
+        return scheduled("WGAN", n_critic=2, seed=seed, step=Step(micro_batches=2, ema_every=2))
+
+    unbroken = state_of(trained(model(), 8, data()))
+    trained(model(), 2, data()).save_checkpoint(tmp_path / "a.ckpt")
+    second = trained(model(1), 6, data(), ckpt_path=tmp_path / "a.ckpt")
+    second.save_checkpoint(tmp_path / "b.ckpt")
+    assert_same(state_of(trained(model(2), 8, data(), ckpt_path=tmp_path / "b.ckpt")), unbroken)
+
+
+def test_checkpoint_of_other_players_is_refused(tmp_path):
+    trained(tiny("DCGAN"), 1).save_checkpoint(tmp_path / "a.ckpt")
+
+    class Renamed(DCGAN):
+        def players(self) -> dict:
+            generator, discriminator = (super(Renamed, self).players()[n] for n in ("generator", "discriminator"))
+            return {"generator": generator, "discriminator": discriminator}
+
+    model = Renamed((1, 8, 8), **plain_networks())
+    with pytest.raises(ValueError, match="the checkpoint's players are .'discriminator', 'generator'."):
+        trained(model, 2, ckpt_path=tmp_path / "a.ckpt")
+
+
+class Evaluated(DCGAN):
+    """Looks at itself in the middle of training, with random numbers of the global stream."""
+
+    def validation_step(self, batch: Labeled, batch_idx: int) -> None:
+        torch.randn(17)
+        self.sample(3, seed=batch_idx)
+        self.sample(3, live=True)
+        self.discriminator.eval()(batch.image)
+        self.discriminator.train()
+
+
+def test_evaluation_changes_nothing():
+    states = []
+    for batches in (0, 1.0):
+        torch.manual_seed(0)
+        model = Evaluated((1, 8, 8), **plain_networks(), **adam())
+        states.append(state_of(trained(model, 22, Noisy(n=160), limit_val_batches=batches, val_check_interval=5)))
+    assert_same(*states)
+
+
+def test_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
+    """But for hyperparameters, which `gan_lightning.checkpoints` makes plain: it loads where nothing is trusted."""
+    trained(scheduled(), 2).save_checkpoint(tmp_path / "a.ckpt")
+    read = f"import torch; print(torch.load({str(tmp_path / 'a.ckpt')!r}, weights_only=True)['gan_lightning'])"
+    found = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "'players': ['discriminator', 'generator']" in found.stdout and "'iteration': 2" in found.stdout
+
+
+# Samples
+
+
+def test_sample_is_a_function_of_seed_and_number():
+    model = tiny("DCGAN").train()
+    images = model.sample(6)
+    assert images.shape == (6, 1, 8, 8) and images.dtype == torch.float32 and images.abs().max() <= 1
+    assert not images.requires_grad
+    torch.testing.assert_close(torch.cat([model.sample(2), model.sample(4, first=2)]), images)
+    assert not torch.equal(model.sample(6, seed=1), images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.sample(2).dtype == torch.float32
+        torch.testing.assert_close(model.sample(2), images[:2])
+
+
+def test_deep_copy_of_a_model_still_follows_itself():
+    """The average refers to its live network; a copied model's average must refer to the copied network."""
+    model = copy.deepcopy(tiny("DCGAN", step=Step(ema_half_life=0.0)))
+    nn.init.ones_(model.generator.layers[0].weight)
+    model.ema.update(1)
+    assert torch.equal(model.ema.network.layers[0].weight, model.generator.layers[0].weight)

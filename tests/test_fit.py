@@ -1,0 +1,263 @@
+"""`python -m gan_lightning.fit` as a user types it, in a temporary directory."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gan_lightning import fit, models
+
+TINY = [
+    "--model.generator=MLPGenerator",
+    "--model.generator.width=16",
+    "--model.discriminator=MLPDiscriminator",
+    "--model.discriminator.width=16",
+    "--data.batch_size=16",
+]
+QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+
+
+def run(folder: Path, *args: str, **environment: str) -> subprocess.CompletedProcess:
+    """The command in a process of its own; the network is never needed."""
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "gan_lightning.fit", *args],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+def here(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> None:
+    """The command in this process: the same `main`, without the seconds that imports take."""
+    monkeypatch.chdir(folder)
+    fit.main(list(args))
+
+
+def folders(root: Path) -> list[Path]:
+    return sorted(path.parent for path in root.glob("runs/*/*/last.ckpt"))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return {
+        name: value
+        for name, value in torch.load(path, weights_only=True)["state_dict"].items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The command with no model and no data named, cut to a few small steps."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    small = ["--model.generator.width=8", "--model.discriminator.width=8", "--trainer.max_steps=6"]
+    return folder, run(folder, *small, "--trainer.log_every_n_steps=2", "--grid.every_n_steps=3")
+
+
+def test_the_quick_start_leaves_everything_in_one_folder(quickstart: tuple) -> None:
+    folder, done = quickstart
+    assert done.returncode == 0, done.stderr
+    (made,) = folders(folder)
+    assert made.parent.parent == folder / "runs" and made.parent.name == "DCGAN-Digits"
+    assert [path.name for path in folder.iterdir()] == ["runs"], "something was written outside of runs/"
+    for name in ("last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "samples.png", "samples/step-000003.png"):
+        assert (made / name).stat().st_size > 0, name
+    assert list(made.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_the_quick_start_says_where_things_are_and_what_to_type_next(quickstart: tuple) -> None:
+    folder, done = quickstart
+    (made,) = folders(folder)
+    relative = made.relative_to(folder)
+    for line in (f"checkpoint  {relative}/last.ckpt", f"samples     {relative}/samples.png", "FID-digits"):
+        assert line in done.stdout
+    typed = re.findall(r"^  python -m gan_lightning\.(\w+)", done.stdout, re.M)
+    assert typed == ["sample", "fit", "fit"]
+    assert re.search(r"discriminator=[\d.]+, generator=[\d.]+, images/s=\d+", done.stdout)
+
+
+def test_the_csv_holds_every_player_and_the_score(quickstart: tuple) -> None:
+    (made,) = folders(quickstart[0])
+    with open(made / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name in (
+        "discriminator/adversarial",
+        "generator/adversarial",
+        "discriminator/gradient_norm",
+        "generator/gradient_norm",
+        "discriminator/accuracy_real",
+        "discriminator/accuracy_fake",
+        "images_per_second",
+        "images_seen",
+        "hours",
+        "FID-digits",
+    ):
+        assert any(row[name] for row in rows), name
+    assert max(int(row["step"]) for row in rows) == 6
+
+
+def test_wandb_has_the_curves_and_the_pictures(quickstart: tuple) -> None:
+    """Read the offline run back, from the file that `wandb sync` would send."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    (made,) = folders(quickstart[0])
+    (file,) = made.glob("wandb/offline-run-*/*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(file))
+    names, config = set(), ""
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        names |= {item.key or "/".join(item.nested_key) for item in record.history.item}
+        config += str(record.run.config) + str(record.config)
+    assert {"discriminator/adversarial", "generator/loss", "samples", "FID-digits", "images_seen"} <= names
+    assert "DCGANGenerator" in config and "git_commit" in config
+    assert list(made.glob("wandb/offline-run-*/files/media/images/samples*.png"))
+
+
+def test_a_second_run_overwrites_nothing_and_last_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 steps, then `--ckpt_path last` to 8, equal 8 unbroken ones bit for bit; CSV and folder go on."""
+    base = ["--model=DCGAN", "--data=Digits", *TINY, "--trainer.enable_progress_bar=false"]
+    csv_only = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=elsewhere", "--trainer.log_every_n_steps=2"]
+    here(monkeypatch, tmp_path, *base, *csv_only, "--trainer.max_steps=4")
+    (first,) = folders(tmp_path)
+    before = weights(first / "last.ckpt")
+    here(monkeypatch, tmp_path, *base, *QUIET, "--trainer.max_steps=8")
+    assert len(folders(tmp_path)) == 2
+    assert all(torch.equal(before[name], value) for name, value in weights(first / "last.ckpt").items())
+    (unbroken,) = (made for made in folders(tmp_path) if made != first)
+
+    import os
+    import time
+
+    os.utime(first / "last.ckpt", (time.time() + 5, time.time() + 5))  # the newest is the one to go on with
+    here(monkeypatch, tmp_path, *base, *csv_only, "--trainer.max_steps=8", "--ckpt_path=last")
+    assert len(folders(tmp_path)) == 2
+    expected, resumed = weights(unbroken / "last.ckpt"), weights(first / "last.ckpt")
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    with open(first / "metrics.csv", newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [2, 4, 6, 8]
+
+
+def test_a_checkpoint_alone_says_what_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here(monkeypatch, tmp_path, "--model=LSGAN", "--data=Digits", *TINY, *QUIET, "--trainer.max_steps=2")
+    (first,) = folders(tmp_path)
+    here(monkeypatch, tmp_path, f"--ckpt_path={first / 'last.ckpt'}", "--trainer.max_steps=3")
+    (second,) = (made for made in folders(tmp_path) if made != first)
+    assert second.parent.name == "LSGAN-Digits"
+    assert torch.load(second / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+BAD = {
+    "unknown model": (["--model=DCGAM"], "DCGAM", "DCGAN"),
+    "unknown data": (["--data=Digitz"], "Digitz", "Digits"),
+    "unknown network": (["--model=DCGAN", "--model.generator=DCGANGeneratr"], "DCGANGeneratr", "DCGANGenerator"),
+    "unknown flag": (["--modl=DCGAN"], "--modl", "--model"),
+    "unknown trainer flag": (["--trainer.max_stps=3"], "--trainer.max_stps", "--trainer.max_steps"),
+    "unknown argument": (["--model=DCGAN", "--model.n_critik=3"], "n_critik", "n_critic"),
+    "missing config": (["--config=nope.yaml"], "nope.yaml", "no such file"),
+    "wrong type": (["--model=DCGAN", "--model.n_critic=three"], "n_critic", "int"),
+    "impossible shape": (["--model=DCGAN", "--data=Digits", "--data.size=30"], "30x30", "nearest: 28, 32"),
+    "missing folder": (["--data=ImageFolder", "--data.root=nowhere"], "nowhere", "folder"),
+    "missing checkpoint": (["--ckpt_path=nope.ckpt"], "nope.ckpt", "no"),
+    "nothing to resume": (["--model=DCGAN", "--ckpt_path=last"], "last", "runs"),
+    "wrong strategy": (["--model=DCGAN", "--trainer.strategy=foo"], "foo", "strategy"),
+    "wrong precision": (["--model=DCGAN", "--trainer.precision=17"], "precision", "17"),
+    "batch too large": (["--model=DCGAN", "--data=Digits", "--data.batch_size=5000"], "5000", "batch"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_a_line_and_code_2(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    args, *told = BAD[case]
+    with pytest.raises(SystemExit) as end:
+        here(monkeypatch, tmp_path, *args, *QUIET)
+    assert end.value.code == 2
+    message = capfd.readouterr().err
+    assert "Traceback" not in message
+    lines = [line for line in message.splitlines() if line.strip()]
+    assert len(lines) <= 2 and lines[0].startswith("error: "), message
+    for word in told:
+        assert word in message
+
+
+def test_bad_input_as_typed(tmp_path: Path) -> None:
+    done = run(tmp_path, "--model", "WGANPG")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if line][:2]
+    assert "WGANGP" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_list_names_every_model_with_its_paper(capsys: pytest.CaptureFixture) -> None:
+    fit.main(["--list"])
+    text = capsys.readouterr().out
+    for name in models.__all__:
+        assert re.search(rf"^  {name} +(19|20)\d\d  arXiv:\d{{4}}\.\d{{4,5}} +\w", text, re.M), name
+    for name in ("Digits", "MNIST", "CIFAR10", "ImageFolder", "Gaussians"):
+        assert re.search(rf"^  {name} +\w", text, re.M), name
+
+
+def test_print_config_shows_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Later files and flags win over earlier ones, and short class names are resolved."""
+    import yaml
+
+    (tmp_path / "later.yaml").write_text("trainer:\n  max_steps: 7\nmodel:\n  init_args:\n    n_critic: 3\n")
+    (tmp_path / "trainer.yaml").write_text("precision: bf16-mixed\n")
+    base = fit.config_file("sngan/digits.yaml")
+    args = [f"--config={base}", "--config=later.yaml", "--trainer=trainer.yaml", "--model.n_critic=4", "--print_config"]
+    with pytest.raises(SystemExit) as end:
+        here(monkeypatch, tmp_path, *args)
+    assert end.value.code in (0, None)
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["model"]["class_path"] == "gan_lightning.models.SNGAN"
+    assert config["model"]["init_args"]["n_critic"] == 4
+    assert config["trainer"]["max_steps"] == 7 and config["trainer"]["precision"] == "bf16-mixed"
+    assert config["trainer"]["callbacks"], "the file's callbacks stay"
+
+
+def test_a_nan_stops_the_run_with_a_line_and_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    base = ["--model=WGANGP", "--data=Digits", *TINY, *QUIET, "--trainer.max_steps=40", "--checkpoint.every_n_steps=1"]
+    with pytest.raises(SystemExit) as end:
+        here(
+            monkeypatch,
+            tmp_path,
+            *base,
+            "--model.generator_optimizer=torch.optim.SGD",
+            "--model.generator_optimizer.lr=1e30",
+            "--model.discriminator_optimizer=torch.optim.SGD",
+            "--model.discriminator_optimizer.lr=1e30",
+            "--model.n_critic=1",
+        )
+    assert end.value.code == 1
+    message = capfd.readouterr().err
+    assert re.search(r"error: (discriminator|generator)/(critic|penalty) is not finite at iteration \d+", message)
+    for file in tmp_path.glob("runs/*/*/last.ckpt"):
+        assert all(value.isfinite().all() for value in weights(file).values())
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    """Nothing more than `--trainer.devices 2 --trainer.accelerator cpu`: each takes half of the same batches."""
+    base = ["--model=WGANGP", "--data=Digits", *TINY, *QUIET, "--trainer.max_steps=3", "--trainer.accelerator=cpu"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    for folder, devices in ((one, "1"), (two, "2")):
+        done = run(folder, *base, f"--trainer.devices={devices}")
+        assert done.returncode == 0, done.stderr
+    (alone,), (together,) = folders(one), folders(two)
+    expected, found = weights(alone / "last.ckpt"), weights(together / "last.ckpt")
+    for name, value in expected.items():
+        assert (value - found[name]).norm() <= 1e-5 * value.norm(), name
