@@ -173,9 +173,14 @@ class _Unreadable(Exception):
 def _load(path: Path, map_location: Any) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
+            if zipped := zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as records:  # torch.load does not look at the checksums that it wrote
+                    if damaged := records.testzip():
+                        raise zipfile.BadZipFile(f"checksum of {damaged}")
+            file.seek(0)
             content = torch.load(file, map_location=map_location, weights_only=True)
         except Exception as error:  # a damaged file fails in as many ways as there are bytes
-            if zipfile.is_zipfile(path) and isinstance(error, pickle.UnpicklingError):
+            if zipped and isinstance(error, pickle.UnpicklingError):
                 raise _Unreadable("is not loaded: it holds more than data, and could run code") from error
             raise _Unreadable(f"is truncated or corrupt ({one_line(error, 100)})") from error
     if not isinstance(content, dict):

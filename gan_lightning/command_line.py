@@ -41,6 +41,8 @@ class Parser(LightningArgumentParser):
             return f"unknown flag {flag}{nearest(flag, self._flags())}"
         if option := re.search(r"(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message):
             return f"unknown argument {option.group(1)}{nearest(option.group(1).split('.')[-1], self._arguments())}"
+        if missing := re.search(r"arguments are required: (model|data)", message):
+            return f"no {missing.group(1)}: give --{missing.group(1)} NAME (`python -m gan_lightning.fit --list`)"
         keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message)]
         where = f"{keys[-1]}: " if keys else ""
         if name := re.search(r"Expected a dot import path string: (\S+)", message):
@@ -49,7 +51,7 @@ class Parser(LightningArgumentParser):
         if file := re.search(r"File does not exist: '?([^'\n]+)'?", message):
             return f"{where}no such file: {file.group(1)}"
         if problem := re.search(r"Errors:\n\s*- (?!Expected a)(.+)", message):  # an exception of a constructor
-            return problem.group(1).strip()
+            return re.sub(r'^Parser key "[\w.]+": ', "", problem.group(1).strip())
         if wrong := re.search(r"Expected an? (.+?)\. Got value: (.+)", message):
             return f"{where}expected {_plain(wrong.group(1))}, not {wrong.group(2)}"
         if expected := re.findall(r"- Expected an? (.+)", message):

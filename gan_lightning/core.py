@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gan_lightning import batches, processes
 from gan_lightning.batches import Labeled
 from gan_lightning.ema import EMA
+from gan_lightning.hyperparameters import plain_hyperparameters
 from gan_lightning.ledger import Ledger, NotFiniteError
 from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
 
@@ -113,7 +114,8 @@ class AdversarialModule(LightningModule):
                 for index, part in enumerate(parts):
                     with self._part(index, rehearsed), self._sync(index == len(parts) - 1):
                         terms = objective(part)
-                        self.manual_backward(sum(terms.values()) / len(parts))
+                        with torch.autocast(self.device.type, enabled=False):  # or penalties lose their float32
+                            self.manual_backward(sum(terms.values()) / len(parts))
                     self.ledger.note(self.iteration, name, terms, 1 / len(parts), self.logging)
             if self.device.type == "cpu":  # elsewhere a look costs a wait: with the log line and before a save
                 self.check_finite()
@@ -260,6 +262,7 @@ class AdversarialModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kind = type(self)
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = plain_hyperparameters(self)  # in place of Lightning's objects
         checkpoint["gan_lightning"] = {
             "class_path": f"{kind.__module__}.{kind.__qualname__}",
             "players": list(self.players()),

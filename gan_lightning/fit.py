@@ -37,7 +37,6 @@ class FitCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
-        parser.set_defaults({"model": {"class_path": "DCGAN"}, "data": {"class_path": "Digits"}})
         for shared in ("image_shape", "num_classes"):
             parser.link_arguments(f"data.{shared}", f"model.init_args.{shared}", apply_on="instantiate")
 
@@ -69,13 +68,18 @@ class FitCLI(LightningCLI):
 
 
 def with_base_config(args: list[str]) -> list[str]:
-    """Put before the arguments the config they leave out: the checkpoint's if one is resumed, else the quick start's."""
+    """Put before the arguments what they leave out: a checkpoint's config if one is resumed, else the quick start's.
+
+    Not by the parser's defaults: those of one model would stay when another is named.
+    """
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--model", "--data", "--config", "-c", "--ckpt_path", "--trainer.default_root_dir"):
         given.add_argument(flag)
     known, _ = given.parse_known_args(args)
-    if known.model or known.data or known.config or known.c:
+    if known.config or known.c:
         return args
+    if known.model or known.data:
+        return [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
     if known.ckpt_path is None:
         return ["--config", config_file("dcgan/digits.yaml"), *args]
     path = known.ckpt_path

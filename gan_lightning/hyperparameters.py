@@ -36,7 +36,7 @@ def plain_hyperparameters(module: LightningModule) -> dict[str, Any]:
     Raises:
         ValueError: an argument has no plain form: a lambda, a network that is already built.
     """
-    hparams = dict(module.hparams)
+    hparams = dict(module.hparams_initial)  # `hparams` itself: Trainer.fit deletes what it cannot pickle from it
     if "_instantiator" in hparams:  # the parser made it
         return hparams
     kind = type(module)
@@ -66,7 +66,7 @@ def resolve(kind: type[LightningModule], arguments: dict[str, Any]) -> dict[str,
     parser.add_class_arguments(kind, "model", fail_untyped=False)
     try:
         config = parser.parse_object({"model": given})
-        plain = json.loads(parser.dump(config, format="json", skip_none=False))["model"]
+        plain = json.loads(parser.dump(config, format="json", skip_unset=False))["model"]
     except (argparse.ArgumentError, TypeError) as error:
         message = one_line(error).replace("model.", "").replace("Parser key ", "")
         raise ValueError(f"{kind.__name__}: {message}") from error
@@ -115,8 +115,11 @@ def _plain(value: Any, where: str) -> Any:
         return {name: _plain(item, where) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name), where) for field in dataclasses.fields(value)}
-    if isinstance(value, partial) and isinstance(value.func, type) and not value.args:
-        return {"class_path": _plain(value.func, where), "init_args": _plain(value.keywords, where)}
+    if isinstance(value, partial):
+        by_parser = value.func.__module__.startswith("jsonargparse")  # its factories end their positional arguments in
+        kind = value.args[-1] if by_parser else value.func  # the class; a model from load_from_checkpoint has such
+        if isinstance(kind, type) and (by_parser or not value.args):
+            return {"class_path": _plain(kind, where), "init_args": _plain(value.keywords, where)}
     if (isinstance(value, type) or inspect.isroutine(value)) and (path := import_path(value)):
         return path
     raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from gan_lightning import models, networks
+from gan_lightning import models, networks, optim
 from gan_lightning.core import Step, TwoPlayerGAN
-from gan_lightning.data.base import ImageData, InMemory, Split
+from gan_lightning.data.base import ImageData, InMemory, Split, to_unit
 
 torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
 warnings.filterwarnings("ignore", module="lightning")
 
-SHAPE = (1, 8, 8)
+SHAPE = (1, 16, 16)  # the least for which DCGAN's discriminator has batch norm
 
 
 class Noisy(ImageData):
-    """A few random uint8 images with two classes: 4 batches of 16 in an epoch, order and flips keyed as ever."""
+    """A few random images with two classes: 4 batches of 16 in an epoch, order and flips keyed as ever.
+
+    Bytes, as data sets have them; with `floating` floats that Lightning casts for a trainer in double precision.
+    """
 
     def __init__(
         self,
@@ -32,15 +36,16 @@ class Noisy(ImageData):
         batch_size: int = 16,
         num_workers: int = 0,
         flip: bool = False,
+        floating: bool = False,
     ) -> None:
         super().__init__("Noisy", image_shape, 2, batch_size, num_workers, flip)
-        self.n = n
+        self.n, self.floating = n, floating
 
     def load(self, split: Split) -> InMemory:
         n = self.n if split == "train" else 8
         generator = torch.Generator().manual_seed(n)
         image = torch.randint(256, (n, *self.image_shape), generator=generator, dtype=torch.uint8)
-        return InMemory(image, torch.arange(n) % 2)
+        return InMemory(to_unit(image) if self.floating else image, torch.arange(n) % 2)
 
 
 class Scalar(nn.Module):
@@ -58,38 +63,38 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
     """The kind of networks that a model's paper has, at tiny width: with batch norm where it has it."""
     if name == "GAN":
         return {
-            "generator": lambda shape: networks.MLPGenerator(shape, latent_dim=6, width=4 * width),
-            "discriminator": lambda shape: networks.MaxoutDiscriminator(shape, units=width, pieces=2),
+            "generator": partial(networks.MLPGenerator, latent_dim=6, width=4 * width),
+            "discriminator": partial(networks.MaxoutDiscriminator, units=width, pieces=2),
         }
     if name in ("SNGAN", "WGANGP"):
         spectral = name == "SNGAN"
         return {
-            "generator": lambda shape: networks.ResNetGenerator(shape, latent_dim=6, width=width),
-            "discriminator": lambda shape: networks.ResNetDiscriminator(
-                shape, width=width, spectral_norm=spectral, sum_pool=spectral
+            "generator": partial(networks.ResNetGenerator, latent_dim=6, width=width),
+            "discriminator": partial(
+                networks.ResNetDiscriminator, width=width, spectral_norm=spectral, sum_pool=spectral
             ),
         }
     return {
-        "generator": lambda shape: networks.DCGANGenerator(shape, latent_dim=6, width=width),
-        "discriminator": lambda shape: networks.DCGANDiscriminator(shape, width=width),
+        "generator": partial(networks.DCGANGenerator, latent_dim=6, width=width),
+        "discriminator": partial(networks.DCGANDiscriminator, width=width),
     }
 
 
 def plain_networks(width: int = 12) -> dict[str, Any]:
     """Perceptrons, in which a sample never meets another sample: for tests of exact equality."""
     return {
-        "generator": lambda shape: networks.MLPGenerator(shape, latent_dim=6, width=width),
-        "discriminator": lambda shape: networks.MLPDiscriminator(shape, width=width),
+        "generator": partial(networks.MLPGenerator, latent_dim=6, width=width),
+        "discriminator": partial(networks.MLPDiscriminator, width=width),
     }
 
 
 def sgd(lr: float = 0.05) -> dict[str, Any]:
     """Both players' optimizers."""
-    return both(lambda params: torch.optim.SGD(params, lr=lr))
+    return both(partial(torch.optim.SGD, lr=lr))
 
 
-def adam(lr: float = 1e-2, eps: float = 1e-8) -> dict[str, Any]:
-    return both(lambda params: torch.optim.Adam(params, lr=lr, betas=(0.5, 0.9), eps=eps))
+def adam(lr: float = 1e-2) -> dict[str, Any]:
+    return both(partial(optim.PaperAdam, lr=lr, beta1=0.5, beta2=0.9))
 
 
 def both(optimizer: Any) -> dict[str, Any]:

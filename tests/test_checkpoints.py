@@ -1,4 +1,4 @@
-"""Checkpoints survive kills, full disks and NaNs, hold data only, rebuild their model, and are written when they should."""
+"""Checkpoints survive kills, full disks and NaNs, hold data only, rebuild their model, and come when they should."""
 
 from __future__ import annotations
 
@@ -499,6 +499,13 @@ class Diary(Callback):
         self.pages.append((pl_module.iteration, trainer.current_epoch, float(batch.image.sum())))
 
 
+class Validated(models.DCGAN):
+    """With a score that comes with the validation."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("score", torch.tensor(1.0))
+
+
 @pytest.mark.parametrize("stop", [3, 4, 6])  # within an epoch of 4 batches, at its end, within the next one
 @pytest.mark.parametrize("how", ["end", "trigger", "validation"])
 def test_resumes_without_repeating_or_skipping_a_batch(tmp_path: Path, stop: int, how: str) -> None:
@@ -514,7 +521,7 @@ def test_resumes_without_repeating_or_skipping_a_batch(tmp_path: Path, stop: int
         fit(small(), Checkpoint(str(tmp_path), monitor="score"), stop + 1, first, score)
     else:  # when a validation ends
         validated = {"limit_val_batches": 1, "val_check_interval": stop, "check_val_every_n_epoch": None}
-        fit(small(), Checkpoint(str(tmp_path), monitor="score"), stop, first, Scored(), **validated)
+        fit(small(Validated), Checkpoint(str(tmp_path), monitor="score"), stop, first, **validated)
     path = tmp_path / ("last.ckpt" if how == "end" else "best.ckpt")
     assert read(path)["gan_lightning"]["iteration"] == stop
 
@@ -528,9 +535,14 @@ def test_resumes_without_repeating_or_skipping_a_batch(tmp_path: Path, stop: int
     assert (one["global_step"], one["epoch"]) == (other["global_step"], other["epoch"])
 
 
-class Scored(Callback):
-    """A score that comes with the validation."""
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
-        if not trainer.sanity_checking:
-            trainer.callback_metrics["score"] = torch.tensor(1.0)
+def test_resumes_again_and_again(tmp_path: Path) -> None:
+    """By epochs, by steps at an epoch's end, and by steps within one."""
+    whole, book = small(), Diary()
+    fit(whole, Checkpoint(str(tmp_path / "whole")), 14, book)
+    pages, last = [], None
+    for number, limit in enumerate([{"max_epochs": 1}, {"max_steps": 8}, {"max_steps": 10}, {"max_steps": 14}]):
+        model, diary, checkpoint = small(seed=number), Diary(), Checkpoint(str(tmp_path / str(number)))
+        fit(model, checkpoint, limit.pop("max_steps", -1), diary, ckpt_path=last, **limit)
+        pages, last = pages + diary.pages, checkpoint.last_path
+    assert pages == book.pages
+    assert_same(whole.state_dict(), model.state_dict())

@@ -492,6 +492,22 @@ def test_cifar10_prefers_the_official_batches(tmp_path):
         data.CIFAR10("jpeg", root=str(tmp_path)).reference("train")
 
 
+def test_the_official_batches_keep_pixels_and_order(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    pixels = {train: random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8) for train, count in ((1, 6), (0, 3))}
+
+    def published(self, root, train=True, download=False):
+        self.data, self.targets = pixels[train], list(range(len(pixels[train])))
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10.__init__", published)
+    cifar = data.CIFAR10("official", root=str(tmp_path))
+    assert cifar.name == "CIFAR10"
+    for split, train in (("train", 1), ("val", 0)):
+        images = cifar.reference(split)
+        assert np.array_equal(images.image, pixels[train].transpose(0, 3, 1, 2))
+        assert images.label.tolist() == list(range(len(pixels[train])))
+
+
 # Folders.
 
 

@@ -172,6 +172,8 @@ BAD = {
     "missing checkpoint": (["--ckpt_path=nope.ckpt"], "nope.ckpt", "no"),
     "nothing to resume": (["--model=DCGAN", "--ckpt_path=last"], "last", "runs"),
     "wrong strategy": (["--model=DCGAN", "--trainer.strategy=foo"], "foo", "strategy"),
+    "no data": (["--config=model_only.yaml"], "--data", "no data"),
+    "points for a convolution": (["--model=WGANGP", "--data=Gaussians"], "ResNetGenerator", "1x1"),
     "wrong precision": (["--model=DCGAN", "--trainer.precision=17"], "precision", "17"),
     "batch too large": (["--model=DCGAN", "--data=Digits", "--data.batch_size=5000"], "5000", "batch"),
 }
@@ -182,6 +184,7 @@ def test_bad_input_gets_a_line_and_code_2(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     args, *told = BAD[case]
+    (tmp_path / "model_only.yaml").write_text("model: LSGAN\n")
     with pytest.raises(SystemExit) as end:
         here(monkeypatch, tmp_path, *args, *QUIET)
     assert end.value.code == 2
@@ -191,6 +194,21 @@ def test_bad_input_gets_a_line_and_code_2(
     assert len(lines) <= 2 and lines[0].startswith("error: "), message
     for word in told:
         assert word in message
+
+
+def test_a_named_model_comes_with_its_own_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Nothing of the model that would be trained by default is left in another."""
+    import yaml
+
+    with pytest.raises(SystemExit):
+        here(monkeypatch, tmp_path, "--model=WGANGP", "--print_config")
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["data"]["class_path"] == "gan_lightning.data.Digits"
+    arguments = config["model"]["init_args"]
+    assert arguments["generator"]["class_path"] == "gan_lightning.networks.ResNetGenerator"
+    assert arguments["discriminator_optimizer"]["init_args"]["beta1"] == 0.0
 
 
 def test_bad_input_as_typed(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ import scipy.linalg
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from conftest import adam, assert_same, plain_networks, tensors, tiny, trained
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
-from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import FID
-from gan_lightning.core import ImageNetwork, ImageShape, Step, Terms, TwoPlayerGAN
+from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.data import MNIST, Digits, Gaussians
 from gan_lightning.metrics import DigitFeatures, FrechetDistance, Gaussian, frechet_distance, to_uint8
 from gan_lightning.metrics.digits import WEIGHTS
@@ -147,24 +147,43 @@ def test_memory_is_flat_and_sums_stay_float64() -> None:
     assert metric.real_outer.dtype == torch.float64
 
 
-def half_of_the_features(rank: int, folder: str) -> None:
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What each of two processes found, started once for all tests because each imports everything anew."""
+    folder = tmp_path_factory.mktemp("two")
+    torch.multiprocessing.spawn(one_of_two, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     metric = FrechetDistance(4)
     metric.update(draw(13, 4)[rank::2], real=True)
     metric.update(draw(11, 4, seed=1)[rank::2], real=False)
-    result = (metric.compute(), *metric.statistics(real=True), int(metric.real_n))
-    torch.save(result, f"{folder}/{rank}.pt")
+    several = {"devices": 2, "strategy": "ddp"}
+    fid = part_score()
+    found = {
+        "distance": metric.compute().item(),
+        "statistics": list(metric.statistics(real=True)),
+        "held": int(metric.real_n),
+        "logged": trained(plain(), 3, Digits(size=8), callbacks=[fid], **several).callback_metrics["FID-pixels"].item(),
+        "n": [fid.cards["FID-pixels"]["n_real"], fid.cards["FID-pixels"]["n_fake"]],
+        "plain": weights_after([], several),
+        "scored": weights_after([FID(Pixels(), n_fake=20, every_n_steps=1)], several),
+    }
+    torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(half_of_the_features, (str(tmp_path),), nprocs=2)
+def test_two_processes_find_what_one_finds(two_processes: list[dict]) -> None:
     expected = distance_of(draw(13, 4), draw(11, 4, seed=1))
-    for rank, own in ((0, 7), (1, 6)):
-        value, mean, _, n, held = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert value.item() == pytest.approx(expected, rel=1e-9)
+    for found, own in zip(two_processes, (7, 6), strict=True):
+        assert found["distance"] == pytest.approx(expected, rel=1e-9)
+        mean, _, n = found["statistics"]
         assert n == 13
-        assert held == own  # each process still has its own part, to go on with
+        assert found["held"] == own  # each process still has its own part, to go on with
         torch.testing.assert_close(mean, draw(13, 4).double().mean(0))
 
 
@@ -250,41 +269,6 @@ def test_distance_grows_with_damage(extractor: DigitFeatures) -> None:
 # The callback.
 
 
-def generator(shape: tuple[int, int, int]) -> nn.Module:
-    network = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Unflatten(1, shape))
-    network.latent_dim = 6
-    return network
-
-
-def discriminator(shape: tuple[int, int, int]) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0))
-
-
-def noisy_generator(shape: tuple[int, int, int]) -> nn.Module:
-    network = nn.Sequential(nn.Linear(6, 64), nn.BatchNorm1d(64), nn.Tanh(), nn.Dropout(0.1), nn.Unflatten(1, shape))
-    network.latent_dim = 6
-    return network
-
-
-def optimizer(params: list[nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(params, lr=1e-2)
-
-
-class Toy(TwoPlayerGAN):
-    """A GAN of two linear layers."""
-
-    def __init__(self, image_shape: ImageShape, generator: ImageNetwork = generator, n_critic: int = 1) -> None:
-        super().__init__(image_shape, generator, discriminator, optimizer, optimizer, None, n_critic, Step())
-
-    def discriminator_loss(self, batch: Labeled) -> Terms:
-        return {
-            "critic": self.discriminator(self.fake_like(batch).detach()).mean() - self.discriminator(batch.image).mean()
-        }
-
-    def generator_loss(self, batch: Labeled) -> Terms:
-        return {"critic": -self.discriminator(self.fake_like(batch)).mean()}
-
-
 class Pixels(nn.Module):
     """An extractor of eight pixels."""
 
@@ -295,7 +279,7 @@ class Pixels(nn.Module):
 
 
 class Witness(Callback):
-    """Notes what a checkpoint callback would read after each batch, and the random state that it would leave."""
+    """Notes what a checkpoint callback would read after each batch, and the random state that training goes on from."""
 
     def __init__(self) -> None:
         self.read: list[tuple[int, float | None]] = []
@@ -307,36 +291,25 @@ class Witness(Callback):
         self.random.append(torch.get_rng_state())
 
 
-def fit(
-    folder: Path,
-    callbacks: list[Callback],
-    steps: int = 6,
-    generator: ImageNetwork = noisy_generator,
-    n_critic: int = 1,
-    **kwargs: object,
-) -> Trainer:
-    torch.manual_seed(0)
-    trainer = Trainer(
-        max_steps=steps,
-        callbacks=callbacks,
-        accelerator="cpu",
-        default_root_dir=folder,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        **{"logger": False} | kwargs,
-    )
-    trainer.fit(Toy((1, 8, 8), generator, n_critic), datamodule=Digits(size=8, batch_size=16))
-    return trainer
+def plain() -> TwoPlayerGAN:
+    return tiny("LSGAN", plain_networks(), adam())
 
 
-def test_score_is_the_distance_of_the_samples_to_the_training_split(tmp_path: Path) -> None:
-    fid = FID(Pixels(), n_fake=70, batch_size=32, seed=5)
-    trainer = fit(tmp_path, [fid])
-    module = trainer.lightning_module
+def part_score() -> FID:
+    return FID(Pixels(), n_fake=70, n_real=90, batch_size=16)
+
+
+def weights_after(callbacks: list[Callback], several: dict) -> dict[str, Tensor]:
+    model = tiny("DCGAN")  # with batch norm
+    trained(model, 3, Digits(size=8), callbacks=callbacks, **several)
+    return tensors(model)
+
+
+def test_score_is_the_distance_of_the_samples_to_the_training_split() -> None:
+    fid, model = FID(Pixels(), n_fake=70, batch_size=32, seed=5), tiny("DCGAN")
+    trainer = trained(model, 6, Digits(size=8, batch_size=16), callbacks=[fid])
     real = Digits(size=8).reference("train").image
-    expected = distance_of(Pixels()(real), Pixels()(module.sample(70, seed=5)))
+    expected = distance_of(Pixels()(real), Pixels()(model.sample(70, seed=5)))
     assert fid.scores["FID-pixels"] == pytest.approx(expected, rel=1e-6)
     assert trainer.callback_metrics["FID-pixels"].item() == fid.scores["FID-pixels"]
     assert fid.cards["FID-pixels"] == {
@@ -353,25 +326,24 @@ def test_score_is_the_distance_of_the_samples_to_the_training_split(tmp_path: Pa
         "step": 6,
         "images_seen": 96,
     }
-    assert not any("extractor" in name for name in module.state_dict())
 
 
-def test_live_weights_and_a_part_of_the_real_images_can_be_scored(tmp_path: Path) -> None:
-    fid = FID(Pixels(), n_fake=40, n_real=30, ema=False)
-    module = fit(tmp_path, [fid]).lightning_module
+def test_live_weights_and_a_part_of_the_real_images_can_be_scored() -> None:
+    fid, model = FID(Pixels(), n_fake=40, n_real=30, ema=False), plain()
+    trained(model, 3, Digits(size=8), callbacks=[fid])
     rows = torch.randperm(1500, generator=torch.Generator().manual_seed(0))[:30]
     real = Digits(size=8).reference("train").image[rows]
-    expected = distance_of(Pixels()(real), Pixels()(module.sample(40, live=True)))
+    expected = distance_of(Pixels()(real), Pixels()(model.sample(40, live=True)))
     assert fid.scores["FID-pixels"] == pytest.approx(expected, rel=1e-6)
     assert (fid.cards["FID-pixels"]["weights"], fid.cards["FID-pixels"]["n_real"]) == ("live", 30)
 
 
 def test_scores_come_once_for_each_multiple_of_generator_steps(tmp_path: Path) -> None:
-    fid, witness = FID(Pixels(), n_fake=40, every_n_steps=2), Witness()
-    logger = CSVLogger(tmp_path)
-    fit(tmp_path, [fid, witness], steps=5, n_critic=3, logger=logger, log_every_n_steps=1)
-    values = [value for _, value in witness.read]
+    fid, witness, logger = FID(Pixels(), n_fake=40, every_n_steps=2), Witness(), CSVLogger(tmp_path)
+    model = tiny("LSGAN", plain_networks(), adam(), n_critic=3)
+    trained(model, 5, Digits(size=8), callbacks=[fid, witness], logger=logger)
     assert [step for step, _ in witness.read] == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5]
+    values = [value for _, value in witness.read]
     assert values[:5] == [None] * 5
     assert len(set(values[5:11])) == 1 and len(set(values[11:])) == 1 and values[5] != values[11]
     with open(Path(logger.log_dir, "metrics.csv")) as file:
@@ -380,40 +352,49 @@ def test_scores_come_once_for_each_multiple_of_generator_steps(tmp_path: Path) -
     assert float(rows[-1]["FID-pixels"]) == fid.scores["FID-pixels"]
 
 
-def test_training_is_the_same_with_and_without_scores(tmp_path: Path) -> None:
-    modules, witnesses = [], []
-    for scores in ([], [FID(every_n_steps=1, n_fake=100)]):
-        witnesses.append(Witness())
-        modules.append(fit(tmp_path, [*scores, witnesses[-1]]).lightning_module)
-    plain, scored = (module.state_dict() for module in modules)
-    assert all(plain[name].equal(scored[name]) for name in plain if isinstance(plain[name], Tensor))
-    assert all(a.equal(b) for a, b in zip(*(witness.random for witness in witnesses), strict=True))
-    assert [m.training for m in modules[0].modules()] == [m.training for m in modules[1].modules()]
+def test_real_images_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, read = Digits(size=8), []
+    images = data.reference("train")
+    fetch = type(images).__getitems__
+    monkeypatch.setattr(
+        type(images), "__getitems__", lambda self, index: (read.append(len(index)), fetch(self, index))[1]
+    )
+    trained(plain(), 4, data, callbacks=[FID(Pixels(), n_fake=20, every_n_steps=1)])
+    assert sum(n for n in read if n != 64) == 1500  # the others are training batches
 
 
-def test_two_processes_score_what_one_scores(tmp_path: Path) -> None:
-    values = []
-    for several in ({}, {"devices": 2, "strategy": "ddp_spawn"}):
-        fid = FID(Pixels(), n_fake=70, n_real=90, batch_size=16)
-        trainer = fit(tmp_path, [fid], steps=3, generator=generator, **several)
-        values.append(trainer.callback_metrics["FID-pixels"].item())
-    assert values[1] == pytest.approx(values[0], rel=1e-5)
+def test_training_is_the_same_with_and_without_scores() -> None:
+    witnesses = Witness(), Witness()
+    without = weights_after([witnesses[0]], {})
+    scored = weights_after([FID(every_n_steps=1, n_fake=100), witnesses[1]], {})
+    assert_same(scored, without)
+    assert_same(witnesses[1].random, witnesses[0].random)
 
 
-def test_what_cannot_be_scored_is_refused_before_training(tmp_path: Path) -> None:
+def test_two_processes_score_what_one_scores(two_processes: list[dict]) -> None:
+    fid = part_score()
+    trained(plain(), 3, Digits(size=8), callbacks=[fid])
+    for found in two_processes:
+        assert found["logged"] == pytest.approx(fid.scores["FID-pixels"], rel=1e-5)
+        assert found["n"] == [90, 70]
+        assert_same(found["scored"], found["plain"])  # the batch statistics of each process too
+    assert two_processes[0]["logged"] == two_processes[1]["logged"]
+
+
+def test_what_cannot_be_scored_is_refused_before_training() -> None:
     for numbers in ({"n_fake": 1}, {"n_real": 1}, {"batch_size": 0}, {"every_n_steps": 0}):
         with pytest.raises(ValueError, match="FID"):
             FID(Pixels(), **numbers)
     with pytest.raises(ValueError, match="n_real=2000, Digits trains on 1500 images"):
-        fit(tmp_path, [FID(Pixels(), n_real=2000)])
-    trainer = Trainer(logger=False, accelerator="cpu", callbacks=[FID(Pixels())], enable_checkpointing=False)
+        trained(plain(), 1, Digits(size=8), callbacks=[FID(Pixels(), n_real=2000)])
+    points = Gaussians()
     with pytest.raises(ValueError, match="has points"):
-        trainer.fit(Toy((2, 1, 1)), datamodule=Gaussians())
+        trained(tiny("LSGAN", plain_networks(), image_shape=points.image_shape), 1, points, callbacks=[FID(Pixels())])
 
 
-def test_fewer_images_than_features_are_warned_of(tmp_path: Path) -> None:
+def test_fewer_images_than_features_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="FID-pixels of 8 images: .* lacks full rank"):
-        fit(tmp_path, [FID(Pixels(), n_fake=8)], steps=1)
+        trained(plain(), 1, Digits(size=8), callbacks=[FID(Pixels(), n_fake=8)])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*lacks full rank")
-        fit(tmp_path, [FID(Pixels(), n_fake=9)], steps=1)
+        trained(plain(), 1, Digits(size=8), callbacks=[FID(Pixels(), n_fake=9)])

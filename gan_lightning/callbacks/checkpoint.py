@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
@@ -69,6 +70,7 @@ class Checkpoint(callbacks.Checkpoint):
         self._time = 0.0  # of the last save
         self._seen: Tensor | None = None  # the score that was looked at last
         self._interrupted = False
+        self._end: tuple[int, int, dict] = (-1, 0, {})  # iteration, epoch, loops after what may be the last batch
 
     # When.
 
@@ -119,6 +121,8 @@ class Checkpoint(callbacks.Checkpoint):
             late = self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
             due |= trainer.strategy.broadcast(late)
             interrupted = trainer.strategy.reduce_boolean_decision(self._interrupted, all=False)
+        if trainer.is_last_batch or trainer.should_stop or 0 < trainer.max_steps <= self._step:
+            self._end = pl_module.iteration, trainer.current_epoch, copy.deepcopy(trainer.fit_loop.state_dict())
         improved = self._improved(trainer)
         if due or improved or interrupted:
             self._save(trainer, pl_module, improved)
@@ -207,6 +211,11 @@ class Checkpoint(callbacks.Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: AdversarialModule, checkpoint: dict[str, Any]) -> None:
         if self.config is not None:
             checkpoint["config"] = self.config
+        iteration, epoch, loops = self._end
+        if iteration == pl_module.iteration:
+            # When training ends, Lightning counts the epoch as complete; a run that goes on from its middle would count
+            # it twice, and from its end would take one batch for an epoch. After the batch all counters are right.
+            checkpoint["epoch"], checkpoint["loops"]["fit_loop"] = epoch, loops
 
     def state_dict(self) -> dict[str, Any]:
         return {"monitor": self.monitor, "best_score": self.best_score, "best_step": self.best_step}

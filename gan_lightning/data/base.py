@@ -151,7 +151,7 @@ class Drawn(Dataset):
         return Labeled(image, label)
 
 
-MESSAGE = 2**18  # bytes that a worker sends at a time, where one batch is not more; measured as about the best
+MESSAGE = 2**19  # bytes that a worker sends at a time, where one batch is not more; measured as about the best
 
 
 def to_pipe(batches: list[Labeled]) -> list[Labeled]:

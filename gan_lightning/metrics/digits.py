@@ -1,6 +1,8 @@
 """Features of handwritten digits, from a small classifier that ships with the package: scores that need no download.
 
-Trained by `scripts/train_digit_features.py` on the training parts of MNIST and of scikit-learn's digits.
+Trained by `scripts/train_digit_features.py` on the training parts of MNIST and of scikit-learn's digits. Right on 99.4%
+of MNIST's 10,000 test images (9,941 at 28 px, 9,936 at 32, 9,935 at 64) and on 99.3% (295 of 297, at each of these
+sizes) of scikit-learn's held-out digits. The weights' SHA-256 is below: with any other, a score is another score.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 from gan_lightning.metrics.images import unit_interval
 
 WEIGHTS = Path(__file__).with_name("digits.pt")
-SHA256 = ""
+SHA256 = "e81c9b0281fbc492687b2b6ad10db406bc866de8034ab60ac9d64dc947763857"
 
 
 def classifier() -> nn.Sequential:

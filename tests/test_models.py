@@ -1,0 +1,359 @@
+"""Every model keeps one contract; then what each paper asks for; then whether it learns."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import SHAPE, Noisy, adam, assert_same, gap, own_networks, plain_networks, quiet, sgd, tensors, tiny
+from conftest import trained as trained_
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gan_lightning import losses, models, networks, optim
+from gan_lightning.batches import Labeled
+from gan_lightning.checkpoints import load_model
+from gan_lightning.core import Step, TwoPlayerGAN
+from gan_lightning.data import Gaussians
+
+every_model = pytest.mark.parametrize("name", models.__all__)
+
+
+def trained(model: TwoPlayerGAN, steps: int, **options: Any) -> Trainer:
+    return trained_(model, steps, log_every_n_steps=1, **options)
+
+
+class Moves(Callback):
+    """What each batch moved: the names of the players whose weights changed, and the figures that were logged."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, dict[str, Tensor]] = {}
+        self.moved: list[set[str]] = []
+        self.figures: dict[str, float] = {}
+
+    def on_train_batch_start(self, trainer: Trainer, model: TwoPlayerGAN, *_: Any) -> None:
+        self.before = {name: parameters(player.network) for name, player in model.players().items()}
+
+    def on_train_batch_end(self, trainer: Trainer, model: TwoPlayerGAN, *_: Any) -> None:
+        after = {name: parameters(player.network) for name, player in model.players().items()}
+        self.moved.append({name for name in after if gap(after[name], self.before[name]) > 0})
+        self.figures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def parameters(module: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+# The contract
+
+
+@every_model
+def test_contract(name, tmp_path):
+    """Two generator steps: who moved, what was logged, what comes out, and that a checkpoint gives it all back."""
+    model, moves = tiny(name), Moves()
+    trainer = trained(model, 2, callbacks=[moves])
+    n_critic = model.n_critic
+    assert trainer.global_step == 2 and model.iteration == 2 * n_critic
+    expected = [{"discriminator"}] * (n_critic - 1) + [{"discriminator", "generator"}]
+    assert moves.moved == 2 * expected
+
+    for key in (
+        "discriminator/loss",
+        "generator/loss",
+        "discriminator/gradient_norm",
+        "generator/gradient_norm",
+        "discriminator/accuracy_real",
+        "discriminator/accuracy_fake",
+        "generator/deviation",
+        "images_per_second",
+        "images_seen",
+    ):
+        assert key in moves.figures, key
+    assert all(math.isfinite(value) for value in moves.figures.values())
+    assert moves.figures["generator/gradient_norm"] > 0 and moves.figures["discriminator/gradient_norm"] > 0
+    assert moves.figures["images_per_second"] > 0 and moves.figures["images_seen"] == 32 * n_critic
+    assert 0 <= moves.figures["discriminator/accuracy_real"] <= 1
+
+    images = model.sample(5, seed=3)
+    assert images.shape == (5, *SHAPE) and images.dtype == torch.float32
+    assert images.isfinite().all() and images.abs().max() <= 1 and images.std() > 0
+
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    loaded = load_model(tmp_path / "model.ckpt")  # from the file alone
+    assert type(loaded) is type(model)
+    assert_same(tensors(loaded), tensors(model))
+    assert_same(loaded.sample(5, seed=3), images)
+    assert loaded.iteration == model.iteration and loaded.images_seen == model.images_seen
+
+
+@every_model
+def test_resume_equals_the_unbroken_run(name, tmp_path):
+    """Stopped in the middle of an epoch; every bit of the weights, averages and moments."""
+
+    def state(trainer: Trainer) -> list[Any]:
+        return [trainer.lightning_module.state_dict(), [optimizer.state_dict() for optimizer in trainer.optimizers]]
+
+    def model(seed: int = 0) -> TwoPlayerGAN:
+        return tiny(name, n_critic=min(2, defaults(name)["n_critic"]), seed=seed)
+
+    unbroken = state(trained(model(), 4))
+    trained(model(), 1).save_checkpoint(tmp_path / "a.ckpt")
+    assert_same(state(trained(model(1), 4, ckpt_path=tmp_path / "a.ckpt")), unbroken)
+
+
+@every_model
+def test_micro_batches_equal_the_whole_batch(name):
+    runs = []
+    for count in (1, 2):
+        model = tiny(name, plain_networks(), sgd(1e-3), step=Step(micro_batches=count))
+        trained(model, 2)
+        runs.append(tensors(model))
+    assert gap(runs[1], runs[0]) <= 1e-6
+
+
+@every_model
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_half_precision_trains(name, precision):
+    model = tiny(name)
+    before = tensors(model.generator)
+    trained(model, 2, precision=precision)
+    assert gap(tensors(model.generator), before) > 0
+    assert all(value.isfinite().all() and value.dtype != torch.bfloat16 for value in tensors(model).values())
+    assert model.sample(2).dtype == torch.float32
+
+
+@every_model
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [28, 32, 64])
+def test_default_networks_build_for_every_image(name, size, channels):
+    shape = (channels, size, size)
+    with torch.device("meta"):  # shapes without numbers
+        model = getattr(models, name)(shape)
+        image = model.generator(torch.empty(2, model.generator.latent_dim))
+        assert image.shape == (2, *shape)
+        assert model.discriminator(image).shape == (2,)
+
+
+@every_model
+def test_it_is_a_paper(name):
+    """A docstring with the paper's arXiv id, a year in the first line of the file, one file each."""
+    kind = getattr(models, name)
+    assert "arXiv:" in kind.__doc__
+    assert inspect.getmodule(kind).__doc__.rstrip(".").split()[-1].isdigit()
+    assert kind.__mro__[1] is TwoPlayerGAN
+    assert inspect.signature(kind).parameters["image_shape"].default is inspect.Parameter.empty
+
+
+# Paper defaults
+
+
+def defaults(name: str) -> dict[str, Any]:
+    return {n: p.default for n, p in inspect.signature(getattr(models, name)).parameters.items()}
+
+
+ADAM_DCGAN = (torch.optim.Adam, {"lr": 2e-4, "betas": (0.5, 0.999)})
+ADAM_WGANGP = (torch.optim.Adam, {"lr": 2e-4, "betas": (0.0, 0.9)})
+PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
+    "GAN": (ADAM_DCGAN, {"n_critic": 1, "minimax": False}),
+    "DCGAN": (ADAM_DCGAN, {"n_critic": 1, "real_target": 1.0}),
+    "WGAN": ((torch.optim.RMSprop, {"lr": 5e-5, "momentum": 0}), {"n_critic": 5, "clip": 0.01}),
+    "WGANGP": (ADAM_WGANGP, {"n_critic": 5, "penalty_weight": 10.0}),
+    "LSGAN": (ADAM_DCGAN, {"n_critic": 1, "a": 0.0, "b": 1.0, "c": 1.0}),
+    "GeometricGAN": (ADAM_DCGAN, {"n_critic": 1}),
+    "RelativisticGAN": (ADAM_DCGAN, {"n_critic": 1, "loss": losses.relativistic_average}),
+    "SNGAN": (ADAM_WGANGP, {"n_critic": 5}),
+}
+
+
+def test_every_paper_is_checked():
+    assert set(PAPERS) == set(models.__all__)
+
+
+@every_model
+def test_defaults_are_the_papers(name):
+    (optimizer_type, settings), arguments = PAPERS[name]
+    for argument, expected in arguments.items():
+        assert defaults(name)[argument] == expected, argument
+    for player in ("generator_optimizer", "discriminator_optimizer"):
+        optimizer = defaults(name)[player]([nn.Parameter(torch.zeros(1))])
+        assert isinstance(optimizer, optimizer_type)
+        for setting, expected in settings.items():
+            assert optimizer.defaults[setting] == expected, setting
+
+
+@every_model
+def test_default_networks_are_the_papers(name):
+    with torch.device("meta"):
+        model = getattr(models, name)((3, 32, 32))
+    kinds = {
+        "GAN": (networks.MLPGenerator, networks.MaxoutDiscriminator, 100),
+        "WGANGP": (networks.ResNetGenerator, networks.ResNetDiscriminator, 128),
+        "SNGAN": (networks.ResNetGenerator, networks.ResNetDiscriminator, 128),
+    }
+    generator, discriminator, latent_dim = kinds.get(name, (networks.DCGANGenerator, networks.DCGANDiscriminator, 100))
+    assert isinstance(model.generator, generator) and isinstance(model.discriminator, discriminator)
+    assert model.generator.latent_dim == latent_dim
+    normed = any(isinstance(m, nn.BatchNorm2d) for m in model.discriminator.modules())
+    assert normed == (discriminator is networks.DCGANDiscriminator)
+    layers = [m for m in model.discriminator.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    assert all(parametrize.is_parametrized(layer) == (name == "SNGAN") for layer in layers)
+    if discriminator is networks.ResNetDiscriminator:
+        assert model.discriminator.sum_pool == (name == "SNGAN")
+        assert model.generator.conv.in_channels == {"WGANGP": 128, "SNGAN": 256}[name]
+        assert model.discriminator.linear.in_features == 128
+
+
+@every_model
+def test_latents_have_the_papers_distribution(name):
+    model = tiny(name)
+    model.trainer = quiet()
+    with model._part(0, None):
+        z = model.latent(model.noise, 4000)
+    uniform = name in ("GAN", "DCGAN")
+    assert z.shape == (4000, 6) and z.mean().abs() < 0.03
+    assert z.std().item() == pytest.approx(1 / math.sqrt(3) if uniform else 1, rel=0.02)
+    assert (z.abs().max() <= 1) == uniform
+
+
+# Paper losses, written out again
+
+
+def bce(score: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))
+
+
+def relativistic_average(a: Tensor, b: Tensor) -> Tensor:
+    return bce(a - b.mean(), 1.0) + bce(b - a.mean(), 0.0)
+
+
+LOSSES = {  # discriminator's loss of (real, fake) without penalties, generator's
+    "GAN": (lambda r, f: bce(r, 1) + bce(f, 0), lambda r, f: bce(f, 1)),
+    "DCGAN": (lambda r, f: bce(r, 1) + bce(f, 0), lambda r, f: bce(f, 1)),
+    "WGAN": (lambda r, f: f.mean() - r.mean(), lambda r, f: -f.mean()),
+    "WGANGP": (lambda r, f: f.mean() - r.mean(), lambda r, f: -f.mean()),
+    "LSGAN": (lambda r, f: ((r - 1) ** 2).mean() / 2 + (f**2).mean() / 2, lambda r, f: ((f - 1) ** 2).mean() / 2),
+    "GeometricGAN": (lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(), lambda r, f: -f.mean()),
+    "RelativisticGAN": (lambda r, f: relativistic_average(r, f), lambda r, f: relativistic_average(f, r)),
+    "SNGAN": (lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(), lambda r, f: -f.mean()),
+}
+
+
+def evaluated(model: TwoPlayerGAN, player: str) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """The terms of a player's loss, and the scores of the real and the fake images that it is made of."""
+    model.trainer = quiet()
+    image = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    batch = Labeled(image, torch.zeros(8, dtype=torch.int64))
+    with model._part(0, None):
+        fake = model.fake_like(batch)
+        real_score, fake_score = model.discriminator(image), model.discriminator(fake)
+    with model._part(0, None):
+        terms = getattr(model, f"{player}_loss")(batch)
+    return terms, real_score, fake_score
+
+
+@every_model
+def test_losses_are_the_papers(name):
+    for player, expected in zip(("discriminator", "generator"), LOSSES[name], strict=True):
+        model = tiny(name, plain_networks())
+        terms, real, fake = evaluated(model, player)
+        value = sum(term for label, term in terms.items() if label != "penalty")
+        torch.testing.assert_close(value, expected(real, fake))
+        assert ("penalty" in terms) == (name == "WGANGP" and player == "discriminator")
+
+
+@every_model
+def test_discriminator_turn_sends_no_gradient_to_the_generator(name):
+    """Its fakes are detached: the generator's graph would be kept and walked for nothing."""
+    model = tiny(name, plain_networks())
+    terms, *_ = evaluated(model, "discriminator")
+    sum(terms.values()).backward()
+    assert all(p.grad is None for p in model.generator.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in model.discriminator.parameters())
+    terms, *_ = evaluated(model, "generator")
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for p in model.generator.parameters())
+
+
+def test_minimax_is_an_option():
+    terms, _, fake = evaluated(tiny("GAN", plain_networks(), minimax=True), "generator")
+    torch.testing.assert_close(terms["adversarial"], (1 - fake.sigmoid()).log().mean())
+
+
+def test_lsgan_targets_are_options():
+    model = tiny("LSGAN", plain_networks(), a=-1.0, b=1.0, c=0.0)
+    terms, real, fake = evaluated(model, "discriminator")
+    torch.testing.assert_close(terms["adversarial"], ((real - 1) ** 2).mean() / 2 + ((fake + 1) ** 2).mean() / 2)
+    assert model.boundary == 0 and tiny("LSGAN").boundary == 0.5
+
+
+def test_wgangp_penalty_is_weighted_and_has_one_epsilon_for_each_sample():
+    model, seen = tiny("WGANGP", plain_networks(), penalty_weight=3.0), []
+    model.discriminator.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    terms, *_ = evaluated(model, "discriminator")
+    real, fake, between = seen[-3:]
+    epsilon = ((between - fake) / (real - fake)).flatten(1)
+    assert (epsilon.std(1) < 1e-2).all() and epsilon.mean(1).std() > 0.05  # one for a sample, not for a batch
+    assert epsilon.min() > -0.01 and epsilon.max() < 1.01
+    with torch.enable_grad():
+        x = between.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model.discriminator(x).sum(), x)
+    expected = 3 * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    torch.testing.assert_close(terms["penalty"].detach(), expected)
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "relativistic_average_least_squares", "relativistic_average_hinge"])
+def test_relativistic_variants(loss):
+    loss = getattr(losses, loss)
+    for player in ("discriminator", "generator"):
+        terms, real, fake = evaluated(tiny("RelativisticGAN", plain_networks(), loss=loss), player)
+        expected = loss(real, fake) if player == "discriminator" else loss(fake, real)
+        torch.testing.assert_close(terms["adversarial"], expected)
+
+
+# WGAN's clipping
+
+
+def test_wgan_clips_all_of_the_critic_after_its_step_and_nothing_else():
+    clip, unclipped, at_the_generators_turn = 0.01, [], []
+    model = tiny("WGAN", clip=clip)
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.discriminator.modules())  # its weights are clipped too
+    turn, clip_weights = model.turn, model.clip_weights
+
+    def largest(network: nn.Module) -> float:
+        return max(p.abs().max().item() for p in network.parameters())
+
+    def watched_turn(name: str, *arguments: Any, **more: Any) -> None:
+        if name == "generator":
+            at_the_generators_turn.append(largest(model.discriminator))
+        turn(name, *arguments, **more)
+
+    def watched_clip() -> None:
+        unclipped.append(largest(model.discriminator))
+        clip_weights()
+
+    model.turn, model.clip_weights = watched_turn, watched_clip
+    trained(model, 2)
+    limit = pytest.approx(clip)
+    assert len(unclipped) == 10 and max(unclipped) > clip  # the step itself goes beyond
+    assert at_the_generators_turn == [limit, limit]
+    assert largest(model.discriminator) == limit
+    assert largest(model.generator) > 10 * clip and largest(model.ema) > 10 * clip
+    assert all(p.detach().abs().max() <= clip for p in model.discriminator.parameters())
+
+
+# Learning: the ring of eight Gaussians
+
+
+def spread(network: nn.Module) -> nn.Module:
+    """He's initial weights (arXiv:1502.01852): fakes then begin all over the plane, and no mode is out of reach."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+    return network
