@@ -14,7 +14,7 @@ from typing import NoReturn
 def nearest(word: str, choices: Iterable[str]) -> str:
     """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word; empty where none does."""
     names = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.6)
     return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import warnings
 from pathlib import Path
 
 import yaml
@@ -94,7 +93,6 @@ def main(args: list[str] | None = None) -> None:
     """Train as the command line says; exit code 2 for bad input, 1 for a run that broke."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*(does not have many workers|no `validation_step`|isolated_call).*")
     args = sys.argv[1:] if args is None else args
     with short_errors():
         if "--list" in args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import netrc
 import os
 import subprocess
@@ -10,10 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlparse
 
+import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+log = logging.getLogger(__name__)
 _FOLDER = "GAN_LIGHTNING_RUN"  # how the processes that a run starts learn its folder
 
 
@@ -92,16 +95,29 @@ def _git_commit() -> str | None:
 def loggers(folder: Path, name: str, config: dict) -> list[Logger]:
     """The default trackers: `metrics.csv`, and W&B: online where the user is logged in, else offline.
 
-    W&B's run is named after the folder, so that a resumed run continues the same curves. WANDB_MODE wins over both.
+    W&B's run is named after the folder, so that a resumed run continues the same curves. WANDB_MODE wins over both; a
+    server that does not answer within half a minute is done without, and `wandb sync` sends the run later.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
+
+    def tracker(offline: bool) -> WandbLogger:
+        return WandbLogger(
+            project="gan_lightning",
+            name=f"{name}/{folder.name}",
+            id=f"{name}-{folder.name}",
+            save_dir=folder,
+            offline=offline,
+            config={**config, "git_commit": _git_commit()},
+            settings=wandb.Settings(init_timeout=30, silent=True),
+        )
+
     offline = os.environ.get("WANDB_MODE", "online" if _logged_in() else "offline") == "offline"
-    tracker = WandbLogger(
-        project="gan_lightning",
-        name=f"{name}/{folder.name}",
-        id=f"{name}-{folder.name}",
-        save_dir=folder,
-        offline=offline,
-        config={**config, "git_commit": _git_commit()},
-    )
-    return [RunCSVLogger(folder), tracker]
+    wandb_logger = tracker(offline)
+    if not offline and rank_zero_only.rank == 0:
+        try:
+            _ = wandb_logger.experiment  # connects
+        except wandb.errors.Error as error:
+            log.warning("W&B does not answer (%s): this run is tracked offline", str(error).splitlines()[0])
+            wandb.teardown()  # else the run that could not connect keeps the name
+            wandb_logger = tracker(offline=True)
+    return [RunCSVLogger(folder), wandb_logger]

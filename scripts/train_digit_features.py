@@ -1,6 +1,6 @@
 """Train the classifier whose features the digit scores are made of, and write its weights into the package.
 
-    python scripts/train_digit_features.py [--mnist ROOT] [--out FILE]
+    python -m scripts.train_digit_features [--mnist ROOT] [--out FILE]
 
 It sees the training parts of MNIST and of scikit-learn's digits, shrunk and enlarged as they are between 8 and 64 px
 and shifted a little, so that it knows both kinds of digit at every size that they are generated in. About five minutes

@@ -677,6 +677,12 @@ def test_gaussians_are_the_mixture():
     assert len(ring.reference("val")) == 4000
 
 
+def test_gaussians_come_from_workers_as_well():
+    alone, workers = (data.Gaussians(n=10_000, batch_size=16, num_workers=n) for n in (0, 2))
+    assert same(list(alone.train_dataloader()), list(workers.train_dataloader()))
+    workers.teardown("fit")
+
+
 def test_a_grid_has_a_square_number_of_modes():
     grid = data.Gaussians(25, "grid", radius=0.9)
     assert grid.centres.shape == (25, 2) and grid.centres.abs().max() == pytest.approx(0.9)

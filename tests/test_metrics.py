@@ -14,7 +14,7 @@ import scipy.linalg
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from conftest import adam, assert_same, plain_networks, tensors, tiny, trained
+from conftest import SHAPE, adam, assert_same, plain_networks, tensors, tiny, trained
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
@@ -168,7 +168,7 @@ def one_of_two(rank: int, folder: str) -> None:
         "distance": metric.compute().item(),
         "statistics": list(metric.statistics(real=True)),
         "held": int(metric.real_n),
-        "logged": trained(plain(), 3, Digits(size=8), callbacks=[fid], **several).callback_metrics["FID-pixels"].item(),
+        "logged": trained(plain(), 3, digits(), callbacks=[fid], **several).callback_metrics["FID-pixels"].item(),
         "n": [fid.cards["FID-pixels"]["n_real"], fid.cards["FID-pixels"]["n_fake"]],
         "plain": weights_after([], several),
         "scored": weights_after([FID(Pixels(), n_fake=20, every_n_steps=1)], several),
@@ -270,12 +270,12 @@ def test_distance_grows_with_damage(extractor: DigitFeatures) -> None:
 
 
 class Pixels(nn.Module):
-    """An extractor of eight pixels."""
+    """An extractor of eight grey levels, the means of as many fields."""
 
     name, feature_dim, hash, resizer = "pixels", 8, "0123456789", "none"
 
     def forward(self, images: Tensor) -> Tensor:
-        return to_uint8(images).float()[:, 0, 3]
+        return nn.functional.adaptive_avg_pool2d(to_uint8(images).float(), (2, 4)).flatten(1)
 
 
 class Witness(Callback):
@@ -291,6 +291,10 @@ class Witness(Callback):
         self.random.append(torch.get_rng_state())
 
 
+def digits(batch_size: int = 64) -> Digits:
+    return Digits(size=SHAPE[1], batch_size=batch_size)
+
+
 def plain() -> TwoPlayerGAN:
     return tiny("LSGAN", plain_networks(), adam())
 
@@ -301,14 +305,14 @@ def part_score() -> FID:
 
 def weights_after(callbacks: list[Callback], several: dict) -> dict[str, Tensor]:
     model = tiny("DCGAN")  # with batch norm
-    trained(model, 3, Digits(size=8), callbacks=callbacks, **several)
+    trained(model, 3, digits(), callbacks=callbacks, **several)
     return tensors(model)
 
 
 def test_score_is_the_distance_of_the_samples_to_the_training_split() -> None:
     fid, model = FID(Pixels(), n_fake=70, batch_size=32, seed=5), tiny("DCGAN")
-    trainer = trained(model, 6, Digits(size=8, batch_size=16), callbacks=[fid])
-    real = Digits(size=8).reference("train").image
+    trainer = trained(model, 6, digits(batch_size=16), callbacks=[fid])
+    real = digits().reference("train").image
     expected = distance_of(Pixels()(real), Pixels()(model.sample(70, seed=5)))
     assert fid.scores["FID-pixels"] == pytest.approx(expected, rel=1e-6)
     assert trainer.callback_metrics["FID-pixels"].item() == fid.scores["FID-pixels"]
@@ -330,9 +334,9 @@ def test_score_is_the_distance_of_the_samples_to_the_training_split() -> None:
 
 def test_live_weights_and_a_part_of_the_real_images_can_be_scored() -> None:
     fid, model = FID(Pixels(), n_fake=40, n_real=30, ema=False), plain()
-    trained(model, 3, Digits(size=8), callbacks=[fid])
+    trained(model, 3, digits(), callbacks=[fid])
     rows = torch.randperm(1500, generator=torch.Generator().manual_seed(0))[:30]
-    real = Digits(size=8).reference("train").image[rows]
+    real = digits().reference("train").image[rows]
     expected = distance_of(Pixels()(real), Pixels()(model.sample(40, live=True)))
     assert fid.scores["FID-pixels"] == pytest.approx(expected, rel=1e-6)
     assert (fid.cards["FID-pixels"]["weights"], fid.cards["FID-pixels"]["n_real"]) == ("live", 30)
@@ -341,7 +345,7 @@ def test_live_weights_and_a_part_of_the_real_images_can_be_scored() -> None:
 def test_scores_come_once_for_each_multiple_of_generator_steps(tmp_path: Path) -> None:
     fid, witness, logger = FID(Pixels(), n_fake=40, every_n_steps=2), Witness(), CSVLogger(tmp_path)
     model = tiny("LSGAN", plain_networks(), adam(), n_critic=3)
-    trained(model, 5, Digits(size=8), callbacks=[fid, witness], logger=logger)
+    trained(model, 5, digits(), callbacks=[fid, witness], logger=logger)
     assert [step for step, _ in witness.read] == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5]
     values = [value for _, value in witness.read]
     assert values[:5] == [None] * 5
@@ -353,7 +357,7 @@ def test_scores_come_once_for_each_multiple_of_generator_steps(tmp_path: Path) -
 
 
 def test_real_images_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, read = Digits(size=8), []
+    data, read = digits(), []
     images = data.reference("train")
     fetch = type(images).__getitems__
     monkeypatch.setattr(
@@ -373,7 +377,7 @@ def test_training_is_the_same_with_and_without_scores() -> None:
 
 def test_two_processes_score_what_one_scores(two_processes: list[dict]) -> None:
     fid = part_score()
-    trained(plain(), 3, Digits(size=8), callbacks=[fid])
+    trained(plain(), 3, digits(), callbacks=[fid])
     for found in two_processes:
         assert found["logged"] == pytest.approx(fid.scores["FID-pixels"], rel=1e-5)
         assert found["n"] == [90, 70]
@@ -386,7 +390,7 @@ def test_what_cannot_be_scored_is_refused_before_training() -> None:
         with pytest.raises(ValueError, match="FID"):
             FID(Pixels(), **numbers)
     with pytest.raises(ValueError, match="n_real=2000, Digits trains on 1500 images"):
-        trained(plain(), 1, Digits(size=8), callbacks=[FID(Pixels(), n_real=2000)])
+        trained(plain(), 1, digits(), callbacks=[FID(Pixels(), n_real=2000)])
     points = Gaussians()
     with pytest.raises(ValueError, match="has points"):
         trained(tiny("LSGAN", plain_networks(), image_shape=points.image_shape), 1, points, callbacks=[FID(Pixels())])
@@ -394,7 +398,7 @@ def test_what_cannot_be_scored_is_refused_before_training() -> None:
 
 def test_fewer_images_than_features_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="FID-pixels of 8 images: .* lacks full rank"):
-        trained(plain(), 1, Digits(size=8), callbacks=[FID(Pixels(), n_fake=8)])
+        trained(plain(), 1, digits(), callbacks=[FID(Pixels(), n_fake=8)])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*lacks full rank")
-        trained(plain(), 1, Digits(size=8), callbacks=[FID(Pixels(), n_fake=9)])
+        trained(plain(), 1, digits(), callbacks=[FID(Pixels(), n_fake=9)])

@@ -323,8 +323,8 @@ class ImageData(LightningDataModule, ABC):
         return self._loader(images, order) if len(images) else iter(())
 
     def _loader(self, images: ImageSet, order: Sampler[Draw], flip_seed: int | None = None) -> Loader:
-        batch_bytes = self.batch_size // self._processes[1] * math.prod(self.image_shape)
-        self._loaders.append(Loader(images, order, self.num_workers, flip_seed, max(1, MESSAGE // batch_bytes)))
+        group = MESSAGE // (self.batch_size * math.prod(self.image_shape))
+        self._loaders.append(Loader(images, order, self.num_workers, flip_seed, min(max(group, 1), 16)))
         return self._loaders[-1]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

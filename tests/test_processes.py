@@ -1,0 +1,245 @@
+"""Several processes train as one: two real gloo processes, started by `devices=2` alone, as a user would.
+
+A process takes seconds to start, so one start trains everything and leaves its results in a file for each process;
+the tests below compare those files with runs of one process. This file is also the script that is started.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from conftest import Noisy, adam, assert_same, gap, own_networks, plain_networks, quiet, sgd, tensors, tiny
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from gan_lightning import losses, models
+from gan_lightning.batches import Labeled
+from gan_lightning.core import NotFiniteError, Step, TwoPlayerGAN
+from gan_lightning.models import DCGAN
+
+STEPS = 10
+RELATIVISTIC = {
+    "RaLSGAN": losses.relativistic_average_least_squares,
+    "RaHinge": losses.relativistic_average_hinge,
+}
+
+# Cases: a model's name, then what differs from tiny(name, plain_networks(), sgd(0.01)).
+EXACT: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    **{name: (name, ({"n_critic": 2},)) for name in models.__all__},
+    **{case: ("RelativisticGAN", ({"loss": loss},)) for case, loss in RELATIVISTIC.items()},
+    "WGANGP, Adam": ("WGANGP", (adam(1e-3), {"n_critic": 2})),
+    "DCGAN, Adam": ("DCGAN", (adam(1e-3),)),
+    "WGANGP, clipped": ("WGANGP", ({"step": Step(gradient_clip=0.5)},)),
+    "DCGAN, scheduled": ("DCGAN", ({"scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=3)},)),
+    **{f"{name}, micro-batches": (name, ({"step": Step(micro_batches=2), "n_critic": 2},)) for name in models.__all__},
+    "RaLSGAN, micro-batches": (
+        "RelativisticGAN",
+        ({"step": Step(micro_batches=2), "loss": RELATIVISTIC["RaLSGAN"]},),
+    ),
+}
+
+
+class Latents(Callback):
+    """The latents of one process, in order."""
+
+    def __init__(self) -> None:
+        self.drawn: list[Tensor] = []
+
+    def on_fit_start(self, trainer: Trainer, model: TwoPlayerGAN) -> None:
+        latent = type(model).latent
+
+        def recorded(noise: Any, n: int) -> Tensor:
+            z = latent(model, noise, n)
+            self.drawn.append(z.detach().clone())
+            return z
+
+        model.latent = recorded
+
+
+class AllReduces(Callback):
+    """How many buckets of gradients were exchanged, by DDP's own hook."""
+
+    count = 0
+
+    def on_train_start(self, trainer: Trainer, model: TwoPlayerGAN) -> None:
+        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+        def counted(state, bucket):  # DDP checks annotations, and not as strings
+            self.count += 1
+            return allreduce_hook(state, bucket)
+
+        trainer.strategy.model.register_comm_hook(None, counted)
+
+
+class Evaluated(DCGAN):
+    """With batch norm, and a look at its statistics as an evaluation begins."""
+
+    gaps: list[float] = []
+
+    def on_validation_start(self) -> None:
+        before = statistics_gap(self)
+        super().on_validation_start()
+        self.gaps = [*self.gaps, before, statistics_gap(self)]
+
+    def validation_step(self, batch: Labeled, batch_idx: int) -> None:
+        torch.randn(1)
+
+
+def statistics_gap(model: TwoPlayerGAN) -> float:
+    """The greatest difference of any buffer between the two processes."""
+    mine = torch.cat([buffer.double().flatten() for buffer in model.buffers()])
+    theirs = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(theirs, mine)
+    return float((theirs[0] - theirs[1]).abs().max())
+
+
+def exact(case: str) -> TwoPlayerGAN:
+    name, options = EXACT[case]
+    return tiny(name, plain_networks(), sgd(0.01), *options)
+
+
+def train(devices: int, model: TwoPlayerGAN, steps: int = STEPS, **options: Any) -> dict[str, Tensor]:
+    trainer = quiet(devices=devices, max_steps=steps, **options)
+    trainer.fit(model, Noisy())
+    assert trainer.world_size == devices and trainer.global_step == steps
+    return tensors(model)
+
+
+def main(devices: int, folder: Path) -> None:
+    """What each process does; its results go to a file of its own."""
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    results: dict[str, Any] = {"exact": {case: train(devices, exact(case)) for case in EXACT}}
+    results["own"] = {}
+    for name in models.__all__:  # the papers' kinds of networks
+        results["own"][name] = train(devices, tiny(name, n_critic=2), 3)
+    latents = Latents()
+    results["again"] = train(devices, tiny("DCGAN", adam()), 3, callbacks=[latents])
+    results["and again"] = train(devices, tiny("DCGAN", adam()), 3)
+    results["latents"] = torch.stack(latents.drawn)
+    results["compute"] = train(devices, tiny("DCGAN", plain_networks(), adam()), 3, precision="bf16-mixed")
+
+    torch.manual_seed(0)
+    model = Evaluated((1, 16, 16), **own_networks("DCGAN"))
+    trainer = quiet(devices=devices, max_steps=6, val_check_interval=3, limit_val_batches=1.0, num_sanity_val_steps=0)
+    trainer.fit(model, Noisy())
+    results["gaps"] = model.gaps
+    trainer.save_checkpoint(folder / "evaluated.ckpt")
+    results["gap at the save"] = statistics_gap(model)
+    results["evaluated"] = tensors(model)
+
+    path = folder / "resume.ckpt"
+    unbroken = tiny("DCGAN", adam())
+    train(devices, unbroken, 7)
+    first = quiet(devices=devices, max_steps=3)
+    first.fit(tiny("DCGAN", adam()), Noisy())
+    first.save_checkpoint(path)
+    resumed = tiny("DCGAN", adam(), seed=1)
+    quiet(devices=devices, max_steps=7).fit(resumed, Noisy(), ckpt_path=path)
+    results["unbroken"], results["resumed"] = tensors(unbroken), tensors(resumed)
+
+    results["all-reduces"] = []
+    for count in (1, 2):
+        counter = AllReduces()
+        train(devices, tiny("WGANGP", plain_networks(), step=Step(micro_batches=count)), 2, callbacks=[counter])
+        results["all-reduces"].append(counter.count)
+
+    broken = tiny("DCGAN", plain_networks())  # last: what is left of it could disturb others
+    original = broken.generator_loss
+
+    def one_nan(batch: Labeled) -> dict[str, Tensor]:
+        factor = float("nan") if rank == 1 and broken.iteration == 2 else 1.0
+        return {term: factor * value for term, value in original(batch).items()}
+
+    broken.generator_loss = one_nan
+    try:
+        train(devices, broken)
+    except NotFiniteError as error:
+        results["error"] = str(error)
+    torch.save(results, folder / f"{rank}.pt")
+
+
+# The tests
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The results of the two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    command = [sys.executable, __file__, str(folder)]
+    environment = {k: v for k, v in os.environ.items() if k != "PL_GLOBAL_SEED"}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [{**torch.load(folder / f"{rank}.pt", weights_only=True), "folder": folder} for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_two_halves_equal_the_whole(case, two):
+    """Half the batch on each of two processes trains the weights, and the average, of the whole batch on one."""
+    expected = train(1, exact(case))
+    assert gap(two[0]["exact"][case], expected) <= 1e-5
+    assert_same(two[1]["exact"][case], two[0]["exact"][case])  # bit for bit
+
+
+def parameters_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if "running_" not in name and not name.endswith(("_u", "_v"))}
+
+
+@pytest.mark.parametrize("name", models.__all__)
+def test_processes_hold_the_same_weights(name, two):
+    """Batch norm included, of which each process has statistics of its own until they are averaged."""
+    assert_same(parameters_of(two[1]["own"][name]), parameters_of(two[0]["own"][name]))
+
+
+def test_processes_draw_different_latents(two):
+    a, b = (results["latents"].flatten(0, 1) for results in two)
+    assert len(a) == 3 * 2 * 8  # three batches of two turns, 8 rows each
+    rows = {tuple(row.tolist()) for row in torch.cat([a, b])}
+    assert len(rows) == len(a) + len(b)
+
+
+def test_same_seed_twice_is_the_same_run(two):
+    for results in two:
+        assert_same(results["again"], results["and again"])
+
+
+def test_half_precision_on_two_processes(two):
+    assert_same(two[0]["compute"], two[1]["compute"])
+    expected = train(1, tiny("DCGAN", plain_networks(), adam()), 3, precision="bf16-mixed")
+    assert gap(two[0]["compute"], expected) < 0.01
+
+
+def test_batch_statistics_are_averaged_for_evaluation(two):
+    assert two[0]["gaps"][0] > 0 and two[0]["gaps"][1::2] == [0, 0]
+    saved = torch.load(two[0]["folder"] / "evaluated.ckpt", weights_only=True)["state_dict"]
+    saved = {name: value for name, value in saved.items() if torch.is_tensor(value)}
+    assert any("running_" in name for name in saved)
+    assert_same(saved, two[0]["evaluated"])
+
+
+def test_resume_on_two_processes(two):
+    for results in two:
+        assert_same(parameters_of(results["resumed"]), parameters_of(results["unbroken"]))
+
+
+def test_micro_batches_exchange_gradients_once(two):
+    assert two[0]["all-reduces"][0] > 0
+    assert two[0]["all-reduces"][0] == two[0]["all-reduces"][1]
+
+
+def test_nan_on_one_process_stops_both(two):
+    assert "not finite on another process" in two[0]["error"]
+    assert "generator/adversarial is not finite at iteration 2" in two[1]["error"]
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main(2, Path(sys.argv[1]))
