@@ -48,6 +48,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name} must be at least {least}, not {getattr(given, name)}")
     if given.out.exists() and not given.out.is_dir():
         parser.error(f"--out {given.out} is a file, not a folder")
+    if older := [file for file in given.out.glob("[0-9]*.png") if file.stem >= f"{given.n:06d}"]:
+        parser.error(f"--out {given.out} holds more pictures than --n {given.n}, up to {max(older).name}: empty it")
     return given
 
 

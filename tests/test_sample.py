@@ -109,6 +109,14 @@ def test_a_straight_walk(checkpoint: str, tmp_path: Path, capsys: pytest.Capture
     assert f"walk: {tmp_path / 'walk.gif'}" in capsys.readouterr().out
 
 
+def test_pictures_of_two_calls_are_not_mixed(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = [checkpoint, "--out", str(tmp_path)]
+    main([*flags, "--n", "3"])
+    main([*flags, "--n", "3", "--seed", "1"])  # the same pictures, drawn again
+    capsys.readouterr()
+    assert "holds more pictures than --n 2, up to 000002.png" in refused([*flags, "--n", "2"], capsys)
+
+
 def test_slerp_keeps_the_length_and_ends_where_it_should() -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 5, 64, generator=generator, dtype=torch.float64)
