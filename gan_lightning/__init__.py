@@ -1,9 +1,21 @@
 """Generative adversarial networks, one paper a file, on PyTorch Lightning."""
 
 import warnings
-
-# What Lightning says of every GAN here, and what is meant: there is no validation step, since scores are callbacks; the
-# generator's average and the extractors stay in evaluation mode; and Lightning 2.6 uses a torch name that is to go.
-warnings.filterwarnings("ignore", ".*(no `validation_step`|in eval mode at the start|LeafSpec)")
+from typing import Any
 
 __version__ = "0.1.0"
+
+# What Lightning says of every GAN here, and is meant to be so: there is no validation step, since scores are callbacks;
+# the generator's average and the extractors stay in evaluation mode; factories are no plain values, and checkpoints
+# hold their import paths. And Lightning 2.6 uses a torch name that is to go.
+for _advice in ("no `validation_step`", "in eval mode at the start", "removed from hparams", "LeafSpec"):
+    warnings.filterwarnings("ignore", f".*{_advice}")
+
+
+def __getattr__(name: str) -> Any:
+    """`build` and `load_model`, loaded when they are used: a mistyped flag is answered before torch is there."""
+    if name in ("build", "load_model"):
+        from gan_lightning import checkpoints
+
+        return getattr(checkpoints, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -186,6 +186,11 @@ class AdversarialModule(LightningModule):
     # What is watched.
 
     @property
+    def begun(self) -> bool:
+        """Whether a batch of this fit has begun."""
+        return self._clock[0] > 0
+
+    @property
     def logging(self) -> bool:
         """Whether this batch ends with a log line (`trainer.log_every_n_steps` batches apart)."""
         every = self.trainer.log_every_n_steps

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from pathlib import Path
 
 import yaml
@@ -53,7 +54,7 @@ class FitCLI(LightningCLI):
             if self.resume_from is not None:
                 checkpoints.read(self.resume_from)
             self.folder = runs.new_folder(root, self.run_name)
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         (self.folder / "config.yaml").write_text(text)
         self.config_init.checkpoint.config = text
         logger = self.config_init.trainer.logger
@@ -111,7 +112,13 @@ def main(args: list[str] | None = None) -> None:
             run=False,
             args=with_base_config(args),
         )
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
+        try:
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
+        except ValueError:
+            if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
+                traceback.print_exc()
+                sys.exit(1)
+            raise
     if cli.trainer.is_global_zero:
         print(command_line.closing(cli))
 

@@ -101,7 +101,7 @@ def loggers(folder: Path, name: str, config: dict) -> list[Logger]:
     os.environ.setdefault("WANDB_SILENT", "true")
 
     def tracker(offline: bool) -> WandbLogger:
-        return WandbLogger(
+        logger = WandbLogger(
             project="gan_lightning",
             name=f"{name}/{folder.name}",
             id=f"{name}-{folder.name}",
@@ -110,6 +110,10 @@ def loggers(folder: Path, name: str, config: dict) -> list[Logger]:
             config={**config, "git_commit": _git_commit()},
             settings=wandb.Settings(init_timeout=30, silent=True),
         )
+        logger._wandb_init.pop(
+            "anonymous", None
+        )  # Lightning passes it always, and W&B warns of it whenever it is passed
+        return logger
 
     offline = os.environ.get("WANDB_MODE", "online" if _logged_in() else "offline") == "offline"
     wandb_logger = tracker(offline)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,17 +44,6 @@ class Noisy(ImageData):
         generator = torch.Generator().manual_seed(n)
         image = torch.randint(256, (n, *self.image_shape), generator=generator, dtype=torch.uint8)
         return InMemory(to_unit(image) if self.floating else image, torch.arange(n) % 2)
-
-
-class Scalar(nn.Module):
-    """A discriminator for images of one pixel whose score is weight * pixel."""
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(weight))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.weight * image.flatten(1).sum(1)
 
 
 def own_networks(name: str, width: int = 4) -> dict[str, Any]:
@@ -162,9 +149,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_trace_of_other_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seed of its own, and files nowhere but in the test's own folder."""
+def own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees another's `seed_everything`."""
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-    monkeypatch.delenv("PL_SEED_WORKERS", raising=False)
-    monkeypatch.setenv("HOME", os.environ.get("HOME", str(tmp_path)))
     torch.manual_seed(0)

@@ -162,7 +162,7 @@ def in_micro_batches(case: str, count: int, optimizer: dict[str, Any], precision
 
 @pytest.mark.parametrize("case", EQUAL)
 def test_micro_batches_equal_the_whole_batch(case):
-    """Averages over the batch included. Adam in double precision, since it magnifies the rounding of a gradient of 0."""
+    """Averages over the batch included. Adam in double precision: it magnifies the rounding of a gradient of 0."""
     expected = in_micro_batches(case, 1, sgd(), "32-true")
     assert gap(in_micro_batches(case, 2, sgd(), "32-true"), expected) <= 1e-6
     expected = in_micro_batches(case, 1, adam(), "64-true")
@@ -416,7 +416,7 @@ def test_linear_decay_refuses_an_end_before_its_start():
 
 @pytest.mark.parametrize("every", [1, 2, 4])
 def test_ema_equals_one_written_by_hand(every):
-    """Bit for bit; batch statistics are copied, the discriminator has none, and what is trained stays what is trained."""
+    """Bit for bit; batch statistics are copied, the discriminator has no average, and live weights stay live."""
     half_life, rampup = 100.0, 0.3
     step = Step(ema_every=every, ema_half_life=half_life, ema_rampup=rampup)
     model = tiny("DCGAN", adam(), n_critic=2, step=step)
@@ -586,7 +586,7 @@ def scheduled(name: str = "DCGAN", **more: Any) -> TwoPlayerGAN:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_resume_is_exact(num_workers, tmp_path):
-    """In the middle of an epoch, at its last batch and after its end; shuffling, flips, dropout and latents included."""
+    """In the middle of an epoch, at its last batch and after its end; order, flips, dropout and latents included."""
 
     def data() -> Noisy:
         return Noisy(flip=True, num_workers=num_workers)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, Noisy, adam, assert_same, gap, own_networks, plain_networks, quiet, sgd, tensors, tiny
+from conftest import SHAPE, assert_same, both, gap, plain_networks, quiet, sgd, tensors, tiny
 from conftest import trained as trained_
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from gan_lightning import losses, models, networks, optim
 from gan_lightning.batches import Labeled
@@ -63,7 +63,9 @@ def test_contract(name, tmp_path):
     assert moves.moved == 2 * expected
 
     figures = {figure: float(value) for figure, value in trainer.callback_metrics.items()}  # both players' last
-    players = {f"{player}/{figure}" for player in ("discriminator", "generator") for figure in ("loss", "gradient_norm")}
+    players = {
+        f"{player}/{figure}" for player in ("discriminator", "generator") for figure in ("loss", "gradient_norm")
+    }
     accuracies = {"discriminator/accuracy_real", "discriminator/accuracy_fake"}
     assert figures.keys() >= players | accuracies | {"generator/deviation", "images_per_second", "images_seen"}
     assert all(math.isfinite(value) for value in figures.values())
@@ -341,9 +343,64 @@ def test_wgan_clips_all_of_the_critic_after_its_step_and_nothing_else():
 # Learning: the ring of eight Gaussians
 
 
-def spread(network: nn.Module) -> nn.Module:
-    """He's initial weights (arXiv:1502.01852): fakes then begin all over the plane, and no mode is out of reach."""
+def spread_generator(image_shape: tuple[int, int, int], latent_dim: int = 2, width: int = 128) -> nn.Module:
+    """With He's initial weights (arXiv:1502.01852) fakes begin all over the plane, and no mode is out of reach."""
+    network = networks.MLPGenerator(image_shape, latent_dim, width, depth=3)
     for layer in network.modules():
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
     return network
+
+
+def spectral_discriminator(image_shape: tuple[int, int, int], width: int = 128) -> nn.Module:
+    network = networks.MLPDiscriminator(image_shape, width, depth=3)
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            parametrizations.spectral_norm(layer)
+    return network
+
+
+RING_ADAM = both(partial(optim.PaperAdam, lr=1e-3, beta1=0.0, beta2=0.9))
+RING: dict[str, tuple[int, dict[str, Any]]] = {  # generator steps, and what differs from RING_ADAM
+    "GAN": (2000, {}),
+    "DCGAN": (2000, {}),
+    "LSGAN": (2000, {}),
+    "GeometricGAN": (2000, {}),
+    "RelativisticGAN": (2000, {}),
+    "WGAN": (1500, both(partial(torch.optim.RMSprop, lr=5e-4)) | {"clip": 0.3, "n_critic": 3}),
+    "WGANGP": (1500, {"penalty_weight": 0.1, "n_critic": 2}),  # the weight of the authors' own toy problems
+    "SNGAN": (2000, {"discriminator": spectral_discriminator, "n_critic": 2}),
+}
+
+
+def on_the_ring(name: str, seed: int = 0) -> tuple[int, float, float]:
+    """Modes found, share of samples within 3 sigma, and seconds of one core, of a model trained on the ring."""
+    steps, differs = RING[name]
+    data = Gaussians()
+    torch.manual_seed(seed)
+    model = getattr(models, name)(
+        data.image_shape,
+        **{
+            "generator": spread_generator,
+            "discriminator": partial(networks.MLPDiscriminator, width=128, depth=3),
+            "scheduler": partial(optim.LinearDecay, end=steps + 1, start=steps // 2),
+            "step": Step(ema_half_life=20_000.0),
+            **RING_ADAM,
+            **differs,
+        },
+    )
+    start = time.process_time()
+    quiet(max_steps=steps).fit(model, data)
+    seconds = time.process_time() - start
+    return *data.mode_statistics(model.sample(5000)), seconds
+
+
+@pytest.mark.slow
+@every_model
+def test_ring_of_gaussians(name, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    modes, share, seconds = on_the_ring(name)
+    print(f"{name}: {modes} modes, {share:.1%} within 3 sigma, {seconds:.0f} s")
+    assert modes >= 7
+    assert share >= 0.8
+    assert seconds <= 60  # of one core, measured as processor time: other work on the machine does not count

@@ -1,0 +1,125 @@
+"""The design's walls: which file may import which, and what may stand in one place only."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gan_lightning"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# What each part may import of the package.
+ALLOWED: dict[str, set[str]] = {
+    "losses": {"batches"},
+    "networks": {"batches", "noise"},
+    "augment": {"batches", "noise"},
+    "optim": set(),
+    "ema": set(),
+    "noise": set(),
+    "batches": set(),
+    "ledger": set(),
+    "errors": {"core"},
+    "processes": set(),
+    "hyperparameters": {"errors"},
+    "core": {"batches", "ema", "ledger", "noise", "processes", "hyperparameters"},
+    "models": {"core", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},
+    "metrics": {"batches", "noise"},
+    "data": {"batches", "noise"},
+}
+TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
+NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics"}
+
+
+def part_of(path: Path) -> str:
+    """The package's first level: `models` for gan_lightning/models/gan.py, `core` for gan_lightning/core.py."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it, as a dotted name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within_package(path: Path) -> set[str]:
+    """The parts of the package that a file imports."""
+    names = {name for name in imports_of(path) if name.split(".")[0] == "gan_lightning"}
+    return {name.split(".")[1] for name in names if "." in name}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    part = part_of(path)
+    if part in ALLOWED:
+        assert within_package(path) <= ALLOWED[part] | {part}
+    if part in NO_LIGHTNING:
+        allowed = {"torchmetrics"} if part == "metrics" else set()
+        outside = {name.split(".")[0] for name in imports_of(path)}
+        assert not outside & (TRAINING_ONLY - allowed)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.name)
+def test_no_model_imports_a_model(path):
+    if path.name != "__init__.py":
+        assert "models" not in within_package(path)
+
+
+def test_callbacks_know_no_model_and_no_data():
+    for path in (PACKAGE / "callbacks").glob("*.py"):
+        assert not within_package(path) & {"models", "data", "losses", "networks"}, path
+
+
+def test_the_step_is_taken_in_one_place():
+    """A `loss.backward()` of one's own never synchronises processes, without a word."""
+    forbidden = re.compile(r"\.backward\(|optimizer\w*\.step\(|scheduler\w*\.step\(|\.manual_backward\(|opt\w*\.step\(")
+    for path in FILES:
+        if part_of(path) != "core":
+            assert not forbidden.search(path.read_text()), path
+    core = (PACKAGE / "core.py").read_text()
+    assert len(re.findall(r"manual_backward\(", core)) == 1 and not re.search(r"(?<!manual_)backward\(", core)
+
+
+def test_models_are_short_and_one_class_each():
+    for path in (PACKAGE / "models").glob("*.py"):
+        if path.name == "__init__.py":
+            continue
+        source = path.read_text()
+        classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+        assert len(source.splitlines()) <= 250, path
+        assert len(classes) == 1 and "arXiv:" in (ast.get_docstring(classes[0]) or ""), path
+
+
+def test_no_arguments_are_passed_through_unseen():
+    """`**kwargs` hides what a function takes, from readers and from the command line."""
+    for path in FILES:
+        if part_of(path) not in ("models", "networks", "losses", "core", "data"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.args.kwarg is None, f"{path}: {node.name}"
+
+
+def test_nothing_is_left_undone():
+    marks = re.compile(r"\bTODO\b|\bFIXME\b|\bXXX\b|NotImplementedError")
+    for path in FILES:
+        assert not marks.search(path.read_text()), path
+
+
+def test_no_path_of_one_machine():
+    """Nor of a home folder: what runs here must run elsewhere."""
+    absolute = re.compile(r"""["'`\s(=](/(?:home|root|Users|work|tmp|mnt|scratch)/[\w.-]+)""")
+    root, kinds = PACKAGE.parent, (".py", ".yaml", ".md", ".sbatch", ".toml", ".cfg", ".txt", ".ipynb")
+    folders = ("gan_lightning", "configs", "docs", "scripts", "benchmarks", "notebooks", "tests")
+    texts = [path for folder in folders for path in (root / folder).rglob("*")] + [*root.glob("*"), root / "Makefile"]
+    for path in texts:
+        if path.suffix in kinds or path.name == "Makefile":
+            assert path == Path(__file__) or not absolute.search(path.read_text()), path
