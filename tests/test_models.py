@@ -367,9 +367,9 @@ RING: dict[str, tuple[int, dict[str, Any]]] = {  # generator steps, and what dif
     "LSGAN": (2000, {}),
     "GeometricGAN": (2000, {}),
     "RelativisticGAN": (2000, {}),
-    "WGAN": (1500, both(partial(torch.optim.RMSprop, lr=5e-4)) | {"clip": 0.3, "n_critic": 3}),
-    "WGANGP": (1500, {"penalty_weight": 0.1, "n_critic": 2}),  # the weight of the authors' own toy problems
-    "SNGAN": (2000, {"discriminator": spectral_discriminator, "n_critic": 2}),
+    "WGAN": (2000, both(partial(torch.optim.RMSprop, lr=5e-4)) | {"clip": 0.3, "n_critic": 3}),
+    "WGANGP": (2000, {"penalty_weight": 0.1, "n_critic": 2}),  # the weight of the authors' own toy problems
+    "SNGAN": (4000, {"discriminator": spectral_discriminator, "n_critic": 1}),
 }
 
 
