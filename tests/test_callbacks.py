@@ -76,7 +76,9 @@ def test_a_collapsed_generator_rings_the_alarm_once(tmp_path: Path, caplog: pyte
     for parameter in model.generator.parameters():
         parameter.register_hook(torch.zeros_like)  # it never recovers
     with caplog.at_level(logging.WARNING):
-        trainer(tmp_path, Health(patience=3), max_steps=8, log_every_n_steps=1).fit(model, Digits(size=8, batch_size=16))
+        trainer(tmp_path, Health(patience=3), max_steps=8, log_every_n_steps=1).fit(
+            model, Digits(size=8, batch_size=16)
+        )
     rung = [record.message for record in caplog.records if "collapsed" in record.message]
     assert len(rung) == 1 and "at step 3" in rung[0]
 
@@ -87,9 +89,7 @@ def test_a_healthy_generator_rings_nothing(tmp_path: Path, caplog: pytest.LogCap
     assert not [record for record in caplog.records if "collapsed" in record.message]
 
 
-def test_the_bar_counts_generator_steps_and_shows_both_losses(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_bar_counts_generator_steps_and_shows_both_losses(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model = small()
     model.n_critic = 2
     trainer(tmp_path, GANProgressBar(), max_steps=4, log_every_n_steps=2).fit(model, Digits(size=8, batch_size=16))

@@ -42,7 +42,9 @@ def test_a_trainer_file_composes_with_an_experiment(path: Path) -> None:
     config = parse(f"--config={ROOT / 'dcgan' / 'digits.yaml'}", f"--trainer={path}").config
     for name, value in yaml.safe_load(path.read_text()).items():
         assert config.trainer[name] == value
-    assert config.trainer.max_steps == yaml.safe_load((ROOT / "dcgan" / "digits.yaml").read_text())["trainer"]["max_steps"]
+    assert (
+        config.trainer.max_steps == yaml.safe_load((ROOT / "dcgan" / "digits.yaml").read_text())["trainer"]["max_steps"]
+    )
 
 
 def test_a_trainer_file_composes_by_relative_path(tmp_path: Path) -> None:

@@ -16,10 +16,7 @@ def test_the_quick_start_notebook_runs(tmp_path: Path, monkeypatch: pytest.Monke
     notebook = nbformat.read(QUICKSTART, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     pictures = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) == 2, "a grid and a walk"
     assert list(tmp_path.glob("runs/quickstart/last.ckpt"))

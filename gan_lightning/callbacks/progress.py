@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+
 class GANProgressBar(ProgressBar):
     """Steps done, each player's loss and images per second, refreshed with every log line.
 
@@ -31,7 +32,12 @@ class GANProgressBar(ProgressBar):
         if self._enabled and trainer.is_global_zero:
             total = trainer.max_steps if trainer.max_steps > 0 else None
             self._bar = tqdm(
-                total=total, initial=trainer.global_step, unit="step", file=sys.stdout, dynamic_ncols=True, mininterval=0.5
+                total=total,
+                initial=trainer.global_step,
+                unit="step",
+                file=sys.stdout,
+                dynamic_ncols=True,
+                mininterval=0.5,
             )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
@@ -45,7 +51,9 @@ class GANProgressBar(ProgressBar):
                 if name.endswith("/loss")
             }
             rate = trainer.callback_metrics.get("images_per_second")
-            self._bar.set_postfix(losses | ({"images/s": f"{float(rate):.0f}"} if rate is not None else {}), refresh=False)
+            self._bar.set_postfix(
+                losses | ({"images/s": f"{float(rate):.0f}"} if rate is not None else {}), refresh=False
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
