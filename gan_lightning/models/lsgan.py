@@ -19,7 +19,8 @@ from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
 class LSGAN(TwoPlayerGAN):
     """Least squares in place of cross-entropy (Mao et al. 2017, arXiv:1611.04076, equation 2); no sigmoid anywhere.
 
-    Deviations: DCGAN's networks in place of the paper's VGG-like ones; learning rate 2e-4 (the paper's for scenes: 1e-3).
+    Deviations: DCGAN's networks in place of the paper's VGG-like ones; learning rate 2e-4
+    (the paper for scenes: 1e-3).
 
     Args:
         a, b, c: targets of fakes and of real images for the discriminator, and of fakes for the generator:

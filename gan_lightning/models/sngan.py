@@ -17,7 +17,7 @@ from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
 
 
 class SNGAN(TwoPlayerGAN):
-    """A discriminator whose every layer has spectral norm 1, with the hinge loss (Miyato et al. 2018, arXiv:1802.05957).
+    """A discriminator whose layers all have spectral norm 1, and the hinge loss (Miyato et al. 2018, arXiv:1802.05957).
 
     The ResNets of the paper's table 4, Adam(0, 0.9) and five discriminator steps of its table 1 (setting F).
     Deviations: the generator's batch is as large as the discriminator's, not twice; the learning rate is constant

@@ -16,7 +16,7 @@ class DCGANGenerator(nn.Module):
     Args:
         image_shape: (channels, height, width); 32 px is the paper's 64 px network less one stage.
         latent_dim: of the input.
-        width: channels of the last hidden layer, doubled with each layer before it; 128 gives the paper's 1024 at 64 px.
+        width: channels of the last hidden layer, doubled with each layer before it; 128 gives 1024 at 64 px.
 
     Raises:
         ValueError: a size that no doubling reaches.

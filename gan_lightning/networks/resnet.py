@@ -1,4 +1,4 @@
-"""The residual networks of SNGAN (Miyato et al. 2018, arXiv:1802.05957, table 4), for any size that doubles from 4 .. 7."""
+"""SNGAN's residual networks (Miyato et al. 2018, arXiv:1802.05957, table 4), for any size that doubles from 4 .. 7."""
 
 from __future__ import annotations
 
