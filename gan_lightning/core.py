@@ -160,6 +160,8 @@ class AdversarialModule(LightningModule):
             with self._part(index, None) as rows:
                 objective(part)
             recorded.append(rows)
+            if not rows:  # a loss of means over samples: the parts have nothing to show each other
+                break
         for buffer, before in buffers:
             buffer.copy_(before)
         return recorded if recorded[0] else None
@@ -352,7 +354,7 @@ class TwoPlayerGAN(AdversarialModule):
         """As many fakes as the batch has samples."""
         fake = self.generator(self.latent(self.noise, batches.size(batch)))
         if self.logging:
-            self.watch("generator/deviation", fake.detach().float().std(0).mean())
+            self.watch("generator/deviation", fake.detach().float().std(0, correction=0).mean())
         return fake
 
     def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

@@ -224,6 +224,12 @@ def test_rehearsal_leaves_no_trace(name):
     assert norms and all(norm.num_batches_tracked == 2 * (4 if relativistic else 3) for norm in norms)
 
 
+def test_figures_of_a_part_of_one_row_are_finite():
+    model = tiny("DCGAN", plain_networks(), step=Step(micro_batches=2))
+    trainer = trained(model, 1, Noisy(batch_size=2), log_every_n_steps=1)
+    assert all(value.isfinite() for value in trainer.callback_metrics.values())
+
+
 def test_logged_terms_are_means_over_micro_batches():
     figures = []
     for count in (1, 4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zlib
 from collections.abc import Sequence
@@ -11,12 +12,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image, ImageOps
 
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData, ImageSet, Split
 
+log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -158,7 +160,7 @@ class ImageFolder(ImageData):
             named = "; ".join(messages[:5]) + (f"; and {len(messages) - 5} more" if len(messages) > 5 else "")
             if self.corrupt == "refuse":
                 raise ValueError(f"{len(messages)} damaged files: {named}. Remove them, or use --data.corrupt skip")
-            rank_zero_info(f"{self.name}: {len(messages)} damaged files are skipped: {named}")
+            rank_zero_only(log.warning)(f"{self.name}: {len(messages)} damaged files are skipped: {named}")
         return [path for path, message in zip(self.paths, faults, strict=True) if message is None]
 
     def load(self, split: Split) -> Files:
