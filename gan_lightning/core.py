@@ -353,8 +353,8 @@ class TwoPlayerGAN(AdversarialModule):
     def fake_like(self, batch: tuple) -> Tensor:
         """As many fakes as the batch has samples."""
         fake = self.generator(self.latent(self.noise, batches.size(batch)))
-        if self.logging:
-            self.watch("generator/deviation", fake.detach().float().std(0, correction=0).mean())
+        if self.logging and len(fake) > 1:  # of one image alone there is none
+            self.watch("generator/deviation", fake.detach().float().std(0).mean())
         return fake
 
     def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

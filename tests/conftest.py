@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from gan_lightning import models, networks, optim
 from gan_lightning.core import Step, TwoPlayerGAN
 from gan_lightning.data.base import ImageData, InMemory, Split, to_unit
 
+# Commands are run as a user would, in folders of their own; the package need not be installed for that.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
 torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
 warnings.filterwarnings("ignore", module="lightning")
 

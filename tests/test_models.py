@@ -360,16 +360,17 @@ def spectral_discriminator(image_shape: tuple[int, int, int], width: int = 128) 
     return network
 
 
+NO_DROPOUT = {"dropout_image": 0.0, "dropout_hidden": 0.0}  # of two coordinates none can be spared
 RING_ADAM = both(partial(optim.PaperAdam, lr=1e-3, beta1=0.0, beta2=0.9))
 RING: dict[str, tuple[int, dict[str, Any]]] = {  # generator steps, and what differs from RING_ADAM
-    "GAN": (2000, {}),
+    "GAN": (2000, {"discriminator": partial(networks.MaxoutDiscriminator, units=64, pieces=3, **NO_DROPOUT)}),
     "DCGAN": (2000, {}),
     "LSGAN": (2000, {}),
     "GeometricGAN": (2000, {}),
     "RelativisticGAN": (2000, {}),
     "WGAN": (2000, both(partial(torch.optim.RMSprop, lr=5e-4)) | {"clip": 0.3, "n_critic": 3}),
     "WGANGP": (2000, {"penalty_weight": 0.1, "n_critic": 2}),  # the weight of the authors' own toy problems
-    "SNGAN": (4000, {"discriminator": spectral_discriminator, "n_critic": 1}),
+    "SNGAN": (3500, {"discriminator": spectral_discriminator, "n_critic": 1}),
 }
 
 
