@@ -370,7 +370,7 @@ RING: dict[str, tuple[int, dict[str, Any]]] = {  # generator steps, and what dif
     "RelativisticGAN": (2000, {}),
     "WGAN": (2000, both(partial(torch.optim.RMSprop, lr=5e-4)) | {"clip": 0.3, "n_critic": 3}),
     "WGANGP": (2000, {"penalty_weight": 0.1, "n_critic": 2}),  # the weight of the authors' own toy problems
-    "SNGAN": (3500, {"discriminator": spectral_discriminator, "n_critic": 1}),
+    "SNGAN": (4000, {"discriminator": spectral_discriminator, "n_critic": 1}),
 }
 
 
