@@ -26,6 +26,7 @@ from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
 
 Terms = dict[str, Tensor]  # the named, weighted summands of one loss
 Objective = Callable[[Any], Terms]
+DEAD_SCALE = 2.0**-14  # a float16 scaler starts at 2**16: thirty steps more were skipped than taken
 ImageShape = tuple[int, int, int]  # (channels, height, width)
 ImageNetwork = Callable[[ImageShape], nn.Module]  # builds a network for images of a shape
 
@@ -205,19 +206,20 @@ class AdversarialModule(LightningModule):
     def check_finite(self) -> None:
         """Stop the run if a loss since the last check was NaN or infinite; all processes decide alike.
 
-        With a gradient scaler nothing is checked: float16 overflows now and then, and the scaler skips such a step.
+        float16 overflows now and then, and its gradient scaler skips such a step; with one the run stops when the
+        scaler has skipped so many that its scale is next to nothing.
 
         Raises:
             NotFiniteError: naming the player and the term that was the first.
         """
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if scaled or self.trainer.strategy.reduce_boolean_decision(self.ledger.all_finite(), all=True):
-            self.ledger.clear_losses()
-            return
-        raise NotFiniteError(
-            f"{self.ledger.first_not_finite()} (generator step {self.trainer.global_step}): lower the learning rate, "
-            "or look at the data"
-        )
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        good = self.ledger.all_finite() if scaler is None else scaler.get_scale() >= DEAD_SCALE
+        if not self.trainer.strategy.reduce_boolean_decision(good, all=True):
+            what = self.ledger.first_not_finite() if scaler is None else "every step overflows float16"
+            raise NotFiniteError(
+                f"{what} (generator step {self.trainer.global_step}): lower the learning rate, or look at the data"
+            )
+        self.ledger.clear_losses()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip and measure here: gradients are unscaled and exchanged by now, and nowhere else."""
@@ -268,6 +270,7 @@ class AdversarialModule(LightningModule):
         self.average_batch_statistics()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.average_batch_statistics()  # in place: the state_dict that is saved shares the buffers' memory
         kind = type(self)
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = plain_hyperparameters(self)  # in place of Lightning's objects
         checkpoint["gan_lightning"] = {

@@ -320,6 +320,28 @@ def test_float16_overflow_of_one_player_skips_that_player_only():
     assert trainer.global_step == 20
 
 
+def test_float16_with_nothing_but_overflows_stops():
+    """A scaler skips every step for ever: sixteen halvings from 4 leave no scale worth the name."""
+    model = tiny("DCGAN", plain_networks(), adam())
+    original = model.discriminator_loss
+    model.discriminator_loss = lambda batch: {name: math.nan * term for name, term in original(batch).items()}
+    with pytest.raises(NotFiniteError, match="every step overflows float16"):
+        trained(model, 40, **half_precision(init_scale=4.0, growth_interval=1000))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
+def test_images_come_in_the_models_own_precision(precision, dtype):
+    model = tiny("DCGAN")
+    seen = set()
+
+    def note(name: str, objective: Any, batch: Labeled) -> None:
+        seen.add(batch.image.dtype)
+
+    with each_turn(model, note):
+        trained(model, 1, precision=precision)
+    assert seen == {dtype} and model.generator.layers[0].weight.dtype is dtype
+
+
 @pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
 def test_penalty_gradient_is_exact_under_bfloat16(compile, monkeypatch):
     """The backward pass of a float32 island must not run under autocast either."""

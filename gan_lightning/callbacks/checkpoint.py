@@ -187,7 +187,6 @@ class Checkpoint(callbacks.Checkpoint):
     def _save(self, trainer: Trainer, pl_module: AdversarialModule, best: bool) -> None:
         pl_module.check_finite()
         self._check_weights(trainer, pl_module)
-        pl_module.average_batch_statistics()
         last = os.path.join(self.folder, "last.ckpt")
         trainer.save_checkpoint(last, weights_only=False)  # i.e. with the optimizers
         self.last_path, self._saved, self._time = last, pl_module.iteration, time.monotonic()

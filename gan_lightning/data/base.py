@@ -328,8 +328,9 @@ class ImageData(LightningDataModule, ABC):
         return self._loaders[-1]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Scale bytes to float32 in [-1, 1], on the device; 0 and 255 give -1 and 1 exactly."""
-        return type(batch)(*(to_unit(field) if field.dtype == torch.uint8 else field for field in batch))
+        """Scale bytes to [-1, 1] on the device, in the model's own precision; 0 and 255 give -1 and 1 exactly."""
+        dtype = getattr(self.trainer and self.trainer.lightning_module, "dtype", torch.float32)
+        return type(batch)(*(to_unit(field).to(dtype) if field.dtype == torch.uint8 else field for field in batch))
 
 
 def to_unit(image: Tensor) -> Tensor:
