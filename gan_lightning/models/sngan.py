@@ -19,7 +19,7 @@ from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
 class SNGAN(TwoPlayerGAN):
     """A discriminator whose layers all have spectral norm 1, and the hinge loss (Miyato et al. 2018, arXiv:1802.05957).
 
-    The ResNets of the paper's table 4, Adam(0, 0.9) and five discriminator steps of its table 1 (setting F).
+    The ResNets of the paper's table 4, Adam(0, 0.9) at 2e-4 and five discriminator steps, as for its residual networks.
     Deviations: the generator's batch is as large as the discriminator's, not twice; the learning rate is constant
     unless a `scheduler` is given (the paper: linear to zero over 100,000 steps).
     """

@@ -21,7 +21,7 @@ from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
 class WGAN(TwoPlayerGAN):
     """A critic kept Lipschitz by clipping its weights (Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1).
 
-    RMSprop, since momentum made the critic unstable (section 4.3). All weights of the critic are clipped after its
+    RMSprop, since momentum made the critic unstable. All weights of the critic are clipped after its
     step, batch norm's too, as in the authors' code. Deviation: no longer critic phases for the first generator steps.
 
     Args:

@@ -19,7 +19,7 @@ from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
 class WGANGP(TwoPlayerGAN):
     """A critic kept Lipschitz by a penalty on its gradient (Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1).
 
-    Networks, batch and Adam(0, 0.9) of the paper's CIFAR-10 ResNet (appendix F); no batch norm in the critic, since the
+    Networks, batch and Adam(0, 0.9) of the paper's CIFAR-10 ResNet; no batch norm in the critic, since the
     penalty is on each sample's own gradient. Deviations: the generator's batch is as large as the critic's, not twice;
     the learning rate is constant unless a `scheduler` is given (the paper: linear to zero over 100,000 steps).
 
