@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from gan_lightning import batches, processes
 from gan_lightning.batches import Labeled
 from gan_lightning.ema import EMA
+from gan_lightning.errors import NotFiniteError
 from gan_lightning.hyperparameters import plain_hyperparameters
-from gan_lightning.ledger import Ledger, NotFiniteError
+from gan_lightning.ledger import Ledger
 from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
 
 Terms = dict[str, Tensor]  # the named, weighted summands of one loss

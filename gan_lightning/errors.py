@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 
+class NotFiniteError(RuntimeError):
+    """A loss became NaN or infinite; the run stops, and the last checkpoint stays."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word; empty where none does."""
     names = {choice.lower(): choice for choice in choices}
@@ -29,8 +33,6 @@ def short_errors(*more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from gan_lightning.core import NotFiniteError  # late: a mistyped flag is answered before torch is loaded
-
         code = 1 if isinstance(error, NotFiniteError) else 2
         if not isinstance(error, (NotFiniteError, ValueError, OSError, *more)):
             raise

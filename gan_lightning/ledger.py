@@ -6,10 +6,6 @@ import torch
 from torch import Tensor
 
 
-class NotFiniteError(RuntimeError):
-    """A loss became NaN or infinite; the run stops, and the last checkpoint stays."""
-
-
 class Ledger:
     """Keeps everything as tensors on their device: looking at a number there is a wait for the device."""
 

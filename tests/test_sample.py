@@ -16,8 +16,7 @@ from torch import Tensor
 from gan_lightning import models, networks, optim
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.core import AdversarialModule, Step
-from gan_lightning.errors import nearest, short_errors
-from gan_lightning.ledger import NotFiniteError
+from gan_lightning.errors import NotFiniteError, nearest, short_errors
 from gan_lightning.sample import lerp, main, slerp
 
 SHAPE = (1, 8, 8)
