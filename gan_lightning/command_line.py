@@ -94,6 +94,10 @@ def listing() -> str:
 def closing(cli: LightningCLI) -> str:
     """What a run ends with: where its files are, its scores, and what to type next."""
     trainer, checkpoint, grid = cli.trainer, cli.trainer.checkpoint_callback, cli.config_init.grid
+    if not cli.model.begun:
+        return (
+            f"nothing left to train: {cli.resume_from} is at step {trainer.global_step}; give --trainer.max_steps more"
+        )
     last, folder = os.path.relpath(checkpoint.last_path), os.path.relpath(cli.folder)
     scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("FID-")}
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} images, {folder}"]

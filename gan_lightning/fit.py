@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from gan_lightning import checkpoints, command_line, runs
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
@@ -55,7 +56,8 @@ class FitCLI(LightningCLI):
                 checkpoints.read(self.resume_from)
             self.folder = runs.new_folder(root, self.run_name)
         text = self.parser.dump(self.config, skip_unset=False)
-        (self.folder / "config.yaml").write_text(text)
+        if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
+            (self.folder / "config.yaml").write_text(text)
         self.config_init.checkpoint.config = text
         logger = self.config_init.trainer.logger
         if logger is None or logger is True:

@@ -170,6 +170,19 @@ def test_a_checkpoint_alone_says_what_to_resume(tmp_path: Path, monkeypatch: pyt
     assert torch.load(second / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+def test_resuming_a_finished_run_says_so_and_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A cluster that submits a job once too often must not see it fail."""
+    here(monkeypatch, tmp_path, "--model=GAN", "--data=Digits", *TINY, *QUIET, "--trainer.max_steps=2")
+    (made,) = folders(tmp_path)
+    before = (made / "last.ckpt").read_bytes()
+    capsys.readouterr()
+    here(monkeypatch, tmp_path, "--ckpt_path=last")
+    assert "nothing left to train" in (said := capsys.readouterr().out) and "step 2" in said
+    assert (made / "last.ckpt").read_bytes() == before
+
+
 BAD = {
     "unknown model": (["--model=DCGAM"], "DCGAM", "DCGAN"),
     "unknown data": (["--data=Digitz"], "Digitz", "Digits"),
@@ -273,6 +286,23 @@ def test_a_nan_stops_the_run_with_a_line_and_code_1(tmp_path: Path, monkeypatch:
     assert re.search(r"error: (discriminator|generator)/(critic|penalty) is not finite at iteration \d+", message)
     for file in tmp_path.glob("runs/*/*/last.ckpt"):
         assert all(value.isfinite().all() for value in weights(file).values())
+
+
+def test_a_cluster_launcher_gets_one_folder_too(tmp_path: Path) -> None:
+    """torchrun starts every process by itself: none learns the folder from another's environment."""
+    small = [*TINY, *QUIET, "--trainer.max_steps=1", "--trainer.devices=2", "--trainer.accelerator=cpu"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    done = subprocess.run(
+        [*launcher, "-m", "gan_lightning.fit", "--model=GAN", "--data=Digits", *small],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    (made,) = folders(tmp_path)
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} <= {made, made / "samples"}
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
