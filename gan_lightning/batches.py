@@ -99,8 +99,10 @@ def whole(rows: Tensor) -> Tensor:
         return rows
     rows = rows + (parts - 1) * (rows - rows.detach())  # the value stays, the gradient is multiplied by `parts`
     mine = torch.cat(here.rows_of_process(rows)) if here else rows
-    if world == 1 or (here and here.count > 1 and here.rehearsed is None):  # a rehearsal stays within the process
-        return mine if world == 1 else torch.cat([mine] * world)
+    if here and here.count > 1 and here.rehearsed is None:  # a rehearsal stays within the process
+        return torch.cat([mine] * world)
+    if world == 1:
+        return mine
     gathered = [torch.empty_like(mine) for _ in range(world)]
     dist.all_gather(gathered, mine.detach().contiguous())
     gathered[dist.get_rank()] = mine

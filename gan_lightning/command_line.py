@@ -43,7 +43,7 @@ class Parser(LightningArgumentParser):
             return f"unknown argument {option.group(1)}{nearest(option.group(1).split('.')[-1], self._arguments())}"
         if missing := re.search(r"arguments are required: (model|data)", message):
             return f"no {missing.group(1)}: give --{missing.group(1)} NAME (`python -m gan_lightning.fit --list`)"
-        keys = [key for key in re.findall(r'Parser key "([\w.]+)"', message)]
+        keys = re.findall(r'Parser key "([\w.]+)"', message)
         where = f"{keys[-1]}: " if keys else ""
         if name := re.search(r"Expected a dot import path string: (\S+)", message):
             known = self._known(keys[0] if keys else "")
@@ -95,9 +95,8 @@ def closing(cli: LightningCLI) -> str:
     """What a run ends with: where its files are, its scores, and what to type next."""
     trainer, checkpoint, grid = cli.trainer, cli.trainer.checkpoint_callback, cli.config_init.grid
     if not cli.model.begun:
-        return (
-            f"nothing left to train: {cli.resume_from} is at step {trainer.global_step}; give --trainer.max_steps more"
-        )
+        step = trainer.global_step
+        return f"nothing left to train: {cli.resume_from} is at step {step}; give a greater --trainer.max_steps"
     last, folder = os.path.relpath(checkpoint.last_path), os.path.relpath(cli.folder)
     scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("FID-")}
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} images, {folder}"]

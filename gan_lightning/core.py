@@ -27,7 +27,7 @@ from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
 
 Terms = dict[str, Tensor]  # the named, weighted summands of one loss
 Objective = Callable[[Any], Terms]
-DEAD_SCALE = 2.0**-14  # a float16 scaler starts at 2**16: thirty steps more were skipped than taken
+DEAD_SCALE = 2.0**-14  # of a float16 scaler, which begins at 2**16 and halves with each step that it skips
 ImageShape = tuple[int, int, int]  # (channels, height, width)
 ImageNetwork = Callable[[ImageShape], nn.Module]  # builds a network for images of a shape
 
@@ -106,7 +106,7 @@ class AdversarialModule(LightningModule):
         """
         self._moving = name
         self._turns += 1
-        optimizer = dict(zip(self._players, self._optimizers(), strict=True))[name]
+        optimizer = dict(zip(self._players, _listed(self.optimizers()), strict=True))[name]
         parts = batches.split(batch, self.step.micro_batches)
 
         def closure() -> None:
@@ -124,7 +124,7 @@ class AdversarialModule(LightningModule):
 
         if counts:  # only LightningOptimizer.step() is counted by Lightning
             optimizer.step(closure)
-            for scheduler in self._schedulers():
+            for scheduler in _listed(self.lr_schedulers() or []):
                 scheduler.step()
             if self.ema is not None:
                 self.ema.update(self.images_seen)
@@ -172,14 +172,6 @@ class AdversarialModule(LightningModule):
         """Processes exchange gradients after the last micro-batch only."""
         block = getattr(self.trainer.strategy, "block_backward_sync", None)
         return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
-
-    def _optimizers(self) -> list:
-        optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]
-
-    def _schedulers(self) -> list:
-        schedulers = self.lr_schedulers() or []
-        return schedulers if isinstance(schedulers, list) else [schedulers]
 
     def configure_optimizers(self) -> tuple[list, list]:
         self._players = self.players()
@@ -292,6 +284,11 @@ class AdversarialModule(LightningModule):
         if saved["players"] != list(self.players()):
             raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(self.players())}")
         self.seed, self.iteration, self.images_seen = saved["seed"], saved["iteration"], saved["images_seen"]
+
+
+def _listed(one_or_more: Any) -> list:
+    """Lightning hands over a single optimizer or scheduler as it is, and several in a list."""
+    return one_or_more if isinstance(one_or_more, list) else [one_or_more]
 
 
 class TwoPlayerGAN(AdversarialModule):

@@ -110,9 +110,7 @@ def loggers(folder: Path, name: str, config: dict) -> list[Logger]:
             config={**config, "git_commit": _git_commit()},
             settings=wandb.Settings(init_timeout=30, silent=True),
         )
-        logger._wandb_init.pop(
-            "anonymous", None
-        )  # Lightning passes it always, and W&B warns of it whenever it is passed
+        logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it
         return logger
 
     offline = os.environ.get("WANDB_MODE", "online" if _logged_in() else "offline") == "offline"

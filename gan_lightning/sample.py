@@ -110,11 +110,13 @@ class Painter:
         """(n, C, H, W) uint8 on the CPU, of latents (n, ...), a batch at a time."""
         import torch
 
+        from gan_lightning.metrics import to_uint8
+
         pieces = []
         for part in z.split(self.batch_size):
             label = {} if self.label is None else {"label": torch.full((len(part),), self.label, device=z.device)}
             image = self.module.generate(part, self.live, **label)
-            pieces.append(((image.clamp(-1, 1) + 1) * 127.5).round().byte().cpu())
+            pieces.append(to_uint8(image).cpu())
         return torch.cat(pieces)
 
     def images(self, n: int) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from gan_lightning.callbacks.trigger import passed
 from gan_lightning.checkpoints import AtomicCheckpointIO, link
 from gan_lightning.core import AdversarialModule, NotFiniteError
 from gan_lightning.hyperparameters import plain_hyperparameters
@@ -115,7 +116,7 @@ class Checkpoint(callbacks.Checkpoint):
         if self._saved is None:
             return
         before, self._step = self._step, trainer.global_step
-        due = self.every_n_steps is not None and self._step // self.every_n_steps > before // self.every_n_steps
+        due = passed(self.every_n_steps, before, self._step)
         interrupted = False
         if trainer.world_size == 1 or pl_module.iteration % AGREE_EVERY == 0:
             late = self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.metrics import DigitFeatures, FrechetDistance, Gaussian
 
@@ -106,9 +107,8 @@ class FID(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: TwoPlayerGAN, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # The step stays where it is during the critic's extra batches, and may advance by more than one.
         before, self._step = self._step, trainer.global_step
-        if self.every_n_steps is not None and self._step // self.every_n_steps > before // self.every_n_steps:
+        if passed(self.every_n_steps, before, self._step):
             self.score(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:

@@ -10,6 +10,8 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from gan_lightning.callbacks.trigger import passed
+
 
 def scatter(points: Tensor, pixels: int = 256) -> Tensor:
     """Points (n, 2) in [-1, 1]^2 as a picture (1, pixels, pixels), black on white."""
@@ -37,23 +39,24 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, every_n_steps: int | None = 500, rows: int = 8, folder: str | None = None) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}; null turns it off")
         self.every_n_steps, self.rows, self.folder = every_n_steps, rows, folder
         self.path: Path | None = None  # of the newest grid
-        self._drawn = 0  # the step of the newest grid
+        self._step = 0  # `trainer.global_step` after the last batch
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._drawn = trainer.global_step
+        self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        due = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
-        if due and trainer.global_step > self._drawn:
+        before, self._step = self._step, trainer.global_step
+        if passed(self.every_n_steps, before, self._step):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._drawn = trainer.global_step
         if not trainer.is_global_zero:
             return
         points = tuple(pl_module.image_shape[1:]) == (1, 1)

@@ -25,7 +25,7 @@ def to_uint8(images: Tensor) -> Tensor:
         raise ValueError(f"images must be floats in [-1, 1] or uint8, not {images.dtype}")
     images = images.float()
     if not images.isfinite().all():
-        raise ValueError("the images to score are not finite: they hold NaN or infinity")
+        raise ValueError("the images are not finite: they hold NaN or infinity")
     return ((images + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
