@@ -8,13 +8,14 @@ import re
 from types import ModuleType
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gan_lightning import callbacks, data, models, networks, optim
+from gan_lightning import callbacks, data, metrics, models, networks, optim, scoring
 from gan_lightning.errors import nearest
 
-_PLACES: tuple[ModuleType, ...] = (models, data, networks, optim, callbacks, lightning_callbacks)
+_PLACES: tuple[ModuleType, ...] = (models, data, networks, optim, callbacks, metrics, lightning_callbacks)
 
 
 def _classes(*places: ModuleType) -> dict[str, type]:
@@ -78,6 +79,17 @@ def _plain(kind: str) -> str:
     return re.sub(r"typing\.Literal\[(.+)\]", r"\1", kind).replace("NoneType", "null")
 
 
+def data_module(args: list[str]) -> LightningDataModule:
+    """The data module of `--data NAME` and `--data.argument value`, as `fit` takes them.
+
+    Raises:
+        ValueError: no such data or argument, in a line.
+    """
+    parser = Parser()
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+    return parser.instantiate_classes(parser.parse_args(args)).data
+
+
 def listing() -> str:
     """The models with their papers, and the data modules."""
     lines = ["models:"]
@@ -98,9 +110,10 @@ def closing(cli: LightningCLI) -> str:
         step = trainer.global_step
         return f"nothing left to train: {cli.resume_from} is at step {step}; give a greater --trainer.max_steps"
     last, folder = os.path.relpath(checkpoint.last_path), os.path.relpath(cli.folder)
-    scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("FID-")}
+    scores = [callback for callback in trainer.callbacks if isinstance(callback, callbacks.Score)]
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} images, {folder}"]
-    lines += [f"{name:<12}{value:.2f}" for name, value in scores.items()]
+    lines += [line for score in scores for line in scoring.table(score.scores)]
+    lines += dict.fromkeys(scoring.sentence(score.card) for score in scores if score.card)  # each once
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.2f})"]

@@ -304,6 +304,7 @@ class TwoPlayerGAN(AdversarialModule):
         step: see :class:`Step`.
     """
 
+    num_classes: int | None = None  # of a conditional generator, whose `generate` takes labels
     boundary: float | None = 0.0  # scores above it mean "real"; None: half-way between the mean scores of the two
 
     def __init__(
@@ -382,7 +383,14 @@ class TwoPlayerGAN(AdversarialModule):
             (n, *image_shape), float32 in [-1, 1].
         """
         z = self.latent(SampleNoise(seed, range(first, first + n), self.device), n)
-        return self.generate(z, live)
+        label = self.sample_labels(first, n)
+        return self.generate(z, live) if label is None else self.generate(z, live, label=label)
+
+    def sample_labels(self, first: int, n: int) -> Tensor | None:
+        """(n,) int64, the classes of :meth:`sample`'s images, each in turn; None for a model without classes."""
+        if not self.num_classes:
+            return None
+        return torch.arange(first, first + n, device=self.device) % self.num_classes
 
     @torch.no_grad()
     def generate(self, z: Tensor, live: bool = False) -> Tensor:
@@ -391,6 +399,6 @@ class TwoPlayerGAN(AdversarialModule):
         training = network.training
         network.eval()
         with torch.autocast(z.device.type, enabled=False):
-            images = network(z).float()
+            images = network(z.to(next(network.parameters()).dtype)).float()
         network.train(training)
         return images

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -34,3 +38,43 @@ def average_batch_statistics(module: nn.Module) -> None:
             for statistic in (layer.running_mean, layer.running_var):
                 dist.all_reduce(statistic)
                 statistic /= dist.get_world_size()
+
+
+def place() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def from_first(value: Any) -> Any:
+    """What the first process has; every process must call. Plain values and tensors on the CPU."""
+    if place()[1] == 1:
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared)
+    return shared[0]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """End the work of all processes if it fails on one, with its message, where the others would wait for it forever.
+
+    Every process must enter and leave; within there must be nothing that they do in common.
+
+    Raises:
+        RuntimeError: on the processes that did not fail themselves, saying which did, and why.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:  # whatever it is, the others must hear of it before it goes on
+        error = caught
+    rank, world = place()
+    messages: list[str | None] = [None] * world
+    if world > 1:
+        dist.all_gather_object(messages, error and f"process {rank} failed: {error or type(error).__name__}")
+    if error is not None:
+        raise error
+    if failed := [message for message in messages if message]:
+        raise RuntimeError(failed[0])

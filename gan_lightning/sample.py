@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gan_lightning.errors import Parser, short_errors
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
+    from lightning.pytorch import LightningModule
     from torch import Tensor
 
     from gan_lightning.core import TwoPlayerGAN
@@ -72,6 +73,20 @@ def lerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     return (1 - share) * a + share * b
 
 
+def require_images(module: LightningModule) -> None:
+    """Refuse a model that cannot be looked at.
+
+    Raises:
+        ValueError: it makes no images of 1 or 3 channels from latents.
+    """
+    name = type(module).__name__
+    channels, height, width = getattr(module, "image_shape", (0, 1, 1))
+    if not hasattr(module, "latent"):
+        raise ValueError(f"{name} makes no images from latents, so it cannot be sampled")
+    if channels not in (1, 3) or height * width == 1:
+        raise ValueError(f"{name} was trained on points of shape {(channels, height, width)}, not on images")
+
+
 class Painter:
     """Makes pictures of a checkpoint's latents.
 
@@ -88,11 +103,7 @@ class Painter:
 
     def __init__(self, module: TwoPlayerGAN, seed: int, label: int | None, live: bool, batch_size: int) -> None:
         name = type(module).__name__
-        channels, height, width = getattr(module, "image_shape", (0, 1, 1))
-        if not hasattr(module, "latent"):
-            raise ValueError(f"{name} makes no images from latents, so it cannot be sampled")
-        if channels not in (1, 3) or height * width == 1:
-            raise ValueError(f"{name} was trained on points of shape {(channels, height, width)}, not on images")
+        require_images(module)
         classes = getattr(module, "num_classes", None)
         if label is not None and not classes:
             raise ValueError(f"{name} was trained without classes: leave --label out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,9 @@ from gan_lightning.data.base import ImageData, InMemory, Split, to_unit
 
 # Commands are run as a user would, in folders of their own; the package need not be installed for that.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+if "GAN_LIGHTNING_CACHE" not in os.environ:  # the user's own is not ours to fill; processes of a test share this one
+    _cache = tempfile.TemporaryDirectory()
+    os.environ["GAN_LIGHTNING_CACHE"] = _cache.name
 torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
 warnings.filterwarnings("ignore", module="lightning")
 
@@ -150,6 +154,33 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
             assert_same(left, right, f"{where}/{index}")
     else:
         assert a == b, f"{where}: {a} is not {b}"
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers that depend on the seed alone."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_inception(path: Path) -> Path:
+    """A weights file of Inception's form, with random weights that keep activations at a sane size."""
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    class Random(theirs.FeatureExtractorInceptionV3):
+        def load_state_dict(self, state: None) -> None:
+            torch.manual_seed(0)
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                elif isinstance(layer, nn.BatchNorm2d):
+                    layer.running_mean.normal_(0, 0.1)
+                    layer.running_var.uniform_(0.5, 1.5)
+                    nn.init.uniform_(layer.weight, 0.8, 1.2)
+                    nn.init.normal_(layer.bias, 0, 0.1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: None)
+        torch.save(Random("random", ["2048"]).state_dict(), path)
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -433,6 +433,9 @@ def test_a_damaged_mnist_file_is_named(tmp_path, zipped):
 
 def test_the_root(monkeypatch):
     monkeypatch.delenv("GAN_LIGHTNING_DATA", raising=False)
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", "/kept")
+    assert data_root("CIFAR10", None) == Path("/kept/cifar10")
+    monkeypatch.delenv("GAN_LIGHTNING_CACHE")
     assert data_root("CIFAR10", None) == Path.home() / ".cache/gan_lightning/cifar10"
     monkeypatch.setenv("GAN_LIGHTNING_DATA", "/sets")
     assert data_root("FashionMNIST", None) == Path("/sets/fashionmnist")

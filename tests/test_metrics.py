@@ -1,11 +1,7 @@
-"""Scores against closed forms, against scipy, and against themselves on other batches and processes."""
+"""Scores over features: against closed forms, other libraries and double loops, on any batches and processes."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +10,36 @@ import scipy.linalg
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from conftest import SHAPE, adam, assert_same, plain_networks, tensors, tiny, trained
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor, nn
+from conftest import draw
+from torch import Tensor
 
-from gan_lightning.callbacks import FID
-from gan_lightning.core import TwoPlayerGAN
-from gan_lightning.data import MNIST, Digits, Gaussians
-from gan_lightning.metrics import DigitFeatures, FrechetDistance, Gaussian, frechet_distance, to_uint8
-from gan_lightning.metrics.digits import WEIGHTS
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from gan_lightning.metrics import (
+    FID,
+    KID,
+    PRDC,
+    Features,
+    Gaussian,
+    InceptionScore,
+    LabelAccuracy,
+    MemorisationDistance,
+    ModeCoverage,
+    Reference,
+    frechet_distance,
+    linear_probe,
+    load_reference,
+    save_reference,
+    to_uint8,
+)
+from gan_lightning.metrics import kid as kid_module
+from gan_lightning.metrics.base import FeatureMetric
 
 
 def distance_of(real: Tensor, fake: Tensor, batch: int = 64) -> float:
-    metric = FrechetDistance(real.shape[1])
+    metric = FID(real.shape[1])
     for part in real.split(batch):
-        metric.update(part, real=True)
+        metric.update(Features(part), real=True)
     for part in fake.split(batch):
-        metric.update(part, real=False)
+        metric.update(Features(part), real=False)
     return metric.compute().item()
 
 
@@ -105,46 +109,296 @@ def test_large_means_cost_no_digits() -> None:
 
 def test_known_statistics_stand_for_the_real_set() -> None:
     real, fake = draw(50, 4), draw(60, 4, seed=1)
-    seen = FrechetDistance(4)
-    seen.update(real, real=True)
-    given = FrechetDistance(4, real=seen.statistics(real=True))
+    seen = FID(4)
+    seen.update(Features(real), real=True)
+    given = FID(4, real=seen.statistics(real=True))
     for metric in (seen, given):
-        metric.update(fake, real=False)
+        metric.update(Features(fake), real=False)
     assert given.compute().equal(seen.compute())
     assert given.statistics(real=True).n == 50
     with pytest.raises(ValueError, match="were given"):
-        given.update(real, real=True)
+        given.update(Features(real), real=True)
     with pytest.raises(ValueError, match="of 3 numbers, the features have 4"):
-        FrechetDistance(4, real=Gaussian(torch.zeros(3), torch.eye(3), 9))
+        FID(4, real=Gaussian(torch.zeros(3), torch.eye(3), 9))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_features_that_are_not_finite_are_refused(bad: float) -> None:
-    metric = FrechetDistance(4)
+    metric = FID(4)
     features = draw(7, 4)
     features[5, 2] = bad
     with pytest.raises(ValueError, match="1 of 7 fake features are not finite"):
-        metric.update(features, real=False)
+        metric.update(Features(features), real=False)
     assert metric.fake_n == 0
 
 
 def test_unusable_sets_are_refused() -> None:
-    metric = FrechetDistance(4)
+    metric = FID(4)
     with pytest.raises(ValueError, match=r"must be \(B, 4\)"):
-        metric.update(draw(7, 5), real=True)
-    metric.update(draw(7, 4), real=True)
-    metric.update(draw(1, 4), real=False)
+        metric.update(Features(draw(7, 5)), real=True)
+    metric.update(Features(draw(7, 4)), real=True)
+    metric.update(Features(draw(1, 4)), real=False)
     with pytest.raises(ValueError, match="at least 2 fake features, there are 1"):
         metric.compute()
 
 
 def test_memory_is_flat_and_sums_stay_float64() -> None:
-    metric = FrechetDistance(4).half().float()
+    metric = FID(4).half().float()
     held = {name: (state.shape, state.dtype) for name, state in metric.metric_state.items()}
     for _ in range(3):
-        metric.update(draw(1000, 4), real=True)
+        metric.update(Features(draw(1000, 4)), real=True)
     assert {name: (state.shape, state.dtype) for name, state in metric.metric_state.items()} == held
     assert metric.real_outer.dtype == torch.float64
+
+
+# The other scores, against other programs.
+
+
+def shown(metric: FeatureMetric, real: Tensor | None, fake: Tensor, logits: bool = False, batch: int = 64) -> tuple:
+    """The figures of a metric that has seen these features (or logits)."""
+    for kind, rows in (("real", real), ("fake", fake)):
+        for part in () if rows is None else rows.split(batch):
+            seen = Features(part, part) if logits else Features(part)
+            metric.update(seen, real=kind == "real")
+    values = metric.compute()
+    return tuple(float(v) for v in (values if isinstance(values, tuple) else (values,)))
+
+
+@pytest.fixture(scope="module")
+def sets() -> tuple[Tensor, Tensor]:
+    """Real and fake features that overlap in part."""
+    return draw(150, 12), draw(130, 12, seed=1) * 0.8 + 0.5
+
+
+def fidelity(name: str) -> object:
+    return pytest.importorskip(f"torch_fidelity.metric_{name}")
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("splits", [1, 7, 10])
+def test_inception_score_is_that_of_torch_fidelity(splits: int, shuffle: bool) -> None:
+    logits = draw(203, 20) * 3
+    expected = fidelity("isc").isc_features_to_metric(logits, splits, shuffle)
+    metric = InceptionScore(20, 203, splits, seed=2020 if shuffle else None)
+    mean, deviation = shown(metric, None, logits, logits=True)
+    assert mean == pytest.approx(expected["inception_score_mean"], rel=1e-9)
+    assert deviation == pytest.approx(expected["inception_score_std"], rel=1e-7, abs=1e-12)
+
+
+def test_inception_score_of_sure_and_even_predictions_is_the_number_of_classes() -> None:
+    logits = 100 * torch.eye(5).repeat(20, 1)
+    assert shown(InceptionScore(5, 100, 1), None, logits, logits=True)[0] == pytest.approx(5)
+    assert shown(InceptionScore(5, 100, 4), None, torch.zeros(100, 5), logits=True)[0] == pytest.approx(1)
+
+
+def test_inception_score_needs_its_images() -> None:
+    with pytest.raises(ValueError, match="at least 20 images, not 19"):
+        InceptionScore(3, 19)
+    metric = InceptionScore(3, 20)
+    with pytest.raises(ValueError, match="gives no logits"):
+        metric.update(Features(draw(4, 3)), real=False)
+    metric.update(Features(draw(15, 3), draw(15, 3)), real=False)
+    with pytest.raises(ValueError, match="was to see 20 images, and saw 15"):
+        metric.compute()
+    with pytest.raises(ValueError, match="is shown number 20"):
+        metric.update(Features(draw(6, 3), draw(6, 3)), real=False)
+
+
+@pytest.mark.parametrize(("subsets", "size"), [(5, 100), (3, 7), (40, 120)])
+def test_kid_is_that_of_torch_fidelity(sets: tuple[Tensor, Tensor], subsets: int, size: int) -> None:
+    real, fake = sets
+    settings = {"kid_subsets": subsets, "kid_subset_size": size, "verbose": False, "rng_seed": 2020}
+    expected = fidelity("kid").kid_features_to_metric(fake.double(), real.double(), **settings)
+    mean, deviation = shown(KID(12, subsets=subsets, subset_size=size), real, fake)
+    assert mean == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-9)
+    assert deviation == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-7)
+
+
+def test_kid_needs_no_whole_kernel(sets: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = shown(KID(12, subsets=9, subset_size=100), *sets)
+    monkeypatch.setattr(kid_module, "BLOCK", 17)
+    assert shown(KID(12, subsets=9, subset_size=100), *sets) == pytest.approx(whole, rel=1e-12)
+
+
+def test_kid_with_one_subset_of_all_is_the_unbiased_estimate() -> None:
+    real, fake = draw(40, 3).double(), draw(40, 3, seed=1).double() + 1
+
+    def kernel(x: Tensor, y: Tensor) -> float:
+        return (float(x @ y) / 3 + 1) ** 3
+
+    pairs = [(i, j) for i in range(40) for j in range(40)]
+    within = sum(kernel(s[i], s[j]) for s in (real, fake) for i, j in pairs if i != j) / (40 * 39)
+    across = sum(kernel(real[i], fake[j]) for i, j in pairs) / 40**2
+    mean, deviation = shown(KID(3, subsets=1, subset_size=40), real, fake)
+    assert mean == pytest.approx(within - 2 * across, rel=1e-5)  # rows are kept in float32
+    assert deviation == 0
+
+
+def double_loop(real: Tensor, fake: Tensor, k: int) -> tuple[float, float, float, float]:
+    """Precision, recall, density and coverage by their definitions, one pair of images at a time."""
+    real, fake = real.double(), fake.double()
+
+    def radius(rows: Tensor, i: int) -> float:
+        return sorted(float((rows[i] - rows[j]).norm()) for j in range(len(rows)) if j != i)[k - 1]
+
+    real_radius = [radius(real, i) for i in range(len(real))]
+    fake_radius = [radius(fake, j) for j in range(len(fake))]
+    distance = [[float((r - f).norm()) for f in fake] for r in real]
+    rows, columns = range(len(real)), range(len(fake))
+    precision = sum(any(distance[i][j] <= real_radius[i] for i in rows) for j in columns) / len(fake)
+    recall = sum(any(distance[i][j] <= fake_radius[j] for j in columns) for i in rows) / len(real)
+    density = sum(distance[i][j] <= real_radius[i] for i in rows for j in columns) / (k * len(fake))
+    coverage = sum(any(distance[i][j] <= real_radius[i] for j in columns) for i in rows) / len(real)
+    return precision, recall, density, coverage
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_prdc_is_that_of_a_double_loop(k: int) -> None:
+    real, fake = draw(40, 3), draw(31, 3, seed=1) + 0.7
+    figures = shown(PRDC(3, k=k), real, fake)
+    assert figures == pytest.approx(double_loop(real, fake, k), rel=1e-12)
+    assert 0 < figures[0] < 1 and 0 < figures[1] < 1
+
+
+def test_precision_and_recall_are_those_of_torch_fidelity(sets: tuple[Tensor, Tensor]) -> None:
+    real, fake = sets
+    settings = {"prc_neighborhood": 3, "prc_batch_size": 50, "save_cpu_ram": False, "verbose": False}
+    expected = fidelity("prc").prc_features_to_metric(fake, real, **settings)
+    precision, recall, *_ = shown(PRDC(12, k=3), real, fake)
+    assert precision == pytest.approx(expected["precision"], abs=1e-4)
+    assert recall == pytest.approx(expected["recall"], abs=1e-4)
+
+
+def test_prdc_of_a_set_with_itself_and_with_a_far_one() -> None:
+    real = draw(60, 4)
+    precision, recall, density, coverage = shown(PRDC(4), real, real)
+    assert (precision, recall, coverage) == (1, 1, 1) and density >= 1
+    assert shown(PRDC(4), real, real + 1000) == (0, 0, 0, 0)
+    same = torch.ones(20, 4)
+    assert shown(PRDC(4), same, same)[:2] == (1, 1)
+    with pytest.raises(ValueError, match="k=5 needs more than 5 fake images, there are 4"):
+        shown(PRDC(4), real, real[:4])
+
+
+def test_memorisation_is_the_least_cosine_distance(sets: tuple[Tensor, Tensor]) -> None:
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    real, fake = sets
+    expected = 1 - np.abs(cosine_similarity(fake.double().numpy(), real.double().numpy())).max(1)
+    assert shown(MemorisationDistance(12), real, fake)[0] == pytest.approx(expected.mean(), rel=1e-6)
+    metric = MemorisationDistance(12, real)
+    metric.update(Features(real[[7, 3]]), real=False)
+    distance, nearest = metric.nearest()
+    assert nearest.tolist() == [7, 3]
+    assert distance.abs().max() < 1e-7
+
+
+def test_modes_and_their_evenness() -> None:
+    logits = 9.0 * torch.eye(4)[torch.tensor([0, 0, 1, 2])]
+    modes, divergence = shown(ModeCoverage(4), None, logits, logits=True)
+    share = np.array([0.5, 0.25, 0.25])
+    assert modes == 3
+    assert divergence == pytest.approx((share * np.log(share * 4)).sum())
+    assert shown(ModeCoverage(4), None, torch.eye(4), logits=True)[1] == pytest.approx(0, abs=1e-12)
+
+
+def test_label_accuracy_is_the_share_of_labels_that_were_asked_for() -> None:
+    metric = LabelAccuracy()
+    logits = torch.eye(3)[torch.tensor([0, 1, 2, 2])]
+    metric.update(Features(logits, logits, torch.tensor([0, 1, 1, 2])), real=False)
+    assert metric.compute().item() == 0.75
+    with pytest.raises(ValueError, match="no class was asked for"):
+        metric.update(Features(logits, logits), real=False)
+
+
+def test_a_linear_probe_finds_what_is_linear_and_nothing_else() -> None:
+    features, label = draw(600, 10), draw(600, 10) @ draw(10, 3, seed=1)
+    label = label.argmax(1)
+    right, _ = linear_probe(features[:400], label[:400], features[400:], label[400:])
+    chance, _ = linear_probe(features[:400], label[:400].flip(0), features[400:], label[400:])
+    assert right > 0.9 > 0.6 > chance
+
+
+@pytest.mark.parametrize("metric", [KID(12, subset_size=50), PRDC(12), MemorisationDistance(12)])
+def test_rows_stand_in_the_order_of_their_numbers(metric: FeatureMetric, sets: tuple[Tensor, Tensor]) -> None:
+    expected = shown(metric, *sets)
+    metric.reset()
+    for kind, rows in zip(("real", "fake"), sets, strict=True):
+        for index in torch.randperm(len(rows)).split(40):
+            metric.update(Features(rows[index]), kind == "real", index)
+    values = metric.compute()
+    assert [float(v) for v in (values if isinstance(values, tuple) else (values,))] == pytest.approx(
+        expected, rel=1e-12
+    )
+    metric.reset()
+    with pytest.raises(ValueError, match="at least 2 real features, there are 0"):
+        metric.compute()
+
+
+# The real side on disk.
+
+
+def test_a_reference_survives_its_file(tmp_path: Path, sets: tuple[Tensor, Tensor]) -> None:
+    metric = FID(12)
+    metric.update(Features(sets[0]), real=True)
+    made = Reference(metric.statistics(real=True), sets[0], {"data": "x", "n_real": 150})
+    save_reference(tmp_path / "deep" / "x.npz", made)
+    read = load_reference(tmp_path / "deep" / "x.npz")
+    assert read.protocol == made.protocol and read.gaussian.n == 150
+    assert read.features.equal(sets[0]) and read.gaussian.covariance.equal(made.gaussian.covariance)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.npz"]
+
+
+def test_files_of_pytorch_fid_are_read_and_read_ours(tmp_path: Path, sets: tuple[Tensor, Tensor]) -> None:
+    fid_score = pytest.importorskip("pytorch_fid.fid_score")
+    real, fake = (rows.double().numpy() for rows in sets)
+    np.savez(tmp_path / "theirs.npz", mu=real.mean(0), sigma=np.cov(real, rowvar=False))
+    metric = FID(12, load_reference(tmp_path / "theirs.npz").gaussian)
+    metric.update(Features(sets[1]), real=False)
+    expected = fid_score.calculate_frechet_distance(
+        real.mean(0), np.cov(real, rowvar=False), fake.mean(0), np.cov(fake, rowvar=False)
+    )
+    assert metric.compute().item() == pytest.approx(expected, rel=1e-6)
+    assert load_reference(tmp_path / "theirs.npz").gaussian.n is None
+    save_reference(tmp_path / "ours.npz", Reference(metric.statistics(real=False)))
+    mean, covariance = fid_score.compute_statistics_of_path(str(tmp_path / "ours.npz"), None, 1, 12, "cpu")
+    np.testing.assert_allclose(mean, fake.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(covariance, np.cov(fake, rowvar=False), rtol=1e-6)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no file of real statistics"):
+        load_reference(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("no zip")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    np.savez(tmp_path / "odd.npz", mu=np.zeros(3), sigma=np.zeros((2, 2)))
+    for name in ("text", "other", "odd"):
+        with pytest.raises(ValueError, match=f"{name}.npz"):
+            load_reference(tmp_path / f"{name}.npz")
+
+
+# Several processes.
+
+
+def parts_of(rank: int, world: int) -> dict[str, FeatureMetric]:
+    """Every score, having seen every `world`-th feature from `rank` on; one process sees but one of the reals."""
+    real, fake, logits = draw(13, 4), draw(21, 4, seed=1) + 0.5, draw(21, 4, seed=2)
+    made = {
+        "FID": FID(4),
+        "IS": InceptionScore(4, 21, 3),
+        "KID": KID(4, subsets=5, subset_size=9),
+        "PRDC": PRDC(4, k=2),
+        "memorisation": MemorisationDistance(4),
+        "modes": ModeCoverage(4),
+        "labels": LabelAccuracy(),
+    }
+    for metric in made.values():
+        if metric.needs:
+            index = torch.arange(13) if world == 1 else torch.arange(12 * rank, 12 * rank + (1 if rank else 12))
+            metric.update(Features(real[index]), True, index)
+        index = torch.arange(rank, 21, world)
+        metric.update(Features(fake[index], logits[index], index % 4), False, index)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -158,247 +412,32 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 def one_of_two(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    metric = FrechetDistance(4)
-    metric.update(draw(13, 4)[rank::2], real=True)
-    metric.update(draw(11, 4, seed=1)[rank::2], real=False)
-    several = {"devices": 2, "strategy": "ddp"}
-    fid = part_score()
-    found = {
-        "distance": metric.compute().item(),
-        "statistics": list(metric.statistics(real=True)),
-        "held": int(metric.real_n),
-        "logged": trained(plain(), 3, digits(), callbacks=[fid], **several).callback_metrics["FID-pixels"].item(),
-        "n": [fid.cards["FID-pixels"]["n_real"], fid.cards["FID-pixels"]["n_fake"]],
-        "plain": weights_after([], several),
-        "scored": weights_after([FID(Pixels(), n_fake=20, every_n_steps=1)], several),
-    }
+    metrics = parts_of(rank, 2)
+    found = {name: metric.compute() for name, metric in metrics.items()}
+    found |= {"statistics": list(metrics["FID"].statistics(real=True)), "held": int(metrics["FID"].real_n)}
+    empty = PRDC(4, k=1)  # a process that has seen nothing
+    if rank == 0:
+        empty.update(Features(draw(5, 4)), real=True)
+        empty.update(Features(draw(6, 4, seed=1)), real=False)
+    found["with an empty process"] = empty.compute()
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_two_processes_find_what_one_finds(two_processes: list[dict]) -> None:
-    expected = distance_of(draw(13, 4), draw(11, 4, seed=1))
-    for found, own in zip(two_processes, (7, 6), strict=True):
-        assert found["distance"] == pytest.approx(expected, rel=1e-9)
+    for name, metric in parts_of(0, 1).items():
+        for found in two_processes:
+            torch.testing.assert_close(found[name], metric.compute(), rtol=1e-9, atol=1e-12)
+    for found, own in zip(two_processes, (12, 1), strict=True):
         mean, _, n = found["statistics"]
         assert n == 13
         assert found["held"] == own  # each process still has its own part, to go on with
         torch.testing.assert_close(mean, draw(13, 4).double().mean(0))
 
 
-# The digit classifier.
-
-
-@pytest.fixture(scope="module")
-def extractor() -> DigitFeatures:
-    return DigitFeatures()
-
-
-def share_right(extractor: DigitFeatures, data: MNIST | Digits) -> float:
-    held_out = data.reference("val")
-    seen = torch.cat([extractor.classify(part) for part in held_out.image.split(500)])
-    return (seen == held_out.label).double().mean().item()
-
-
-def test_shipped_weights_are_small_and_named_by_their_hash(extractor: DigitFeatures) -> None:
-    data = WEIGHTS.read_bytes()
-    assert len(data) < 2**20
-    assert hashlib.sha256(data).hexdigest() == extractor.hash
-    assert extractor.name == "digits"
-
-
-def test_other_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="weights are missing"):
-        DigitFeatures(tmp_path / "none.pt")
-    cut = tmp_path / "digits.pt"
-    cut.write_bytes(WEIGHTS.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="SHA-256 differs"):
-        DigitFeatures(cut)
-
-
-@pytest.mark.parametrize("size", [28, 32, 64])
-def test_classifier_reads_held_out_digits(extractor: DigitFeatures, size: int) -> None:
-    assert share_right(extractor, Digits(size=size)) >= 0.97
-
-
-@pytest.mark.skipif("GAN_LIGHTNING_DATA" not in os.environ, reason="needs MNIST's files under GAN_LIGHTNING_DATA")
-@pytest.mark.parametrize("size", [28, 32, 64])
-def test_classifier_reads_held_out_mnist(extractor: DigitFeatures, size: int) -> None:
-    assert share_right(extractor, MNIST(size=size)) >= 0.99
-
-
-def test_extractor_takes_any_image_and_is_never_trained(extractor: DigitFeatures) -> None:
-    for shape in ((1, 28, 28), (3, 32, 32), (1, 64, 48), (3, 7, 7)):
-        features = extractor(draw(5, *shape).clamp(-1, 1))
-        assert features.shape == (5, extractor.feature_dim)
-        assert features.dtype == torch.float32
-    image = to_uint8(draw(5, 1, 32, 32))
-    expected = extractor(image)
-    assert extractor(image / 127.5 - 1).equal(expected)
-    torch.testing.assert_close(extractor(image.expand(-1, 3, -1, -1)), expected)
-    assert not extractor.train().training
-    assert not any(p.requires_grad for p in extractor.parameters())
-    with pytest.raises(ValueError, match="1 or 3"):
-        extractor(draw(5, 2, 28, 28))
-
-
-def test_extractor_ignores_autocast(extractor: DigitFeatures) -> None:
-    image = draw(5, 1, 28, 28).clamp(-1, 1)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        features = extractor(image)
-    assert features.equal(extractor(image))
-
-
-def test_distance_grows_with_damage(extractor: DigitFeatures) -> None:
-    """Held-out digits are nearest; noise, a missing class and one class alone are farther, in this order."""
-    data = Digits(size=28)
-    train, held_out = data.reference("train"), data.reference("val")
-    real = extractor(train.image)
-    fakes = [
-        held_out.image,
-        to_uint8(held_out.image / 127.5 - 1 + 0.3 * draw(*held_out.image.shape)),
-        held_out.image[held_out.label != 3],
-        held_out.image[held_out.label == 3],
-    ]
-    near, *far = (distance_of(real, extractor(fake)) for fake in fakes)
-    assert all(2 * near < distance for distance in far)
-    assert far[-1] == max(far)
-
-
-# The callback.
-
-
-class Pixels(nn.Module):
-    """An extractor of eight grey levels, the means of as many fields."""
-
-    name, feature_dim, hash, resizer = "pixels", 8, "0123456789", "none"
-
-    def forward(self, images: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(to_uint8(images).float(), (2, 4)).flatten(1)
-
-
-class Witness(Callback):
-    """Notes what a checkpoint callback would read after each batch, and the random state that training goes on from."""
-
-    def __init__(self) -> None:
-        self.read: list[tuple[int, float | None]] = []
-        self.random: list[Tensor] = []
-
-    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        value = trainer.callback_metrics.get("FID-pixels")
-        self.read.append((trainer.global_step, None if value is None else value.item()))
-        self.random.append(torch.get_rng_state())
-
-
-def digits(batch_size: int = 64) -> Digits:
-    return Digits(size=SHAPE[1], batch_size=batch_size)
-
-
-def plain() -> TwoPlayerGAN:
-    return tiny("LSGAN", plain_networks(), adam())
-
-
-def part_score() -> FID:
-    return FID(Pixels(), n_fake=70, n_real=90, batch_size=16)
-
-
-def weights_after(callbacks: list[Callback], several: dict) -> dict[str, Tensor]:
-    model = tiny("DCGAN")  # with batch norm
-    trained(model, 3, digits(), callbacks=callbacks, **several)
-    return tensors(model)
-
-
-def test_score_is_the_distance_of_the_samples_to_the_training_split() -> None:
-    fid, model = FID(Pixels(), n_fake=70, batch_size=32, seed=5), tiny("DCGAN")
-    trainer = trained(model, 6, digits(batch_size=16), callbacks=[fid])
-    real = digits().reference("train").image
-    expected = distance_of(Pixels()(real), Pixels()(model.sample(70, seed=5)))
-    assert fid.scores["FID-pixels"] == pytest.approx(expected, rel=1e-6)
-    assert trainer.callback_metrics["FID-pixels"].item() == fid.scores["FID-pixels"]
-    assert fid.cards["FID-pixels"] == {
-        "data": "Digits",
-        "split": "train",
-        "n_real": 1500,
-        "n_fake": 70,
-        "extractor": "pixels",
-        "hash": "01234567",
-        "resizer": "none",
-        "weights": "ema",
-        "precision": "float32",
-        "seed": 5,
-        "step": 6,
-        "images_seen": 96,
-    }
-
-
-def test_live_weights_and_a_part_of_the_real_images_can_be_scored() -> None:
-    fid, model = FID(Pixels(), n_fake=40, n_real=30, ema=False), plain()
-    trained(model, 3, digits(), callbacks=[fid])
-    rows = torch.randperm(1500, generator=torch.Generator().manual_seed(0))[:30]
-    real = digits().reference("train").image[rows]
-    expected = distance_of(Pixels()(real), Pixels()(model.sample(40, live=True)))
-    assert fid.scores["FID-pixels"] == pytest.approx(expected, rel=1e-6)
-    assert (fid.cards["FID-pixels"]["weights"], fid.cards["FID-pixels"]["n_real"]) == ("live", 30)
-
-
-def test_scores_come_once_for_each_multiple_of_generator_steps(tmp_path: Path) -> None:
-    fid, witness, logger = FID(Pixels(), n_fake=40, every_n_steps=2), Witness(), CSVLogger(tmp_path)
-    model = tiny("LSGAN", plain_networks(), adam(), n_critic=3)
-    trained(model, 5, digits(), callbacks=[fid, witness], logger=logger)
-    assert [step for step, _ in witness.read] == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5]
-    values = [value for _, value in witness.read]
-    assert values[:5] == [None] * 5
-    assert len(set(values[5:11])) == 1 and len(set(values[11:])) == 1 and values[5] != values[11]
-    with open(Path(logger.log_dir, "metrics.csv")) as file:
-        rows = [row for row in csv.DictReader(file) if row["FID-pixels"]]
-    assert [int(row["step"]) for row in rows] == [2, 4, 5]
-    assert float(rows[-1]["FID-pixels"]) == fid.scores["FID-pixels"]
-
-
-def test_real_images_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, read = digits(), []
-    images = data.reference("train")
-    fetch = type(images).__getitems__
-    monkeypatch.setattr(
-        type(images), "__getitems__", lambda self, index: (read.append(len(index)), fetch(self, index))[1]
-    )
-    trained(plain(), 4, data, callbacks=[FID(Pixels(), n_fake=20, every_n_steps=1)])
-    assert sum(n for n in read if n != 64) == 1500  # the others are training batches
-
-
-def test_training_is_the_same_with_and_without_scores() -> None:
-    witnesses = Witness(), Witness()
-    without = weights_after([witnesses[0]], {})
-    scored = weights_after([FID(every_n_steps=1, n_fake=100), witnesses[1]], {})
-    assert_same(scored, without)
-    assert_same(witnesses[1].random, witnesses[0].random)
-
-
-def test_two_processes_score_what_one_scores(two_processes: list[dict]) -> None:
-    fid = part_score()
-    trained(plain(), 3, digits(), callbacks=[fid])
+def test_a_process_that_saw_nothing_takes_part(two_processes: list[dict]) -> None:
+    alone = PRDC(4, k=1)
+    alone.update(Features(draw(5, 4)), real=True)
+    alone.update(Features(draw(6, 4, seed=1)), real=False)
     for found in two_processes:
-        assert found["logged"] == pytest.approx(fid.scores["FID-pixels"], rel=1e-5)
-        assert found["n"] == [90, 70]
-        assert_same(found["scored"], found["plain"])  # the batch statistics of each process too
-    assert two_processes[0]["logged"] == two_processes[1]["logged"]
-
-
-def test_what_cannot_be_scored_is_refused_before_training() -> None:
-    for numbers in ({"n_fake": 1}, {"n_real": 1}, {"batch_size": 0}, {"every_n_steps": 0}):
-        with pytest.raises(ValueError, match="FID"):
-            FID(Pixels(), **numbers)
-    with pytest.raises(ValueError, match="n_real=2000, Digits trains on 1500 images"):
-        trained(plain(), 1, digits(), callbacks=[FID(Pixels(), n_real=2000)])
-    points = Gaussians()
-    with pytest.raises(ValueError, match="has points"):
-        trained(tiny("LSGAN", plain_networks(), image_shape=points.image_shape), 1, points, callbacks=[FID(Pixels())])
-
-
-def test_fewer_images_than_features_are_warned_of() -> None:
-    with pytest.warns(UserWarning, match="FID-pixels of 8 images: .* lacks full rank"):
-        trained(plain(), 1, digits(), callbacks=[FID(Pixels(), n_fake=8)])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*lacks full rank")
-        trained(plain(), 1, digits(), callbacks=[FID(Pixels(), n_fake=9)])
+        assert found["with an empty process"] == alone.compute()

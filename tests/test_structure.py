@@ -27,7 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "core": {"batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
     "models": {"core", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},
     "metrics": {"batches", "noise"},
-    "data": {"batches", "noise"},
+    "data": {"batches", "noise", "cache"},
+    "cache": set(),
+    "scoring": {"batches", "cache", "core", "errors", "metrics", "processes"},
+    "callbacks": {"batches", "checkpoints", "core", "hyperparameters", "metrics", "scoring"},
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics"}

@@ -5,5 +5,6 @@ from gan_lightning.data.digits import Digits
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
 from gan_lightning.data.mnist import MNIST, FashionMNIST
+from gan_lightning.data.stacked import StackedDigits, StackedMNIST
 
-__all__ = ["CIFAR10", "Digits", "FashionMNIST", "Gaussians", "ImageFolder", "MNIST"]
+__all__ = ["CIFAR10", "Digits", "FashionMNIST", "Gaussians", "ImageFolder", "MNIST", "StackedDigits", "StackedMNIST"]

@@ -6,11 +6,12 @@ run that stops anywhere, in the middle of an epoch too, goes on with the very ba
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gan_lightning.batches import Draw, Labeled
+from gan_lightning.cache import cache_folder
 from gan_lightning.noise import global_seed, key
 
 Split = Literal["train", "val"]
@@ -36,6 +38,16 @@ class ImageSet(Dataset, ABC):
     @abstractmethod
     def __getitems__(self, index: list[int]) -> Labeled:
         """The images (n, C, H, W), uint8 (float for points), and the labels (n,), int64, of these indices."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all images: the same for the same pixels in the same order, whatever the set is called."""
+        digest = hashlib.sha256()
+        for first in range(0, len(self), 1000):
+            image = self.__getitems__(list(range(first, min(first + 1000, len(self))))).image
+            digest.update(f"{image.dtype} {tuple(image.shape)}".encode())
+            digest.update(image.contiguous().numpy())
+        return digest.hexdigest()
 
     def __getitem__(self, index: int) -> Labeled:
         """One image (C, H, W) and its label ()."""
@@ -224,6 +236,9 @@ class Loader:
 class ImageData(LightningDataModule, ABC):
     """Base of every data module. A subclass says how a split is loaded, and, where it can, how it is downloaded.
 
+    Attributes:
+        extractor: class in `gan_lightning.metrics` that sees these images best, for scores that name none.
+
     Args:
         name: what messages and score cards call the set.
         image_shape: (channels, height, width), known before the data is read, so that a model can be built for it.
@@ -232,6 +247,8 @@ class ImageData(LightningDataModule, ABC):
         num_workers: loader processes; 0 loads in the training process, the fastest for sets in memory.
         flip: mirror training images left to right at random.
     """
+
+    extractor = "Inception"
 
     def __init__(
         self,
@@ -351,11 +368,11 @@ def resize(image: Tensor, size: int, mode: str = "bilinear") -> Tensor:
 
 
 def data_root(name: str, root: str | None) -> Path:
-    """Where a set's files are: `root`, else $GAN_LIGHTNING_DATA/<name>, else ~/.cache/gan_lightning/<name>."""
+    """Where a set's files are: `root`, else $GAN_LIGHTNING_DATA/<name>, else <the cache>/<name>."""
     if root is not None:
         return Path(root).expanduser()
     home = os.environ.get("GAN_LIGHTNING_DATA")
-    return (Path(home).expanduser() if home else Path("~/.cache/gan_lightning").expanduser()) / name.lower()
+    return (Path(home).expanduser() if home else cache_folder()) / name.lower()
 
 
 def not_found(name: str, folder: Path, files: str, cause: object) -> FileNotFoundError:

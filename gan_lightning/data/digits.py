@@ -20,6 +20,8 @@ class Digits(ImageData):
         num_workers: loader processes; 0 is the fastest.
     """
 
+    extractor = "DigitFeatures"
+
     def __init__(self, size: int = 32, batch_size: int = 64, num_workers: int = 0) -> None:
         super().__init__("Digits", (1, size, size), 10, batch_size, num_workers)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +25,12 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def read_image(path: Path, size: int, channels: int) -> np.ndarray:
+def read_image(path: Path, size: int | None, channels: int) -> np.ndarray:
     """An image file as (channels, size, size) uint8: upright, short side resized to `size`, centre cropped.
 
-    Resized by Pillow, bicubic with antialiasing. 16-bit grey levels are scaled to 8 bits; what is transparent shows
-    white, unless the image keeps its alpha channel (4 channels); CMYK and palettes are converted.
+    A size of None keeps the image's own height and width. Resized by Pillow, bicubic with antialiasing. 16-bit grey
+    levels are scaled to 8 bits; what is transparent shows white, unless the image keeps its alpha channel (4 channels);
+    CMYK and palettes are converted.
 
     Raises:
         ValueError: naming the file: it is no image, is cut off, or holds 32-bit floats, whose white is unknown.
@@ -43,8 +46,10 @@ def read_image(path: Path, size: int, channels: int) -> np.ndarray:
             if channels < 4 and image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            fitted = ImageOps.fit(image.convert(MODES[channels]), (size, size), Image.Resampling.BICUBIC)
-            return np.asarray(fitted).reshape(size, size, channels).transpose(2, 0, 1)
+            image = image.convert(MODES[channels])
+            if size is not None:
+                image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+            return np.asarray(image).reshape(image.height, image.width, channels).transpose(2, 0, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
 
@@ -55,20 +60,43 @@ class Files(ImageSet):
     Args:
         paths: one for each image.
         label: (N,) int64.
-        size, channels: see :func:`read_image`.
+        size, channels: see :func:`read_image`; with a size of None all images must have that of the first.
     """
 
-    def __init__(self, paths: Sequence[Path], label: torch.Tensor, size: int, channels: int) -> None:
+    def __init__(self, paths: Sequence[Path], label: torch.Tensor, size: int | None, channels: int) -> None:
         self.paths, self.label, self.size, self.channels = list(paths), label, size, channels
+        own_size = size is None and self.paths
+        self.shape = read_image(self.paths[0], None, channels).shape if own_size else (channels, size, size)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitems__(self, index: list[int]) -> Labeled:
-        images = np.empty((len(index), self.channels, self.size, self.size), np.uint8)
+        """See :class:`ImageSet`.
+
+        Raises:
+            ValueError: naming the file that cannot be read, or whose size differs from the first one's.
+        """
+        images = np.empty((len(index), *self.shape), np.uint8)
         for row, i in enumerate(index):
-            images[row] = read_image(self.paths[i], self.size, self.channels)
+            image = read_image(self.paths[i], self.size, self.channels)
+            if image.shape != self.shape:
+                (_, height, width), (_, first_height, first_width) = image.shape, self.shape
+                raise ValueError(
+                    f"unequal image sizes: {self.paths[i]} has {width}x{height} pixels, {self.paths[0]} "
+                    f"{first_width}x{first_height}"
+                )
+            images[row] = image
         return Labeled(torch.from_numpy(images), self.label[index])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the files' names, sizes and times of change, without reading them, and of how they are read."""
+        digest = hashlib.sha256(f"{self.shape}".encode())
+        for path in self.paths:
+            about = path.stat()
+            digest.update(f"{path.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
 
 def image_files(root: Path) -> list[Path]:

@@ -48,6 +48,7 @@ class MNIST(ImageData):
     """
 
     published = torchvision.datasets.MNIST
+    extractor = "DigitFeatures"
 
     def __init__(self, size: int = 28, root: str | None = None, batch_size: int = 64, num_workers: int = 0) -> None:
         super().__init__(type(self).__name__, (1, size, size), 10, batch_size, num_workers)
@@ -88,3 +89,4 @@ class FashionMNIST(MNIST):
     """
 
     published = torchvision.datasets.FashionMNIST
+    extractor = "Inception"

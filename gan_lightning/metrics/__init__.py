@@ -1,7 +1,39 @@
 """Scores over features: the extractors that make features, and the statistics that compare them."""
 
-from gan_lightning.metrics.digits import DigitFeatures
-from gan_lightning.metrics.frechet import FrechetDistance, Gaussian, frechet_distance
+from gan_lightning.metrics.cifar import CIFARResNet56
+from gan_lightning.metrics.classes import LabelAccuracy, ModeCoverage
+from gan_lightning.metrics.digits import DigitFeatures, StackedDigitFeatures
+from gan_lightning.metrics.extractor import Extractor, Features
+from gan_lightning.metrics.fid import FID, Gaussian, frechet_distance
 from gan_lightning.metrics.images import to_uint8, unit_interval
+from gan_lightning.metrics.inception import Inception
+from gan_lightning.metrics.inception_score import InceptionScore
+from gan_lightning.metrics.kid import KID
+from gan_lightning.metrics.linear_probe import ProbeFeatures, linear_probe
+from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
+from gan_lightning.metrics.reference import Reference, load_reference, save_reference
 
-__all__ = ["DigitFeatures", "FrechetDistance", "Gaussian", "frechet_distance", "to_uint8", "unit_interval"]
+__all__ = [
+    "CIFARResNet56",
+    "DigitFeatures",
+    "Extractor",
+    "FID",
+    "Features",
+    "Gaussian",
+    "Inception",
+    "InceptionScore",
+    "KID",
+    "LabelAccuracy",
+    "MemorisationDistance",
+    "ModeCoverage",
+    "PRDC",
+    "ProbeFeatures",
+    "Reference",
+    "StackedDigitFeatures",
+    "frechet_distance",
+    "linear_probe",
+    "load_reference",
+    "save_reference",
+    "to_uint8",
+    "unit_interval",
+]

@@ -7,14 +7,12 @@ sizes) of scikit-learn's held-out digits. The weights' SHA-256 is below: with an
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_lightning.metrics.extractor import Extractor, Features, fit_weights, read_weights
 from gan_lightning.metrics.images import unit_interval
 
 WEIGHTS = Path(__file__).with_name("digits.pt")
@@ -55,14 +53,8 @@ def prepare(images: Tensor) -> Tensor:
     return F.interpolate(grey, (28, 28), mode="bilinear", antialias=True)
 
 
-class DigitFeatures(nn.Module):
-    """The 64 pooled features of the digit classifier, in float32 whatever the caller's precision; it cannot be trained.
-
-    Attributes:
-        name: stands in the names of the scores made with it.
-        feature_dim: numbers in a feature vector.
-        hash: SHA-256 of the weights file.
-        resizer: how images come to the size of the network.
+class DigitFeatures(Extractor):
+    """The 64 pooled features and 10 logits of the digit classifier that ships with the package.
 
     Args:
         weights: a copy of the file that ships with the package.
@@ -72,43 +64,32 @@ class DigitFeatures(nn.Module):
         ValueError: the file is not the one that this version scores with.
     """
 
-    name = "digits"
-    feature_dim = 64
-    hash = SHA256
-    resizer = "bilinear-antialias-28"
+    name, resizer, feature_dim, num_classes = "digits", "bilinear-antialias-28", 64, 10
 
     def __init__(self, weights: str | Path = WEIGHTS) -> None:
-        super().__init__()
-        if not Path(weights).is_file():
-            raise FileNotFoundError(
-                f"the digit classifier's weights are missing: no file {weights}; reinstall the package"
-            )
-        data = Path(weights).read_bytes()
-        if hashlib.sha256(data).hexdigest() != SHA256:
-            raise ValueError(
-                f"{weights} is not the digit classifier of this version (SHA-256 differs); reinstall the package"
-            )
-        self.network = classifier()
-        self.network.load_state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
-        self.requires_grad_(False).eval()
+        state, digest = read_weights(weights, "the digit classifier", SHA256)
+        network = classifier()
+        fit_weights(network, state, "the digit classifier", weights)
+        super().__init__(network, digest)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 64) float32 features of images (B, 1 or 3, H, W), uint8 or float in [-1, 1]."""
-        return self._run(self.network[:-1], images)
+    def look(self, images: Tensor) -> Features:
+        pooled = self.network[:-1](prepare(images))
+        return Features(pooled, self.network[-1](pooled))
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(B, 10) float32, of images as in :meth:`forward`."""
-        return self._run(self.network, images)
 
-    def classify(self, images: Tensor) -> Tensor:
-        """(B,) int64, the digits seen in images as in :meth:`forward`."""
-        return self.logits(images).argmax(1)
+class StackedDigitFeatures(DigitFeatures):
+    """The digit classifier on each of three colour channels, which hold a digit each: 192 features, 1,000 logits.
 
-    def train(self, mode: bool = True) -> DigitFeatures:
-        """Stay in evaluation mode: a score's network never changes."""
-        return super().train(False)
+    The logit of the number abc is log p(a) + log p(b) + log p(c): the channels are judged apart, so the joint
+    probabilities are products, and the likeliest number is that of the three likeliest digits.
+    """
 
-    @staticmethod
-    def _run(network: nn.Module, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
-            return network(prepare(images))
+    name, feature_dim, num_classes = "stacked-digits", 192, 1000
+
+    def look(self, images: Tensor) -> Features:
+        if images.shape[1] != 3:
+            raise ValueError(f"stacked digits are images of 3 channels, not {images.shape[1]}")
+        seen = super().look(images.flatten(0, 1)[:, None])  # (3 B, 1, H, W)
+        hundreds, tens, ones = seen.logits.log_softmax(1).view(-1, 3, 10).unbind(1)
+        joint = hundreds[:, :, None, None] + tens[:, None, :, None] + ones[:, None, None, :]
+        return Features(seen.pooled.view(-1, 192), joint.flatten(1))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torchmetrics import Metric
+
+from gan_lightning.metrics.base import FeatureMetric, checked, total
+from gan_lightning.metrics.extractor import Features
 
 
 class Gaussian(NamedTuple):
@@ -18,7 +19,7 @@ class Gaussian(NamedTuple):
 
     mean: Tensor  # (D,) float64
     covariance: Tensor  # (D, D) float64, unbiased
-    n: int  # features that it was estimated from
+    n: int | None = None  # features that it was estimated from; None where a file does not say
 
 
 def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covarian
     return distance.clamp(min=0)  # equal sets give a rounding error of either sign
 
 
-class FrechetDistance(Metric):
+class FID(FeatureMetric):
     """Fréchet distance of real and fake features, each set seen a batch at a time by any number of processes.
 
     Holds nothing but the count, the sum and the sum of outer products of each set, in float64 (in float32 these lose
@@ -60,12 +61,12 @@ class FrechetDistance(Metric):
         ValueError: `real` is of another dimension.
     """
 
-    is_differentiable = False
+    names = ("FID",)
+    needs = "gaussian"
     higher_is_better = False
-    full_state_update = False
 
     def __init__(self, dim: int, real: Gaussian | None = None) -> None:
-        super().__init__(dist_sync_fn=_total)
+        super().__init__(dist_sync_fn=total)
         self.dim = dim
         if real is not None and (real.mean.shape != (dim,) or real.covariance.shape != (dim, dim)):
             raise ValueError(f"the real statistics are of {real.mean.numel()} numbers, the features have {dim}")
@@ -75,29 +76,20 @@ class FrechetDistance(Metric):
             self.add_state(f"{kind}_sum", torch.zeros(dim, dtype=torch.float64), "sum")
             self.add_state(f"{kind}_outer", torch.zeros(dim, dim, dtype=torch.float64), "sum")
 
-    def update(self, features: Tensor, real: bool) -> None:
-        """Add features to the real or the fake set.
-
-        Args:
-            features: (B, dim), any floating type.
-            real: which set.
+    def update(self, seen: Features, real: bool, index: Tensor | None = None) -> None:
+        """See :meth:`FeatureMetric.update`; sums know no order, so the index does not matter.
 
         Raises:
             ValueError: wrong shape, NaN or infinity among the features, or real features where the statistics of the
                 real set were given.
         """
         kind = "real" if real else "fake"
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise ValueError(f"{kind} features must be (B, {self.dim}), not {tuple(features.shape)}")
         if real and self.real is not None:
             raise ValueError("the real set's statistics were given: it takes no further features")
-        rows = features.detach().to(self.device).double()
-        if not rows.isfinite().all():
-            bad = int((~rows.isfinite().all(1)).sum())
-            raise ValueError(f"{bad} of {len(rows)} {kind} features are not finite: they hold NaN or infinity")
-        n, total, outer = self._sums(kind)
+        rows = checked(seen.pooled, kind, self.dim).to(self.device).double()
+        n, sums, outer = self._sums(kind)
         n += len(rows)
-        total += rows.sum(0)
+        sums += rows.sum(0)
         outer.addmm_(rows.T, rows)
 
     def compute(self) -> Tensor:
@@ -123,15 +115,8 @@ class FrechetDistance(Metric):
         return getattr(self, f"{kind}_n"), getattr(self, f"{kind}_sum"), getattr(self, f"{kind}_outer")
 
     def _gaussian(self, kind: str) -> Gaussian:
-        n, total, outer = self._sums(kind)
+        n, sums, outer = self._sums(kind)
         if n < 2:
             raise ValueError(f"a Fréchet distance needs at least 2 {kind} features, there are {int(n)}")
-        mean = total / n
+        mean = sums / n
         return Gaussian(mean, (outer - n * torch.outer(mean, mean)) / (n - 1), int(n))
-
-
-def _total(state: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:
-    """The sum of a state over processes, as a list of one: the memory of one state, where gathering takes one each."""
-    state = state.clone()
-    dist.all_reduce(state, group=group)
-    return [state]

@@ -1,0 +1,317 @@
+"""Scores of a generator while it trains. All that are due at a step share one pass of one extractor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from gan_lightning import metrics
+from gan_lightning.callbacks.trigger import passed
+from gan_lightning.core import TwoPlayerGAN
+from gan_lightning.metrics import Extractor, Reference
+from gan_lightning.metrics.base import FeatureMetric
+from gan_lightning.scoring import Ask, Protocol, Samples, card_of, check_ask, extractor_named, scores_of
+
+
+class Score(Callback):
+    """Base of the scores: when they are taken, with whom they share a pass, and where their figures go.
+
+    Figures are logged as `<name>-<extractor>` (`<name>` alone for Inception), to the loggers and to
+    `trainer.callback_metrics`, the same value on every process. A score must stand before the callback that saves
+    checkpoints by it, so that both see the same batch (Lightning moves its own kind of checkpoint callbacks to the end
+    by itself). A run with scores trains bit for bit as one without.
+
+    Args:
+        extractor: makes the features; None for the one that the data names. It belongs to the callback: no checkpoint
+            holds it. Scores with the same extractor and the same protocol (but for the numbers of images) share a pass.
+        protocol: which images are compared.
+        every_n_steps: score when `trainer.global_step` passes a multiple of it; None for not by steps.
+        every_n_epochs: score after the last batch of every so manyeth epoch; None for not by epochs.
+        at_end: score the final weights.
+
+    Attributes:
+        scores: the latest value of each figure.
+        card: how they were made; scores with different cards must not be compared.
+
+    Raises:
+        ValueError: at construction, numbers that make no score; in `setup`, a run without a data module, data that is
+            not images, fewer real images than asked for, or an extractor that cannot give the score; in training,
+            images or features that are not finite.
+        FileNotFoundError: in `setup`, the extractor's weights cannot be had.
+    """
+
+    kind: type[FeatureMetric]
+
+    def __init__(
+        self,
+        extractor: Extractor | None = None,
+        protocol: Protocol = Protocol(),
+        every_n_steps: int | None = None,
+        every_n_epochs: int | None = None,
+        at_end: bool = True,
+    ) -> None:
+        for name, every in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
+            if every is not None and every < 1:
+                raise ValueError(f"{type(self).__name__}'s {name} must be at least 1, not {every}; null turns it off")
+        self.extractor, self.protocol = extractor, protocol
+        self.every_n_steps, self.every_n_epochs, self.at_end = every_n_steps, every_n_epochs, at_end
+        self.scores: dict[str, float] = {}
+        self.card: dict[str, Any] = {}
+        self._step = 0  # `trainer.global_step` after the last batch
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> FeatureMetric:
+        """The metric, with the real set's side where it has one."""
+        raise TypeError(f"{type(self).__name__} must define metric(extractor, real)")
+
+    @property
+    def ask(self) -> Ask:
+        return Ask(self.kind, self.metric, self.protocol, self.fewest)
+
+    @property
+    def fewest(self) -> int:
+        """Images of each kind that it needs."""
+        return 2
+
+    # When.
+
+    def setup(self, trainer: Trainer, pl_module: TwoPlayerGAN, stage: str) -> None:
+        if stage != "fit":
+            return
+        data, name = trainer.datamodule, type(self).__name__
+        if data is None:
+            raise ValueError(f"{name} needs a data module, for its real images: train with one, or without {name}")
+        if tuple(data.image_shape[1:]) == (1, 1):
+            raise ValueError(f"{name} scores images, and {data.name} has points: train without {name}")
+        others = [c for c in trainer.callbacks if isinstance(c, Score) and c is not self and c.extractor is not None]
+        if self.extractor is None:
+            named = [c.extractor for c in others if type(c.extractor).__name__ == data.extractor]
+            self.extractor = named[0] if named else extractor_named(data.extractor)
+        for other in others:  # one copy of the same network
+            if (other.extractor.name, other.extractor.hash) == (self.extractor.name, self.extractor.hash):
+                self.extractor = other.extractor
+        check_ask(self.ask, self.extractor, Samples(pl_module, self.protocol), self._reals(trainer), data.name)
+        self.scores, self.card = {}, {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
+        self._step = trainer.global_step  # a resumed run does not repeat the score that its checkpoint has
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: TwoPlayerGAN, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._due(trainer):
+            self._score_together(trainer, pl_module, [c for c in self._fellows(trainer) if c._due(trainer)])
+        self._step = trainer.global_step
+
+    def on_train_end(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
+        if self._due_at_end(trainer):
+            self._score_together(trainer, pl_module, [c for c in self._fellows(trainer) if c._due_at_end(trainer)])
+
+    def _due(self, trainer: Trainer) -> bool:
+        if self.card.get("step") == trainer.global_step:  # with a fellow, or during a critic's extra batches
+            return False
+        epochs = trainer.current_epoch + 1
+        epoch = self.every_n_epochs is not None and trainer.is_last_batch and epochs % self.every_n_epochs == 0
+        return epoch or passed(self.every_n_steps, self._step, trainer.global_step)
+
+    def _due_at_end(self, trainer: Trainer) -> bool:
+        return self.at_end and self.card.get("step") != trainer.global_step
+
+    def _fellows(self, trainer: Trainer) -> list[Score]:
+        """Those that share a pass with this one, itself too."""
+
+        def shared(score: Score) -> tuple:
+            p = score.protocol
+            return id(score.extractor), p.split, p.weights, p.seed, p.batch_size, p.stats, p.device
+
+        return [c for c in trainer.callbacks if isinstance(c, Score) and shared(c) == shared(self)]
+
+    # What.
+
+    def score(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> dict[str, float]:
+        """Score the module as it is now, log it, and keep it in `scores` and `card`; every process must call."""
+        self._score_together(trainer, pl_module, [self])
+        return self.scores
+
+    def _score_together(self, trainer: Trainer, pl_module: TwoPlayerGAN, scores: list[Score]) -> None:
+        device = torch.device("cpu") if self.protocol.device == "cpu" else pl_module.device
+        self.extractor.to(device)
+        with _apart(pl_module):
+            found = scores_of(
+                [score.ask for score in scores],
+                self.extractor,
+                Samples(pl_module, self.protocol),
+                next((reals for score in scores if (reals := score._reals(trainer)) is not None), None),
+                trainer.datamodule.name,
+                card_of(pl_module, self.protocol, trainer.global_step),
+                device,
+                progress=trainer.is_global_zero and trainer.progress_bar_callback is not None,
+            )
+        for score, (figures, card) in zip(scores, found, strict=True):
+            score.scores, score.card = figures, card
+        _log(trainer, scores)
+
+    def _reals(self, trainer: Trainer) -> Any:
+        if self.kind.needs is None or self.protocol.stats is not None:
+            return None
+        return trainer.datamodule.reference(self.protocol.split)
+
+
+def _log(trainer: Trainer, scores: list[Score]) -> None:
+    """Figures go to every logger; cards, which are words, into the CSV file and W&B's summary."""
+    figures = {name: value for score in scores for name, value in score.scores.items()}
+    cards = {f"{next(iter(score.scores))}/card": score.card for score in scores}
+    for name, value in figures.items():
+        trainer.callback_metrics[name] = torch.tensor(value, dtype=torch.float64)
+    if not trainer.is_global_zero:
+        return
+    for logger in trainer.loggers:
+        words = {name: json.dumps(card) for name, card in cards.items()} if isinstance(logger, CSVLogger) else {}
+        logger.log_metrics(figures | words, step=trainer.global_step)
+        if isinstance(logger, WandbLogger):
+            for name, card in cards.items():
+                logger.experiment.summary[name] = card
+
+
+@contextmanager
+def _apart(pl_module: TwoPlayerGAN) -> Iterator[None]:
+    """Leave no trace in the training: random states, gradients, buffers."""
+    with isolate_rng(), torch.no_grad(), torch.autocast(pl_module.device.type, enabled=False):
+        buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
+        pl_module.average_batch_statistics()  # else each process would have a generator of its own
+        try:
+            yield
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+class FID(Score):
+    """Fréchet distance (Heusel et al. 2017, arXiv:1706.08500) of generated to real images: see :class:`metrics.FID`."""
+
+    kind = metrics.FID
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> metrics.FID:
+        return metrics.FID(extractor.feature_dim, real.gaussian)
+
+
+class InceptionScore(Score):
+    """Inception score (Salimans et al. 2016, arXiv:1606.03498) of generated images; :class:`metrics.InceptionScore`.
+
+    Args:
+        splits: whose scores are averaged.
+    """
+
+    kind = metrics.InceptionScore
+
+    def __init__(
+        self,
+        extractor: Extractor | None = None,
+        protocol: Protocol = Protocol(),
+        every_n_steps: int | None = None,
+        every_n_epochs: int | None = None,
+        at_end: bool = True,
+        splits: int = 10,
+    ) -> None:
+        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        self.splits = splits
+
+    @property
+    def fewest(self) -> int:
+        return 2 * self.splits
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> metrics.InceptionScore:
+        return metrics.InceptionScore(extractor.num_classes, self.protocol.n_fake, self.splits)
+
+
+class KID(Score):
+    """Kernel distance (Bińkowski et al. 2018, arXiv:1801.01401) of generated to real images: see :class:`metrics.KID`.
+
+    Args:
+        subsets: how many.
+        subset_size: images of each kind in a subset.
+    """
+
+    kind = metrics.KID
+
+    def __init__(
+        self,
+        extractor: Extractor | None = None,
+        protocol: Protocol = Protocol(),
+        every_n_steps: int | None = None,
+        every_n_epochs: int | None = None,
+        at_end: bool = True,
+        subsets: int = 100,
+        subset_size: int = 1000,
+    ) -> None:
+        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        self.subsets, self.subset_size = subsets, subset_size
+
+    @property
+    def fewest(self) -> int:
+        return self.subset_size
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> metrics.KID:
+        return metrics.KID(extractor.feature_dim, real.features, self.subsets, self.subset_size)
+
+
+class PRDC(Score):
+    """Precision, recall, density and coverage (arXiv:1904.06991, 2002.09797): see :class:`metrics.PRDC`.
+
+    Args:
+        k: neighbours.
+    """
+
+    kind = metrics.PRDC
+
+    def __init__(
+        self,
+        extractor: Extractor | None = None,
+        protocol: Protocol = Protocol(),
+        every_n_steps: int | None = None,
+        every_n_epochs: int | None = None,
+        at_end: bool = True,
+        k: int = 5,
+    ) -> None:
+        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        self.k = k
+
+    @property
+    def fewest(self) -> int:
+        return self.k + 1
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> metrics.PRDC:
+        return metrics.PRDC(extractor.feature_dim, real.features, self.k)
+
+
+class MemorisationDistance(Score):
+    """Distance to the nearest training image (arXiv:2106.03062): see :class:`metrics.MemorisationDistance`."""
+
+    kind = metrics.MemorisationDistance
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> metrics.MemorisationDistance:
+        return metrics.MemorisationDistance(extractor.feature_dim, real.features)
+
+
+class ModeCoverage(Score):
+    """Classes found among generated images, and KL to uniform: see :class:`metrics.ModeCoverage`."""
+
+    kind = metrics.ModeCoverage
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> metrics.ModeCoverage:
+        return metrics.ModeCoverage(extractor.num_classes)
+
+
+class LabelAccuracy(Score):
+    """Share of a conditional model's images that the classifier assigns to the class asked for."""
+
+    kind = metrics.LabelAccuracy
+
+    def metric(self, extractor: Extractor, real: Reference | None) -> metrics.LabelAccuracy:
+        return metrics.LabelAccuracy()

@@ -1,0 +1,403 @@
+"""Scores of a checkpoint, or of anyone's images.
+
+    python -m gan_lightning.evaluate CKPT --data MNIST --metrics fid,is,kid,prdc --n 10000 --json scores.json
+    python -m gan_lightning.evaluate --real FOLDER|STATS.npz --fake FOLDER
+    python -m gan_lightning.evaluate --make_stats --data MNIST
+    python -m gan_lightning.evaluate --compare a.json b.json
+
+Every score comes with its protocol card, and scores whose cards differ are not compared. Under torchrun the processes
+share the images, and find what one finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gan_lightning.errors import Parser, nearest, short_errors
+
+if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seconds
+    import torch
+    from lightning.pytorch import LightningDataModule
+
+    from gan_lightning.callbacks import Score
+    from gan_lightning.core import TwoPlayerGAN
+    from gan_lightning.data.base import ImageSet
+    from gan_lightning.metrics import Extractor
+    from gan_lightning.scoring import Protocol
+
+METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", "linear_probe")
+Found = dict[str, dict[str, Any]]  # figure -> {"value": float, "card": dict}
+
+
+def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The flags, and those that go to the data module (`--data.size 32`)."""
+    parser = Parser("python -m gan_lightning.evaluate", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("checkpoint", nargs="?", help="a .ckpt file, whose generator is scored")
+    parser.add_argument("--metrics", default="fid", help=f"of {','.join(METRICS)} (default %(default)s)")
+    real = parser.add_argument_group("real images")
+    real.add_argument("--data", help="a data module; --data.size 32 and the like set it (default: the checkpoint's)")
+    real.add_argument("--split", choices=["train", "val"], default="train", help="of --data (default %(default)s)")
+    real.add_argument("--real", type=Path, help="in place of --data: a folder of images, or an npz file of statistics")
+    real.add_argument("--n_real", type=int, help="real images (default: all; as many as fakes for kid and prdc)")
+    fake = parser.add_argument_group("fake images")
+    fake.add_argument("--fake", type=Path, help="in place of a checkpoint: a folder of images")
+    # Its second name is for torchrun, which takes `--n` for a flag of its own.
+    fake.add_argument("--n", "--n_fake", type=int, help="images (default: 10,000 of a checkpoint, all of a folder)")
+    fake.add_argument("--seed", type=int, default=0, help="of the latents and of choices (default %(default)s)")
+    fake.add_argument("--live", action="store_true", help="the trained weights in place of their average")
+    how = parser.add_argument_group("how")
+    how.add_argument("--size", type=int, help="bring the images of folders to this height and width")
+    how.add_argument(
+        "--extractor", help="of gan_lightning.metrics, or an import path (default: the data's, else Inception)"
+    )
+    how.add_argument("--weights", help="the extractor's weights file")
+    how.add_argument("--splits", type=int, default=10, help="of is (default %(default)s)")
+    how.add_argument("--subsets", type=int, default=100, help="of kid (default %(default)s)")
+    how.add_argument("--subset_size", type=int, default=1000, help="of kid (default %(default)s)")
+    how.add_argument("--k", type=int, default=5, help="neighbours of prdc (default %(default)s)")
+    how.add_argument("--batch_size", type=int, default=100, help="images at a time (default %(default)s)")
+    how.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
+    out = parser.add_argument_group("what comes of it")
+    out.add_argument("--json", type=Path, metavar="FILE", help="write the scores with their cards")
+    out.add_argument("--make_stats", action="store_true", help="only look at the real images, and keep what was found")
+    out.add_argument("--out", type=Path, help="with --make_stats: write it to this npz file too")
+    out.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two --json files")
+    out.add_argument("--force", action="store_true", help="compare although the cards differ")
+    ours, for_data = _divided(argv)
+    given = parser.parse_args(ours)
+    given.metrics = [name for name in given.metrics.split(",") if name]
+    for name in given.metrics:
+        if name not in METRICS:
+            parser.error(f"--metrics: there is no {name}{nearest(name, METRICS) or ', but ' + ', '.join(METRICS)}")
+    for name in ("n", "n_real", "size", "splits", "subsets", "subset_size", "k", "batch_size"):
+        if (value := getattr(given, name)) is not None and value < 1:
+            parser.error(f"--{name} must be at least 1, not {value}")
+    if given.compare:
+        return given, []
+    if (given.checkpoint is None) == (given.fake is None) and not given.make_stats:
+        parser.error("give a checkpoint, or --fake with a folder of images")
+    if given.real is not None and (given.data is not None or for_data):
+        parser.error("give --data or --real, not both")
+    if given.checkpoint is None and given.data is None and given.real is None:
+        parser.error("give the real images: --data NAME, or --real with a folder or an npz file")
+    if given.make_stats and given.real is not None and given.real.suffix == ".npz":
+        parser.error(f"--real {given.real} is a file of statistics already")
+    if "linear_probe" in given.metrics and (given.checkpoint is None or given.real is not None):
+        parser.error("linear_probe takes a checkpoint, and --data with labels")
+    for flag in ("json", "out"):
+        if (path := getattr(given, flag)) is not None and not path.parent.is_dir():
+            parser.error(f"--{flag} {path}: the folder {path.parent} does not exist")
+    return given, for_data
+
+
+def _divided(argv: list[str] | None) -> tuple[list[str], list[str]]:
+    """The arguments without and with those that begin with `--data.`."""
+    import sys
+
+    ours: list[str] = []
+    for_data: list[str] = []
+    words = iter(sys.argv[1:] if argv is None else argv)
+    for word in words:
+        if not word.startswith("--data."):
+            ours.append(word)
+        else:
+            for_data += [word] if "=" in word else [word, next(words, "")]
+    return ours, for_data
+
+
+# The two sides.
+
+
+def folder_of_images(path: Path, size: int | None) -> ImageSet:
+    """The images under a folder, as RGB, in their own size or brought to one.
+
+    Raises:
+        FileNotFoundError, ValueError: no such folder, no images in it, or a first one that cannot be read.
+    """
+    import torch
+
+    from gan_lightning.data.folder import Files, image_files
+
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}")
+    paths = image_files(path)
+    if not paths:
+        raise ValueError(f"{path} holds no images")
+    return Files(paths, torch.zeros(len(paths), dtype=torch.int64), size, 3)
+
+
+def data_of(given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN | None) -> LightningDataModule:
+    """The data module that was named, or that the checkpoint was trained with, in the size of the model's images.
+
+    Raises:
+        ValueError: it cannot be built, or its images are of another shape than the model's.
+    """
+    import inspect
+
+    import yaml
+
+    from gan_lightning import checkpoints, command_line, data
+
+    config = None
+    if module is not None:
+        text = checkpoints.read(given.checkpoint).get("config")
+        config = yaml.safe_load(text)["data"] if text else None
+    if config is not None and given.data in (None, config["class_path"].rsplit(".", 1)[-1], config["class_path"]):
+        args = [f"--data={json.dumps(config)}"]
+    elif given.data is None:
+        raise ValueError(f"{given.checkpoint} does not say what it was trained on: give --data NAME")
+    else:
+        args = [f"--data={given.data}"]
+        kind = getattr(data, given.data, None)
+        if module is not None and kind is not None and "size" in inspect.signature(kind).parameters:
+            args.append(f"--data.size={module.image_shape[1]}")
+    found = command_line.data_module([*args, *for_data])
+    if module is not None and tuple(found.image_shape) != tuple(module.image_shape):
+        made, real = ("x".join(map(str, shape)) for shape in (module.image_shape, found.image_shape))
+        raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
+    if tuple(found.image_shape[1:]) == (1, 1):
+        raise ValueError(f"{found.name} has points, not images")
+    return found
+
+
+def scores_asked(given: argparse.Namespace, protocol: Protocol) -> list[Score]:
+    """What `--metrics` names, but for linear_probe."""
+    from gan_lightning import callbacks
+
+    own = {
+        "is": {"splits": given.splits},
+        "kid": {"subsets": given.subsets, "subset_size": given.subset_size},
+        "prdc": {"k": given.k},
+    }
+    kinds = {
+        "fid": callbacks.FID,
+        "is": callbacks.InceptionScore,
+        "kid": callbacks.KID,
+        "prdc": callbacks.PRDC,
+        "memorisation": callbacks.MemorisationDistance,
+        "modes": callbacks.ModeCoverage,
+        "label_accuracy": callbacks.LabelAccuracy,
+    }
+    return [kinds[name](protocol=protocol, **own.get(name, {})) for name in given.metrics if name in kinds]
+
+
+def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Namespace, about: dict[str, Any]) -> Found:
+    """Accuracy on the data's "val" split of a linear classifier on the discriminator's features."""
+    import torch
+
+    from gan_lightning.data.base import to_unit
+    from gan_lightning.metrics import ProbeFeatures, linear_probe
+    from gan_lightning.scoring import subset
+
+    if not data.num_classes or data.num_classes < 2:
+        raise ValueError(f"linear_probe needs labels, and {data.name} has none")
+    if not hasattr(module, "discriminator"):
+        raise ValueError(f"linear_probe reads a discriminator, and {type(module).__name__} has none")
+    seen = ProbeFeatures(module.discriminator)
+    sides = []
+    for split, most in (("train", given.n or 10_000), ("val", None)):
+        images = data.reference(split)
+        rows = subset(len(images), min(most or len(images), len(images)), given.seed)
+        parts = [images.__getitems__(part.tolist()) for part in rows.split(given.batch_size)]
+        sides += [
+            torch.cat([seen(to_unit(part.image).to(module.device)).cpu() for part in parts]),
+            torch.cat([part.label for part in parts]),
+        ]
+    accuracy, penalty = linear_probe(*sides)
+    card = {
+        "data": data.name,
+        "data_hash": data.reference("train").fingerprint[:12],
+        "split": "val",
+        "n_train": len(sides[0]),
+        "n_test": len(sides[2]),
+        "features": f"discriminator, {sides[0].shape[1]}, maxima of 4x4 cells",
+        "classifier": f"linear L2-SVM, C={penalty:g}",
+        "precision": "float32",
+        "seed": given.seed,
+        **about,
+    }
+    return {"linear_probe": {"value": accuracy, "card": card}}
+
+
+@contextmanager
+def processes_of_torchrun(device: str) -> Iterator[torch.device]:
+    """This process's device; under torchrun, within the group of all its processes."""
+    import torch
+    import torch.distributed as dist
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no GPU here; use --device cpu")
+    cuda = device != "cpu" and torch.cuda.is_available()
+    here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield here
+        return
+    if cuda:
+        torch.cuda.set_device(here)
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield here
+    finally:
+        dist.destroy_process_group()
+
+
+def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.device) -> Found | list[Path]:
+    """The scores that were asked for; with `--make_stats` the files of the real side alone."""
+    from gan_lightning import checkpoints, sample, scoring
+
+    module = data = None
+    if given.checkpoint is not None:
+        module = checkpoints.load_model(given.checkpoint, device)
+        sample.require_images(module)
+    fakes = folder_of_images(given.fake, given.size) if given.fake is not None else None
+    stats = given.real is not None and given.real.suffix == ".npz"
+    if given.real is None:
+        data = data_of(given, for_data, module)
+    n_fake = given.n or (len(fakes) if fakes is not None else 10_000)
+    protocol = scoring.Protocol(
+        n_fake=n_fake,
+        n_real=given.n_real,
+        split=given.split if data is not None else "all",
+        weights="live" if given.live else "ema",
+        seed=given.seed,
+        batch_size=given.batch_size,
+        stats=str(given.real) if stats else None,
+    )
+    asks = [score.ask for score in scores_asked(given, protocol)]
+    reals, real_name = None, str(given.real)
+    if data is not None:
+        reals, real_name = data.reference(given.split), data.name
+    elif not stats:
+        reals = folder_of_images(given.real, given.size)
+    if fakes is not None and reals is not None and hasattr(reals, "shape") and reals.shape != fakes.shape:
+        (_, *real), (_, *fake) = reals.shape, fakes.shape
+        raise ValueError(
+            f"unequal image sizes: {given.real} has {real[1]}x{real[0]} pixels, {given.fake} {fake[1]}x{fake[0]}: "
+            "bring them to one with --size"
+        )
+    extractor: Extractor | None = None
+    if asks:
+        name = given.extractor or (data.extractor if data is not None else "Inception")
+        extractor = scoring.extractor_named(name, given.weights).to(device)
+    if given.make_stats:
+        return made_stats(given, asks, extractor, reals, real_name, protocol, device)
+    if module is not None:
+        step = checkpoints.read(given.checkpoint)["global_step"]
+        about = scoring.card_of(module, protocol, step)
+        fakes = scoring.Samples(module, protocol)
+    else:
+        about = {"model": str(given.fake)}
+    found: Found = {}
+    if asks:
+        for figures, card in scoring.scores_of(asks, extractor, fakes, reals, real_name, about, device, progress=True):
+            found |= {name: {"value": value, "card": card} for name, value in figures.items()}
+    if "linear_probe" in given.metrics:
+        found |= probe(module, data, given, about)
+    return found
+
+
+def made_stats(
+    given: argparse.Namespace,
+    asks: list[Any],
+    extractor: Extractor,
+    reals: ImageSet,
+    real_name: str,
+    protocol: Protocol,
+    device: torch.device,
+) -> list[Path]:
+    """Look at the real images for these scores; the files where the result is kept."""
+    from gan_lightning import scoring
+
+    wanted = scoring.wanted_of(asks, reals)
+    if not wanted:
+        raise ValueError(f"--make_stats: {', '.join(given.metrics)} compare with no real images")
+    known = scoring.references(wanted, extractor, reals, real_name, protocol, device, progress=True)
+    paths = [scoring.reference_file(reference.protocol) for reference in known.values()]
+    if given.out is not None:
+        if len(known) > 1:
+            raise ValueError(f"--out {given.out}: these metrics need {len(known)} files; set --n_real, or ask for one")
+        if scoring.place()[0] == 0:
+            scoring.save_reference(given.out, next(iter(known.values())))
+        paths.append(given.out)
+    return paths
+
+
+# What comes of it.
+
+
+def show(found: Found) -> str:
+    """The table for the terminal, and below it how the scores were made, each way once."""
+    from gan_lightning.scoring import sentence, table
+
+    lines = table({name: entry["value"] for name, entry in found.items()})
+    cards = [entry["card"] for entry in found.values()]
+    lines += dict.fromkeys(sentence(card) for card in cards if "extractor" in card)
+    first = cards[0]
+    if "step" in first:
+        lines.append(f"{first['model']} at step {first['step']}, {first['images_seen']} images seen")
+    return "\n".join(lines)
+
+
+def compared(paths: list[Path], force: bool) -> str:
+    """The table of two files' scores.
+
+    Raises:
+        FileNotFoundError, ValueError: a file that is not there or not ours, no score in common, or cards that differ.
+    """
+    from gan_lightning.scoring import differences
+
+    one, other = (_read(path) for path in paths)
+    names = [name for name in one if name in other]
+    if not names:
+        raise ValueError(f"{paths[0]} and {paths[1]} have no score in common")
+    apart = {name: differences(one[name]["card"], other[name]["card"]) for name in names}
+    if not force and (different := {line: None for lines in apart.values() for line in lines}):
+        raise ValueError(
+            f"these scores cannot be compared, their cards differ in {'; '.join(different)} (--force does)"
+        )
+    lines = [f"{'':<24}{paths[0].stem:>14}{paths[1].stem:>14}{'difference':>14}"]
+    for name in names:
+        a, b = one[name]["value"], other[name]["value"]
+        lines.append(f"{name:<24}{a:>14.4g}{b:>14.4g}{b - a:>+14.4g}" + ("  (cards differ)" if apart[name] else ""))
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> Found:
+    try:
+        found = json.loads(path.read_text())
+        assert all({"value", "card"} <= set(entry) for entry in found.values())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except (ValueError, AttributeError, TypeError, AssertionError):
+        raise ValueError(f"{path} is not a file that --json wrote") from None
+    return found
+
+
+@short_errors()
+def main(argv: list[str] | None = None) -> None:
+    given, for_data = arguments(argv)
+    if given.compare:
+        print(compared(given.compare, given.force))
+        return
+    with processes_of_torchrun(given.device) as device:
+        from gan_lightning.processes import place
+
+        found = evaluated(given, for_data, device)
+        if place()[0] != 0:
+            return
+        if isinstance(found, list):
+            print("\n".join(map(str, found)))
+            return
+        print(show(found))
+        if given.json is not None:
+            given.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

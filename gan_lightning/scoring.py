@@ -1,0 +1,458 @@
+"""How a score is made: one pass of one extractor over real and over fake images, for every score that is asked for.
+
+Exactly so many images count, each once, on any number of processes: batches are the same ones however many processes
+share them, nothing is padded, and all that processes do in common is to put together what each has seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+from tqdm import tqdm
+
+from gan_lightning import metrics
+from gan_lightning.batches import Labeled
+from gan_lightning.cache import cache_folder
+from gan_lightning.core import TwoPlayerGAN
+from gan_lightning.errors import nearest
+from gan_lightning.metrics import FID, Extractor, Reference, load_reference, save_reference
+from gan_lightning.metrics.base import FeatureMetric, RowMetric
+from gan_lightning.processes import from_first, place, together
+
+SUBJECT = ("model", "step", "images_seen")  # fields of a card that say what was scored; the others say how
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which images a score compares.
+
+    Attributes:
+        n_fake: generated images.
+        n_real: real images, drawn without replacement; None for all of them (for KID and PRDC as many as there are
+            fakes, if there are).
+        split: of the data that the real images are of: "train" or "val".
+        weights: the generator's average, or the weights that are trained.
+        seed: of the latents, and of the choice of real images.
+        batch_size: of images looked at at once; it moves a score by rounding errors only.
+        stats: file of the real set's statistics (of `evaluate --make_stats`, or of pytorch-fid's form); None to find
+            them in the cache, or make them.
+        device: where the extractor runs: with the model, or on the CPU.
+    """
+
+    n_fake: int = 2_000
+    n_real: int | None = None
+    split: str = "train"
+    weights: Literal["ema", "live"] = "ema"
+    seed: int = 0
+    batch_size: int = 100
+    stats: str | None = None
+    device: Literal["model", "cpu"] = "model"
+
+    def __post_init__(self) -> None:
+        if self.n_fake < 2 or (self.n_real is not None and self.n_real < 2):
+            raise ValueError(
+                f"a score needs at least 2 images of each kind, not n_real={self.n_real} and n_fake={self.n_fake}"
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"the batch_size of a score must be positive, not {self.batch_size}")
+
+
+Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> Labeled: an ImageSet, or Samples
+
+
+class Ask(NamedTuple):
+    """One score that is asked for."""
+
+    kind: type[FeatureMetric]
+    make: Callable[[Extractor, Reference | None], FeatureMetric]  # the metric, with the real set's side
+    protocol: Protocol
+    fewest: int = 2  # images of each kind that it needs
+
+    def real_count(self, reals: Source | None) -> int | None:
+        """How many real images it compares with; None where these are a file of statistics."""
+        if reals is None or self.protocol.n_real is not None:
+            return self.protocol.n_real
+        return min(len(reals), self.protocol.n_fake) if self.kind.balanced else len(reals)
+
+
+class Samples:
+    """A model's images by number: image i depends on the seed and on i alone."""
+
+    ENDLESS = sys.maxsize  # as many as one likes
+
+    def __init__(self, module: TwoPlayerGAN, protocol: Protocol) -> None:
+        self.module, self.protocol = module, protocol
+
+    def __len__(self) -> int:
+        return self.ENDLESS
+
+    def __getitems__(self, index: list[int]) -> Labeled:
+        """Images of consecutive numbers, with the classes that they were asked to be of."""
+        first, n = index[0], len(index)
+        image = self.module.sample(n, self.protocol.seed, first, live=self.protocol.weights == "live")
+        return Labeled(image, self.module.sample_labels(first, n))
+
+
+def scores_of(
+    asks: Sequence[Ask],
+    extractor: Extractor,
+    fakes: Source,
+    reals: Source | None,
+    real_name: str,
+    about: dict[str, Any],
+    device: torch.device,
+    progress: bool = False,
+) -> list[tuple[dict[str, float], dict[str, Any]]]:
+    """The figures and the card of every score, from one pass over the fakes; every process must call.
+
+    Args:
+        asks: with protocols that differ in n_fake and n_real at most.
+        extractor: on `device`.
+        fakes, reals: the images; `reals` may be None where no score compares with real ones, or `stats` is given.
+        real_name: of the data, for the card.
+        about: the card's fields on the fakes.
+        device: where the extractor runs.
+        progress: show a bar.
+
+    Raises:
+        ValueError: too few images, images or features that are not finite, a score that this extractor cannot give.
+        RuntimeError: another process failed; the message says why.
+    """
+    for ask in asks:
+        check_ask(ask, extractor, fakes, reals, real_name)
+    protocol = asks[0].protocol
+    known = references(wanted_of(asks, reals), extractor, reals, real_name, protocol, device, progress)
+    sides = [known[ask.real_count(reals)] if ask.kind.needs else None for ask in asks]
+    made = [ask.make(extractor, side).to(keeper(device)) for ask, side in zip(asks, sides, strict=True)]
+    shown = [
+        (metric, subset(len(fakes), ask.protocol.n_fake, protocol.seed)) for ask, metric in zip(asks, made, strict=True)
+    ]
+    look(extractor, fakes, shown, False, protocol.batch_size, device, progress)
+    found = []
+    for ask, metric, side in zip(asks, made, sides, strict=True):
+        values = metric.compute()
+        values = from_first([float(v) for v in (values if isinstance(values, tuple) else (values,))])
+        figures = dict(zip((figure_name(name, extractor) for name in ask.kind.names), values, strict=True))
+        found.append((figures, card(ask, metric, extractor, side, real_name, about)))
+    return found
+
+
+def check_ask(ask: Ask, extractor: Extractor, fakes: Source, reals: Source | None, real_name: str) -> None:
+    """Refuse a score that cannot be had, before anything is computed; warn of one that means little.
+
+    Raises:
+        ValueError: saying why.
+    """
+    name = figure_name(ask.kind.names[0], extractor)
+    if ask.kind.classifies and extractor.num_classes is None:
+        raise ValueError(f"{name} needs a classifier, and the extractor {extractor.name} gives no logits")
+    if ask.protocol.n_fake < ask.fewest:
+        raise ValueError(f"{name} as it is set needs at least {ask.fewest} images, not n_fake={ask.protocol.n_fake}")
+    if len(fakes) < ask.protocol.n_fake:
+        raise ValueError(f"{name} asks for n_fake={ask.protocol.n_fake}, there are {len(fakes)} fake images")
+    if not ask.kind.needs:
+        return
+    if reals is None and ask.protocol.stats is None:
+        raise ValueError(f"{name} compares with real images: say which")
+    if ask.protocol.stats is None:
+        if len(reals) < ask.real_count(reals):
+            raise ValueError(f"{name} asks for n_real={ask.real_count(reals)}, {real_name} has {len(reals)} images")
+        if ask.real_count(reals) < ask.fewest:
+            raise ValueError(
+                f"{name} as it is set needs at least {ask.fewest} real images, not {ask.real_count(reals)}"
+            )
+    fewest = min(ask.protocol.n_fake, ask.real_count(reals) or sys.maxsize)
+    if ask.kind.needs == "gaussian" and fewest <= extractor.feature_dim:
+        rank_zero_warn(
+            f"{name} of {fewest} images: with no more images than features ({extractor.feature_dim}) the covariance "
+            "lacks full rank, and the score is biased upwards by much; compare it with scores of as many images only"
+        )
+
+
+def look(
+    extractor: Extractor,
+    source: Source,
+    shown: Sequence[tuple[FeatureMetric, Tensor]],
+    real: bool,
+    batch_size: int,
+    device: torch.device,
+    progress: bool,
+) -> None:
+    """Show images to metrics through one extractor; of W processes each sees every W-th batch.
+
+    Args:
+        shown: each metric with the sorted numbers of the images in `source` that are its set.
+    """
+    rows = torch.cat([chosen for _, chosen in shown]).unique()
+    rank, world = place()
+    mine = [rows[first : first + batch_size] for first in range(rank * batch_size, len(rows), world * batch_size)]
+    name = "real images" if real else "fake images"
+    hidden = None if progress else True  # None: hidden where nobody looks, in a file or a pipe
+    with together(), tqdm(total=len(rows), desc=name, unit="image", disable=hidden, leave=False) as bar:
+        for index, batch in zip(mine, _fetched(source, mine), strict=True):
+            seen = extractor(batch.image.to(device))
+            if isinstance(source, Samples) and batch.label is not None:  # of a set they are no classes asked for
+                seen = seen._replace(label=batch.label.to(device))
+            for metric, chosen in shown:
+                number = torch.searchsorted(chosen, index)
+                member = chosen[number.clamp(max=len(chosen) - 1)] == index
+                if member.all():
+                    metric.update(seen, real, number)
+                elif member.any():
+                    metric.update(seen.at(member.to(device)), real, number[member])
+            bar.update(min(len(index) * world, len(rows) - bar.n))
+
+
+def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
+    """The batches; files are read one batch ahead by a thread for each core, since decoding frees the interpreter."""
+    if isinstance(source, Samples):
+        yield from (source.__getitems__(index.tolist()) for index in indices)
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+
+        def begin(index: Tensor) -> list[Future]:
+            return [threads.submit(source.__getitems__, part.tolist()) for part in index.split(16)]
+
+        ahead = begin(indices[0]) if indices else []
+        for following in [*indices[1:], None]:
+            parts, ahead = ahead, [] if following is None else begin(following)
+            yield Labeled(*(torch.cat(fields) for fields in zip(*(part.result() for part in parts), strict=True)))
+
+
+def subset(held: int, n: int, seed: int) -> Tensor:
+    """(n,) sorted numbers of `held` images, drawn without replacement: the first ones of a set may be of one class."""
+    if n >= held or held == Samples.ENDLESS:
+        return torch.arange(n)
+    return torch.randperm(held, generator=torch.Generator().manual_seed(seed))[:n].sort().values
+
+
+def keeper(device: torch.device) -> torch.device:
+    """Where sums in float64 can be kept: Metal has none."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+# The real side.
+
+
+def wanted_of(asks: Sequence[Ask], reals: Source | None) -> dict[int | None, bool]:
+    """Numbers of real images that scores compare with -> whether they need all features, not just the moments."""
+    wanted: dict[int | None, bool] = {}
+    for ask in asks:
+        if ask.kind.needs:
+            n = ask.real_count(reals)
+            wanted[n] = wanted.get(n, False) or ask.kind.needs == "features"
+    return wanted
+
+
+def references(
+    wanted: dict[int | None, bool],
+    extractor: Extractor,
+    reals: Source | None,
+    real_name: str,
+    protocol: Protocol,
+    device: torch.device,
+    progress: bool,
+) -> dict[int | None, Reference]:
+    """What scores need to know of so many real images: from a file, or from one pass that leaves a file behind.
+
+    The cache's files are found by the images' fingerprint, their number and choice, and the extractor's weights and
+    resizer. The first process reads and writes them; the others are told.
+
+    Args:
+        wanted: see :func:`wanted_of`.
+
+    Raises:
+        ValueError: the file that `protocol.stats` names cannot serve.
+    """
+    if not wanted:
+        return {}
+    if protocol.stats is not None:
+        given = load_reference(protocol.stats)
+        _check_given(given, protocol.stats, extractor, any(wanted.values()))
+        return dict.fromkeys(wanted, given)
+    with together():
+        seen = {"fingerprint": reals.fingerprint, "image_shape": list(reals.__getitems__([0]).image.shape[1:])}
+    seen |= {"extractor": extractor.name, "hash": extractor.hash, "resizer": extractor.resizer}
+    seen = from_first(seen | {"data": real_name, "split": protocol.split})
+    held = len(reals)
+    made = {n: seen | {"n_real": n, "choice_seed": protocol.seed if n < held else None} for n in wanted}
+    found: dict[int, Reference] = {}
+    if place()[0] == 0:
+        for n, features in wanted.items():
+            reference = cached(made[n])
+            if reference is not None and not (features and reference.features is None):
+                found[n] = reference
+    found = from_first(found)
+    if missing := [n for n in wanted if n not in found]:
+        moments = {n: FID(extractor.feature_dim).to(keeper(device)) for n in missing}
+        rows = {n: RowMetric(extractor.feature_dim).to(keeper(device)) for n in missing if wanted[n]}
+        chosen = {n: subset(len(reals), n, protocol.seed) for n in missing}
+        shown = [(metric, chosen[n]) for kept in (moments, rows) for n, metric in kept.items()]
+        look(extractor, reals, shown, True, protocol.batch_size, device, progress)
+        for n in missing:
+            features = rows[n].rows(real=True).cpu() if n in rows else None
+            gaussian = moments[n].statistics(real=True)
+            gaussian = gaussian._replace(mean=gaussian.mean.cpu(), covariance=gaussian.covariance.cpu())
+            found[n] = Reference(gaussian, features, made[n])
+            if place()[0] == 0:
+                keep(found[n])
+    return found
+
+
+def _check_given(given: Reference, path: str, extractor: Extractor, features: bool) -> None:
+    dim, hash_ = len(given.gaussian.mean), given.protocol.get("hash", extractor.hash)
+    if dim != extractor.feature_dim:
+        raise ValueError(f"{path} is of {dim} features, the extractor {extractor.name} has {extractor.feature_dim}")
+    if hash_ != extractor.hash:
+        raise ValueError(
+            f"{path} was made with an extractor of another hash ({hash_[:12]}) than {extractor.name} has "
+            f"({extractor.hash[:12]})"
+        )
+    if features and given.features is None:
+        raise ValueError(f"{path} holds no features, which KID, PRDC and memorisation compare with: name the images")
+
+
+def reference_file(made: dict[str, Any]) -> Path:
+    """Where statistics that are made so are kept; the data's name, which may hold a path, does not matter."""
+    text = json.dumps({name: value for name, value in made.items() if name != "data"}, sort_keys=True)
+    kind = re.match(r"\w*", made["data"])[0] or "folder"
+    return cache_folder() / "stats" / f"{kind}-{made['extractor']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+
+
+def cached(made: dict[str, Any]) -> Reference | None:
+    """The statistics that are made so, if the cache has them; a damaged file is as good as none."""
+    path = reference_file(made)
+    try:
+        return load_reference(path) if path.is_file() else None
+    except ValueError as error:
+        rank_zero_warn(f"{error}: made anew")
+        return None
+
+
+def keep(reference: Reference) -> Path | None:
+    """Write statistics to the cache, or warn that they could not be."""
+    path = reference_file(reference.protocol)
+    try:
+        save_reference(path, reference)
+    except OSError as error:
+        rank_zero_warn(f"the real set's statistics are not kept: {path} cannot be written ({error})")
+        return None
+    return path
+
+
+# Names and cards.
+
+
+def figure_name(name: str, extractor: Extractor) -> str:
+    """`FID` of Inception, `FID-digits` of any other extractor: only the first is what publications report."""
+    base, slash, rest = name.partition("/")
+    return name if extractor.name == "inception" else f"{base}-{extractor.name}{slash}{rest}"
+
+
+def card(
+    ask: Ask,
+    metric: FeatureMetric,
+    extractor: Extractor,
+    real: Reference | None,
+    real_name: str,
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    """How a score was made, in plain values; scores whose cards differ (but for SUBJECT) must not be compared."""
+    compared = {}
+    if real is not None:
+        compared = {
+            "data": real_name,
+            "data_hash": real.protocol.get("fingerprint", "unknown")[:12],
+            "split": real.protocol.get("split", "unknown"),
+            "n_real": real.gaussian.n,
+        }
+    return {
+        **compared,
+        "n_fake": ask.protocol.n_fake,
+        "extractor": extractor.name,
+        "hash": extractor.hash[:12],
+        "resizer": extractor.resizer,
+        "precision": "float32",
+        "seed": ask.protocol.seed,
+        **metric.settings,
+        **about,
+    }
+
+
+def card_of(module: TwoPlayerGAN, protocol: Protocol, step: int) -> dict[str, Any]:
+    """The card's fields on a model's fakes."""
+    return {
+        "model": type(module).__name__,
+        "weights": protocol.weights,
+        "batch_norm": "running averages",  # networks are in evaluation mode
+        **({"labels": "balanced"} if module.num_classes else {}),
+        "step": step,
+        "images_seen": module.images_seen,
+    }
+
+
+def table(figures: dict[str, float]) -> list[str]:
+    """Figures a line each, a deviation or the like behind what it belongs to."""
+    lines = []
+    for name, value in figures.items():
+        base, slash, rest = name.partition("/")
+        if slash and base in figures:
+            lines[-1] += f" ± {value:.2g}" if rest == "std" else f" ({rest} {value:.4g})"
+        else:
+            lines.append(f"{name:<24}{value:.4g}")
+    return lines
+
+
+def sentence(card: dict[str, Any]) -> str:
+    """A card in a line."""
+    real = f" against {card['n_real']} of {card['data']} ({card['split']})" if "data" in card else ""
+    weights = f", {card['weights']} weights" if "weights" in card else ""
+    return (
+        f"{card['n_fake']} fakes (seed {card['seed']}{weights}){real}; {card['extractor']} {card['hash']}, "
+        f"{card['resizer']}, {card['precision']}"
+    )
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """The fields, beside what was scored, in which two cards differ: each as `field: a, b`."""
+    fields = [field for field in {**one, **other} if field not in SUBJECT]
+    return [
+        f"{field}: {one.get(field, '-')}, {other.get(field, '-')}"
+        for field in fields
+        if one.get(field) != other.get(field)
+    ]
+
+
+def extractor_named(name: str, weights: str | None = None) -> Extractor:
+    """An extractor by its class's name in `gan_lightning.metrics`, or by an import path.
+
+    Raises:
+        ValueError: there is none, or it takes no weights.
+    """
+    module, _, short = name.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module or metrics.__name__), short)
+    except (ImportError, AttributeError, ValueError) as error:
+        names = [n for n in metrics.__all__ if _is_extractor(getattr(metrics, n))]
+        hint = nearest(name, names) or f": there are {', '.join(names)}"
+        raise ValueError(f"no extractor {name}{hint if not module else f' ({error})'}") from error
+    if not _is_extractor(kind):
+        raise ValueError(f"{name} is not an extractor: derive it from gan_lightning.metrics.Extractor")
+    return kind() if weights is None else kind(weights=weights)
+
+
+def _is_extractor(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Extractor) and kind is not Extractor
