@@ -113,7 +113,7 @@ def closing(cli: LightningCLI) -> str:
     scores = [callback for callback in trainer.callbacks if isinstance(callback, callbacks.Score)]
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} images, {folder}"]
     lines += [line for score in scores for line in scoring.table(score.scores)]
-    lines += dict.fromkeys(scoring.sentence(score.card) for score in scores if score.card)  # each once
+    lines += scoring.card_lines([score.card for score in scores if score.card])
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.2f})"]

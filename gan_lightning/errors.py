@@ -15,6 +15,10 @@ class NotFiniteError(RuntimeError):
     """A loss became NaN or infinite; the run stops, and the last checkpoint stays."""
 
 
+class PeerError(RuntimeError):
+    """Another process of the run failed, and this one ends with it."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word; empty where none does."""
     names = {choice.lower(): choice for choice in choices}
@@ -26,15 +30,15 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 def short_errors(*more: type[Exception]) -> Iterator[None]:
     """End the program with `error: <first lines of the message>` for what a user can put right.
 
-    ValueError, OSError (hence FileNotFoundError) and the types in `more` exit with code 2, a loss that is not finite
-    with code 1. Anything else is a fault of the program and keeps its traceback, as everything does where
+    ValueError, OSError (hence FileNotFoundError), PeerError and the types in `more` exit with code 2, a loss that is
+    not finite with code 1. Anything else is a fault of the program and keeps its traceback, as everything does where
     GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
     """
     try:
         yield
     except Exception as error:
         code = 1 if isinstance(error, NotFiniteError) else 2
-        if not isinstance(error, (NotFiniteError, ValueError, OSError, *more)):
+        if not isinstance(error, (NotFiniteError, PeerError, ValueError, OSError, *more)):
             raise
         if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
             raise

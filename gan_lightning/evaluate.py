@@ -42,14 +42,14 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--metrics", default="fid", help=f"of {','.join(METRICS)} (default %(default)s)")
     real = parser.add_argument_group("real images")
     real.add_argument("--data", help="a data module; --data.size 32 and the like set it (default: the checkpoint's)")
-    real.add_argument("--split", choices=["train", "val"], default="train", help="of --data (default %(default)s)")
+    real.add_argument("--split", choices=["train", "val"], help="of --data (default train)")
     real.add_argument("--real", type=Path, help="in place of --data: a folder of images, or an npz file of statistics")
     real.add_argument("--n_real", type=int, help="real images (default: all; as many as fakes for kid and prdc)")
     fake = parser.add_argument_group("fake images")
     fake.add_argument("--fake", type=Path, help="in place of a checkpoint: a folder of images")
     # Its second name is for torchrun, which takes `--n` for a flag of its own.
     fake.add_argument("--n", "--n_fake", type=int, help="images (default: 10,000 of a checkpoint, all of a folder)")
-    fake.add_argument("--seed", type=int, default=0, help="of the latents and of choices (default %(default)s)")
+    fake.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
     fake.add_argument("--live", action="store_true", help="the trained weights in place of their average")
     how = parser.add_argument_group("how")
     how.add_argument("--size", type=int, help="bring the images of folders to this height and width")
@@ -78,12 +78,16 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     for name in ("n", "n_real", "size", "splits", "subsets", "subset_size", "k", "batch_size"):
         if (value := getattr(given, name)) is not None and value < 1:
             parser.error(f"--{name} must be at least 1, not {value}")
+    if not given.metrics:
+        parser.error(f"--metrics: name one of {', '.join(METRICS)}")
     if given.compare:
         return given, []
     if (given.checkpoint is None) == (given.fake is None) and not given.make_stats:
         parser.error("give a checkpoint, or --fake with a folder of images")
-    if given.real is not None and (given.data is not None or for_data):
-        parser.error("give --data or --real, not both")
+    if given.real is not None and (given.data is not None or for_data or given.split is not None):
+        parser.error("give --data (with its --split) or --real, not both")
+    if given.make_stats and given.fake is not None:
+        parser.error("--make_stats looks at real images alone: leave --fake out")
     if given.checkpoint is None and given.data is None and given.real is None:
         parser.error("give the real images: --data NAME, or --real with a folder or an npz file")
     if given.make_stats and given.real is not None and given.real.suffix == ".npz":
@@ -93,6 +97,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     for flag in ("json", "out"):
         if (path := getattr(given, flag)) is not None and not path.parent.is_dir():
             parser.error(f"--{flag} {path}: the folder {path.parent} does not exist")
+    given.split = given.split or "train"
     return given, for_data
 
 
@@ -154,7 +159,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN
         raise ValueError(f"{given.checkpoint} does not say what it was trained on: give --data NAME")
     else:
         args = [f"--data={given.data}"]
-        kind = getattr(data, given.data, None)
+        kind = getattr(data, given.data) if given.data in data.__all__ else None
         if module is not None and kind is not None and "size" in inspect.signature(kind).parameters:
             args.append(f"--data.size={module.image_shape[1]}")
     found = command_line.data_module([*args, *for_data])
@@ -193,7 +198,7 @@ def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Names
 
     from gan_lightning.data.base import to_unit
     from gan_lightning.metrics import ProbeFeatures, linear_probe
-    from gan_lightning.scoring import subset
+    from gan_lightning.scoring import CHOICE, subset
 
     if not data.num_classes or data.num_classes < 2:
         raise ValueError(f"linear_probe needs labels, and {data.name} has none")
@@ -203,7 +208,7 @@ def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Names
     sides = []
     for split, most in (("train", given.n or 10_000), ("val", None)):
         images = data.reference(split)
-        rows = subset(len(images), min(most or len(images), len(images)), given.seed)
+        rows = subset(len(images), min(most or len(images), len(images)), CHOICE)
         parts = [images.__getitems__(part.tolist()) for part in rows.split(given.batch_size)]
         sides += [
             torch.cat([seen(to_unit(part.image).to(module.device)).cpu() for part in parts]),
@@ -219,7 +224,6 @@ def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Names
         "features": f"discriminator, {sides[0].shape[1]}, maxima of 4x4 cells",
         "classifier": f"linear L2-SVM, C={penalty:g}",
         "precision": "float32",
-        "seed": given.seed,
         **about,
     }
     return {"linear_probe": {"value": accuracy, "card": card}}
@@ -249,7 +253,7 @@ def processes_of_torchrun(device: str) -> Iterator[torch.device]:
 
 def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.device) -> Found | list[Path]:
     """The scores that were asked for; with `--make_stats` the files of the real side alone."""
-    from gan_lightning import checkpoints, sample, scoring
+    from gan_lightning import checkpoints, processes, sample, scoring
 
     module = data = None
     if given.checkpoint is not None:
@@ -270,16 +274,20 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
         stats=str(given.real) if stats else None,
     )
     asks = [score.ask for score in scores_asked(given, protocol)]
-    reals, real_name = None, str(given.real)
+    reals, real_name, size = None, str(given.real), None
     if data is not None:
-        reals, real_name = data.reference(given.split), data.name
+        with processes.together():
+            if processes.place()[0] == 0:
+                data.prepare_data()  # a download, by one
+        reals, real_name, size = data.reference(given.split), data.name, data.image_shape[1:]
     elif not stats:
         reals = folder_of_images(given.real, given.size)
-    if fakes is not None and reals is not None and hasattr(reals, "shape") and reals.shape != fakes.shape:
-        (_, *real), (_, *fake) = reals.shape, fakes.shape
+        size = reals.shape[1:]
+    if fakes is not None and size is not None and tuple(size) != tuple(fakes.shape[1:]):
+        (height, width), (fake_height, fake_width) = size, fakes.shape[1:]
         raise ValueError(
-            f"unequal image sizes: {given.real} has {real[1]}x{real[0]} pixels, {given.fake} {fake[1]}x{fake[0]}: "
-            "bring them to one with --size"
+            f"unequal image sizes: {real_name} has {width}x{height} pixels, {given.fake} {fake_width}x{fake_height}: "
+            f"bring them to one with --{'data.' if data is not None else ''}size"
         )
     extractor: Extractor | None = None
     if asks:
@@ -292,13 +300,15 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
         about = scoring.card_of(module, protocol, step)
         fakes = scoring.Samples(module, protocol)
     else:
-        about = {"model": str(given.fake)}
+        resized = f", by Pillow to {given.size}" if given.size else ""
+        about = {"model": str(given.fake), "image_shape": "x".join(map(str, fakes.shape)) + resized}
     found: Found = {}
     if asks:
-        for figures, card in scoring.scores_of(asks, extractor, fakes, reals, real_name, about, device, progress=True):
+        shown = processes.place()[0] == 0
+        for figures, card in scoring.scores_of(asks, extractor, fakes, reals, real_name, about, device, shown):
             found |= {name: {"value": value, "card": card} for name, value in figures.items()}
     if "linear_probe" in given.metrics:
-        found |= probe(module, data, given, about)
+        found |= probe(module, data, given, {name: about[name] for name in ("model", "step", "images_seen")})
     return found
 
 
@@ -313,35 +323,33 @@ def made_stats(
 ) -> list[Path]:
     """Look at the real images for these scores; the files where the result is kept."""
     from gan_lightning import scoring
+    from gan_lightning.processes import place
 
     wanted = scoring.wanted_of(asks, reals)
     if not wanted:
         raise ValueError(f"--make_stats: {', '.join(given.metrics)} compare with no real images")
-    known = scoring.references(wanted, extractor, reals, real_name, protocol, device, progress=True)
+    if given.out is not None and len(wanted) > 1:
+        raise ValueError(f"--out {given.out}: these metrics need {len(wanted)} files; set --n_real, or ask for one")
+    for ask in asks:
+        if not ask.kind.conditional:
+            scoring.check_ask(ask, extractor, None, reals, real_name)
+    first = place()[0] == 0
+    known = scoring.references(wanted, extractor, reals, real_name, protocol, device, progress=first)
+    if given.out is not None and first:
+        scoring.save_reference(given.out, next(iter(known.values())))
     paths = [scoring.reference_file(reference.protocol) for reference in known.values()]
-    if given.out is not None:
-        if len(known) > 1:
-            raise ValueError(f"--out {given.out}: these metrics need {len(known)} files; set --n_real, or ask for one")
-        if scoring.place()[0] == 0:
-            scoring.save_reference(given.out, next(iter(known.values())))
-        paths.append(given.out)
-    return paths
+    return [path for path in (*paths, given.out) if path is not None and path.is_file()]
 
 
 # What comes of it.
 
 
 def show(found: Found) -> str:
-    """The table for the terminal, and below it how the scores were made, each way once."""
-    from gan_lightning.scoring import sentence, table
+    """The table for the terminal, and below it how the scores were made."""
+    from gan_lightning.scoring import card_lines, table
 
     lines = table({name: entry["value"] for name, entry in found.items()})
-    cards = [entry["card"] for entry in found.values()]
-    lines += dict.fromkeys(sentence(card) for card in cards if "extractor" in card)
-    first = cards[0]
-    if "step" in first:
-        lines.append(f"{first['model']} at step {first['step']}, {first['images_seen']} images seen")
-    return "\n".join(lines)
+    return "\n".join([*lines, *card_lines([entry["card"] for entry in found.values()])])
 
 
 def compared(paths: list[Path], force: bool) -> str:
@@ -369,14 +377,13 @@ def compared(paths: list[Path], force: bool) -> str:
 
 
 def _read(path: Path) -> Found:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     try:
         found = json.loads(path.read_text())
-        assert all({"value", "card"} <= set(entry) for entry in found.values())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
-    except (ValueError, AttributeError, TypeError, AssertionError):
+        return {name: {"value": float(entry["value"]), "card": dict(entry["card"])} for name, entry in found.items()}
+    except (ValueError, AttributeError, TypeError, KeyError):
         raise ValueError(f"{path} is not a file that --json wrote") from None
-    return found
 
 
 @short_errors()

@@ -11,6 +11,8 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import nn
 
+from gan_lightning.errors import PeerError
+
 
 def allow_turns(strategy: Strategy) -> None:
     """Let DDP live with backward passes that leave the other players' parameters without a gradient.
@@ -60,10 +62,10 @@ def from_first(value: Any) -> Any:
 def together() -> Iterator[None]:
     """End the work of all processes if it fails on one, with its message, where the others would wait for it forever.
 
-    Every process must enter and leave; within there must be nothing that they do in common.
+    Every process must enter and leave, as often as the others; within there must be nothing that they do in common.
 
     Raises:
-        RuntimeError: on the processes that did not fail themselves, saying which did, and why.
+        PeerError: on the processes that did not fail themselves, saying which did, and why.
     """
     error: Exception | None = None
     try:
@@ -72,9 +74,11 @@ def together() -> Iterator[None]:
         error = caught
     rank, world = place()
     messages: list[str | None] = [None] * world
-    if world > 1:
-        dist.all_gather_object(messages, error and f"process {rank} failed: {error or type(error).__name__}")
-    if error is not None:
-        raise error
+    try:
+        if world > 1:
+            dist.all_gather_object(messages, error and f"process {rank} failed: {error or type(error).__name__}")
+    finally:
+        if error is not None:  # also where the others could not be told, because they are gone
+            raise error
     if failed := [message for message in messages if message]:
-        raise RuntimeError(failed[0])
+        raise PeerError(failed[0])

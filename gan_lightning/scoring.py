@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,8 +32,11 @@ from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.errors import nearest
 from gan_lightning.metrics import FID, Extractor, Reference, load_reference, save_reference
 from gan_lightning.metrics.base import FeatureMetric, RowMetric
+from gan_lightning.metrics.extractor import full_float32
 from gan_lightning.processes import from_first, place, together
 
+VERSION = 1  # of how the real side is computed: another one finds no file of an earlier
+CHOICE = 0  # seed of the choice of real images: that of the latents must not change what they are compared with
 SUBJECT = ("model", "step", "images_seen")  # fields of a card that say what was scored; the others say how
 
 
@@ -40,19 +45,19 @@ class Protocol:
     """Which images a score compares.
 
     Attributes:
-        n_fake: generated images.
+        n_fake: generated images; more than the extractor has features, or FID is mostly bias.
         n_real: real images, drawn without replacement; None for all of them (for KID and PRDC as many as there are
             fakes, if there are).
         split: of the data that the real images are of: "train" or "val".
         weights: the generator's average, or the weights that are trained.
-        seed: of the latents, and of the choice of real images.
+        seed: of the latents; of a folder of fakes, of the choice among them.
         batch_size: of images looked at at once; it moves a score by rounding errors only.
         stats: file of the real set's statistics (of `evaluate --make_stats`, or of pytorch-fid's form); None to find
             them in the cache, or make them.
         device: where the extractor runs: with the model, or on the CPU.
     """
 
-    n_fake: int = 2_000
+    n_fake: int = 10_000
     n_real: int | None = None
     split: str = "train"
     weights: Literal["ema", "live"] = "ema"
@@ -99,10 +104,16 @@ class Samples:
     def __len__(self) -> int:
         return self.ENDLESS
 
+    @property
+    def num_classes(self) -> int | None:
+        """Of a conditional model."""
+        return self.module.num_classes
+
     def __getitems__(self, index: list[int]) -> Labeled:
         """Images of consecutive numbers, with the classes that they were asked to be of."""
         first, n = index[0], len(index)
-        image = self.module.sample(n, self.protocol.seed, first, live=self.protocol.weights == "live")
+        with full_float32():
+            image = self.module.sample(n, self.protocol.seed, first, live=self.protocol.weights == "live")
         return Labeled(image, self.module.sample_labels(first, n))
 
 
@@ -146,12 +157,14 @@ def scores_of(
         values = metric.compute()
         values = from_first([float(v) for v in (values if isinstance(values, tuple) else (values,))])
         figures = dict(zip((figure_name(name, extractor) for name in ask.kind.names), values, strict=True))
-        found.append((figures, card(ask, metric, extractor, side, real_name, about)))
+        found.append((figures, card(ask, metric, extractor, side, about)))
     return found
 
 
-def check_ask(ask: Ask, extractor: Extractor, fakes: Source, reals: Source | None, real_name: str) -> None:
+def check_ask(ask: Ask, extractor: Extractor, fakes: Source | None, reals: Source | None, real_name: str) -> None:
     """Refuse a score that cannot be had, before anything is computed; warn of one that means little.
+
+    Args: as of :func:`scores_of`; `fakes` is None where only the real side is made.
 
     Raises:
         ValueError: saying why.
@@ -161,20 +174,28 @@ def check_ask(ask: Ask, extractor: Extractor, fakes: Source, reals: Source | Non
         raise ValueError(f"{name} needs a classifier, and the extractor {extractor.name} gives no logits")
     if ask.protocol.n_fake < ask.fewest:
         raise ValueError(f"{name} as it is set needs at least {ask.fewest} images, not n_fake={ask.protocol.n_fake}")
-    if len(fakes) < ask.protocol.n_fake:
+    if fakes is not None and len(fakes) < ask.protocol.n_fake:
         raise ValueError(f"{name} asks for n_fake={ask.protocol.n_fake}, there are {len(fakes)} fake images")
+    if ask.kind.conditional and getattr(fakes, "num_classes", None) is None:
+        raise ValueError(f"{name} is for conditional models: of these images no class was asked for")
+    if ask.kind.conditional and fakes.num_classes != extractor.num_classes:
+        raise ValueError(
+            f"{name}: the model has {fakes.num_classes} classes, the extractor {extractor.name} tells "
+            f"{extractor.num_classes} apart"
+        )
     if not ask.kind.needs:
         return
-    if reals is None and ask.protocol.stats is None:
+    if ask.protocol.stats is not None:
+        held = given_reference(ask.protocol, extractor, ask.kind.needs == "features").gaussian.n
+    elif reals is None:
         raise ValueError(f"{name} compares with real images: say which")
-    if ask.protocol.stats is None:
-        if len(reals) < ask.real_count(reals):
-            raise ValueError(f"{name} asks for n_real={ask.real_count(reals)}, {real_name} has {len(reals)} images")
-        if ask.real_count(reals) < ask.fewest:
-            raise ValueError(
-                f"{name} as it is set needs at least {ask.fewest} real images, not {ask.real_count(reals)}"
-            )
-    fewest = min(ask.protocol.n_fake, ask.real_count(reals) or sys.maxsize)
+    else:
+        held = ask.real_count(reals)
+        if len(reals) < held:
+            raise ValueError(f"{name} asks for n_real={held}, {real_name} has {len(reals)} images")
+    if held is not None and held < ask.fewest:
+        raise ValueError(f"{name} as it is set needs at least {ask.fewest} real images, not {held}")
+    fewest = min(ask.protocol.n_fake, held or sys.maxsize)
     if ask.kind.needs == "gaussian" and fewest <= extractor.feature_dim:
         rank_zero_warn(
             f"{name} of {fewest} images: with no more images than features ({extractor.feature_dim}) the covariance "
@@ -198,22 +219,37 @@ def look(
     """
     rows = torch.cat([chosen for _, chosen in shown]).unique()
     rank, world = place()
-    mine = [rows[first : first + batch_size] for first in range(rank * batch_size, len(rows), world * batch_size)]
+    mine = list(rows.split(batch_size))[rank::world]
+    fetched = _fetched(source, mine)
     name = "real images" if real else "fake images"
     hidden = None if progress else True  # None: hidden where nobody looks, in a file or a pipe
-    with together(), tqdm(total=len(rows), desc=name, unit="image", disable=hidden, leave=False) as bar:
-        for index, batch in zip(mine, _fetched(source, mine), strict=True):
-            seen = extractor(batch.image.to(device))
-            if isinstance(source, Samples) and batch.label is not None:  # of a set they are no classes asked for
-                seen = seen._replace(label=batch.label.to(device))
-            for metric, chosen in shown:
-                number = torch.searchsorted(chosen, index)
-                member = chosen[number.clamp(max=len(chosen) - 1)] == index
-                if member.all():
-                    metric.update(seen, real, number)
-                elif member.any():
-                    metric.update(seen.at(member.to(device)), real, number[member])
-            bar.update(min(len(index) * world, len(rows) - bar.n))
+    with tqdm(total=len(rows), desc=name, unit="image", disable=hidden, leave=False) as bar:
+        for turn in range(-(-len(rows) // (world * batch_size))):
+            with together():  # at each batch: else the others would hear of an error when they are through
+                if turn < len(mine):
+                    _show(extractor, mine[turn], next(fetched), shown, real, device)
+            bar.update(min(world * batch_size, len(rows) - bar.n))
+
+
+def _show(
+    extractor: Extractor,
+    index: Tensor,
+    batch: Labeled,
+    shown: Sequence[tuple[FeatureMetric, Tensor]],
+    real: bool,
+    device: torch.device,
+) -> None:
+    """One batch: the images of these numbers, to the metrics that they belong to."""
+    seen = extractor(batch.image.to(device))
+    if batch.label is not None:
+        seen = seen._replace(label=batch.label.to(device))
+    for metric, chosen in shown:
+        number = torch.searchsorted(chosen, index)
+        member = chosen[number.clamp(max=len(chosen) - 1)] == index
+        if member.all():
+            metric.update(seen, real, number)
+        elif member.any():
+            metric.update(seen.at(member.to(device)), real, number[member])
 
 
 def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
@@ -221,6 +257,7 @@ def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
     if isinstance(source, Samples):
         yield from (source.__getitems__(index.tolist()) for index in indices)
         return
+    # What a set says of its images' classes is not what a generator was asked for: it is left out.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
 
         def begin(index: Tensor) -> list[Future]:
@@ -229,7 +266,7 @@ def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
         ahead = begin(indices[0]) if indices else []
         for following in [*indices[1:], None]:
             parts, ahead = ahead, [] if following is None else begin(following)
-            yield Labeled(*(torch.cat(fields) for fields in zip(*(part.result() for part in parts), strict=True)))
+            yield Labeled(torch.cat([part.result().image for part in parts]), None)
 
 
 def subset(held: int, n: int, seed: int) -> Tensor:
@@ -280,18 +317,17 @@ def references(
     if not wanted:
         return {}
     if protocol.stats is not None:
-        given = load_reference(protocol.stats)
-        _check_given(given, protocol.stats, extractor, any(wanted.values()))
-        return dict.fromkeys(wanted, given)
+        return dict.fromkeys(wanted, given_reference(protocol, extractor, any(wanted.values())))
     with together():
         seen = {"fingerprint": reals.fingerprint, "image_shape": list(reals.__getitems__([0]).image.shape[1:])}
     seen |= {"extractor": extractor.name, "hash": extractor.hash, "resizer": extractor.resizer}
+    seen |= {"feature_dim": extractor.feature_dim, "version": VERSION}
     seen = from_first(seen | {"data": real_name, "split": protocol.split})
     held = len(reals)
-    made = {n: seen | {"n_real": n, "choice_seed": protocol.seed if n < held else None} for n in wanted}
+    made = {n: seen | {"n_real": n, "choice_seed": CHOICE if n < held else None} for n in wanted}
     found: dict[int, Reference] = {}
-    if place()[0] == 0:
-        for n, features in wanted.items():
+    with together():
+        for n, features in wanted.items() if place()[0] == 0 else ():
             reference = cached(made[n])
             if reference is not None and not (features and reference.features is None):
                 found[n] = reference
@@ -299,7 +335,7 @@ def references(
     if missing := [n for n in wanted if n not in found]:
         moments = {n: FID(extractor.feature_dim).to(keeper(device)) for n in missing}
         rows = {n: RowMetric(extractor.feature_dim).to(keeper(device)) for n in missing if wanted[n]}
-        chosen = {n: subset(len(reals), n, protocol.seed) for n in missing}
+        chosen = {n: subset(held, n, CHOICE) for n in missing}
         shown = [(metric, chosen[n]) for kept in (moments, rows) for n, metric in kept.items()]
         look(extractor, reals, shown, True, protocol.batch_size, device, progress)
         for n in missing:
@@ -307,22 +343,33 @@ def references(
             gaussian = moments[n].statistics(real=True)
             gaussian = gaussian._replace(mean=gaussian.mean.cpu(), covariance=gaussian.covariance.cpu())
             found[n] = Reference(gaussian, features, made[n])
-            if place()[0] == 0:
+        with together():
+            for n in missing if place()[0] == 0 else ():
                 keep(found[n])
     return found
 
 
-def _check_given(given: Reference, path: str, extractor: Extractor, features: bool) -> None:
-    dim, hash_ = len(given.gaussian.mean), given.protocol.get("hash", extractor.hash)
+def given_reference(protocol: Protocol, extractor: Extractor, features: bool) -> Reference:
+    """The real side that `protocol.stats` names; for a file that does not say what it is of, the file stands for it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it was made otherwise than the score asks for.
+    """
+    path = Path(protocol.stats).expanduser()
+    given = load_reference(path)
+    made, dim = given.protocol, len(given.gaussian.mean)
     if dim != extractor.feature_dim:
         raise ValueError(f"{path} is of {dim} features, the extractor {extractor.name} has {extractor.feature_dim}")
-    if hash_ != extractor.hash:
-        raise ValueError(
-            f"{path} was made with an extractor of another hash ({hash_[:12]}) than {extractor.name} has "
-            f"({extractor.hash[:12]})"
-        )
+    for field, own in (("hash", extractor.hash), ("resizer", extractor.resizer), ("n_real", protocol.n_real)):
+        if own is not None and made.get(field, own) != own:
+            raise ValueError(f"{path} was made with {field} {made[field]}, and {own} is asked for")
     if features and given.features is None:
         raise ValueError(f"{path} holds no features, which KID, PRDC and memorisation compare with: name the images")
+    if "fingerprint" not in made:
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        given = given._replace(protocol={"data": path.name, "fingerprint": content})
+    return given
 
 
 def reference_file(made: dict[str, Any]) -> Path:
@@ -337,20 +384,18 @@ def cached(made: dict[str, Any]) -> Reference | None:
     path = reference_file(made)
     try:
         return load_reference(path) if path.is_file() else None
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         rank_zero_warn(f"{error}: made anew")
         return None
 
 
-def keep(reference: Reference) -> Path | None:
+def keep(reference: Reference) -> None:
     """Write statistics to the cache, or warn that they could not be."""
     path = reference_file(reference.protocol)
     try:
         save_reference(path, reference)
     except OSError as error:
         rank_zero_warn(f"the real set's statistics are not kept: {path} cannot be written ({error})")
-        return None
-    return path
 
 
 # Names and cards.
@@ -367,16 +412,15 @@ def card(
     metric: FeatureMetric,
     extractor: Extractor,
     real: Reference | None,
-    real_name: str,
     about: dict[str, Any],
 ) -> dict[str, Any]:
     """How a score was made, in plain values; scores whose cards differ (but for SUBJECT) must not be compared."""
     compared = {}
     if real is not None:
         compared = {
-            "data": real_name,
-            "data_hash": real.protocol.get("fingerprint", "unknown")[:12],
-            "split": real.protocol.get("split", "unknown"),
+            "data": real.protocol["data"],
+            "data_hash": real.protocol["fingerprint"][:12],
+            "split": real.protocol.get("split"),
             "n_real": real.gaussian.n,
         }
     return {
@@ -398,6 +442,8 @@ def card_of(module: TwoPlayerGAN, protocol: Protocol, step: int) -> dict[str, An
         "model": type(module).__name__,
         "weights": protocol.weights,
         "batch_norm": "running averages",  # networks are in evaluation mode
+        "generator": str(module.dtype).removeprefix("torch."),
+        "image_shape": "x".join(map(str, module.image_shape)),
         **({"labels": "balanced"} if module.num_classes else {}),
         "step": step,
         "images_seen": module.images_seen,
@@ -416,19 +462,22 @@ def table(figures: dict[str, float]) -> list[str]:
     return lines
 
 
-def sentence(card: dict[str, Any]) -> str:
-    """A card in a line."""
-    real = f" against {card['n_real']} of {card['data']} ({card['split']})" if "data" in card else ""
-    weights = f", {card['weights']} weights" if "weights" in card else ""
-    return (
-        f"{card['n_fake']} fakes (seed {card['seed']}{weights}){real}; {card['extractor']} {card['hash']}, "
-        f"{card['resizer']}, {card['precision']}"
-    )
+def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
+    """Cards in words, a paragraph for all that do not contradict each other, as those of one pass seldom do."""
+    merged: list[dict[str, Any]] = []
+    for one in cards:
+        fitting = (m for m in merged if all(m.get(name, value) == value for name, value in one.items()))
+        into = next(fitting, None)
+        if into is None:
+            merged.append(into := {})
+        into |= one
+    texts = [", ".join(f"{name} {value}" for name, value in card.items()) for card in merged]
+    return [line for text in texts for line in textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent="  ")]
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The fields, beside what was scored, in which two cards differ: each as `field: a, b`."""
-    fields = [field for field in {**one, **other} if field not in SUBJECT]
+    fields = [field for field in {**one, **other} if field not in (*SUBJECT, "data")]  # of that the hash decides
     return [
         f"{field}: {one.get(field, '-')}, {other.get(field, '-')}"
         for field in fields
@@ -451,6 +500,8 @@ def extractor_named(name: str, weights: str | None = None) -> Extractor:
         raise ValueError(f"no extractor {name}{hint if not module else f' ({error})'}") from error
     if not _is_extractor(kind):
         raise ValueError(f"{name} is not an extractor: derive it from gan_lightning.metrics.Extractor")
+    if weights is not None and "weights" not in inspect.signature(kind).parameters:
+        raise ValueError(f"the extractor {name} takes no weights file")
     return kind() if weights is None else kind(weights=weights)
 
 

@@ -56,6 +56,15 @@ def test_a_trainer_file_composes_by_relative_path(tmp_path: Path) -> None:
     assert config.trainer.max_steps == 3 and config.model.class_path == "gan_lightning.models.LSGAN"
 
 
+def test_scores_are_set_in_yaml_and_by_flags() -> None:
+    flags = ["callbacks+=KID", "callbacks.subset_size=50", "callbacks.protocol.n_fake=300"]
+    flags += ["callbacks.extractor=StackedDigitFeatures"]
+    cli = parse(f"--config={ROOT / 'dcgan' / 'digits.yaml'}", *(f"--trainer.{flag}" for flag in flags))
+    fid, *_, kid = cli.parser.instantiate_classes(cli.config).trainer.callbacks
+    assert (type(fid).__name__, fid.every_n_steps, fid.protocol.n_fake) == ("FID", 375, 2000)
+    assert (kid.subset_size, kid.protocol.n_fake, kid.extractor.name) == (50, 300, "stacked-digits")
+
+
 @pytest.mark.parametrize("model", models.__all__)
 def test_every_model_has_a_digits_config_that_takes_a_step(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,6 +24,7 @@ from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.data import MNIST, Digits, Gaussians
 from gan_lightning.evaluate import main
 from gan_lightning.metrics import DigitFeatures, frechet_distance, load_reference
+from gan_lightning.scoring import differences
 
 Found = dict[str, dict[str, Any]]
 
@@ -102,8 +103,9 @@ def test_a_checkpoint_is_scored_on_the_data_it_was_trained_on(
     assert found["coverage-digits"]["card"]["n_real"] == 300, "as many as fakes"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["FID-digits", f"{expected:.4g}"]
-    assert lines[-1] == "DCGAN at step 30, 1920 images seen"
-    assert any(line.startswith("300 fakes (seed 0, ema weights) against 1500 of Digits (train)") for line in lines)
+    said = " ".join(" ".join(lines).split())
+    for field in ("data Digits", "n_real 1500", "n_real 300", "n_fake 300", "weights ema", "is_splits 10", "prdc_k 5"):
+        assert said.count(field) == (2 if field in ("data Digits", "n_fake 300", "weights ema") else 1), field
 
 
 def test_the_command_finds_what_the_callback_found(run: Path, cache: Path, scores: Callable[..., Found]) -> None:
@@ -173,10 +175,13 @@ def test_colour_folders_meet_inception(tmp_path: Path, cache: Path, scores: Call
     weights = random_inception(tmp_path / "w.pth")
     fake = folder_of((draw(6, 3, 20, 24).clamp(-1, 1) * 127.5 + 127.5).byte(), tmp_path / "fake")
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(2048), sigma=np.eye(2048))
-    found = scores("--real", tmp_path / "theirs.npz", "--fake", fake, "--weights", weights)
-    assert found["FID"]["card"]["n_real"] is None and found["FID"]["card"]["extractor"] == "inception"
-    other = scores("--real", tmp_path / "theirs.npz", "--fake", fake, "--weights", weights, "--size", "16")
-    assert other["FID"]["value"] != found["FID"]["value"]
+    flags = ["--real", tmp_path / "theirs.npz", "--fake", fake, "--weights", weights]
+    ((name, found),) = scores(*flags).items()
+    assert name.startswith("FID-inception-"), "with other weights it is no FID"
+    assert (found["card"]["n_real"], found["card"]["data"]) == (None, "theirs.npz")
+    ((_, other),) = scores(*flags, "--size", "16").items()
+    assert other["value"] != found["value"]
+    assert differences(found["card"], other["card"]) == ["image_shape: 3x20x24, 3x16x16, by Pillow to 16"]
 
 
 # Statistics.
@@ -214,7 +219,7 @@ def _drawn(run: Path, cache: Path) -> Path:
 def test_statistics_keep_features_where_scores_need_them(
     cache: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main(["--make_stats", "--data", "Digits", "--metrics", "fid,kid,prdc", "--n_real", "120"])
+    main(["--make_stats", "--data", "Digits", "--metrics", "fid,kid,prdc", "--n_real", "120", "--subset_size", "50"])
     (path,) = cache.iterdir()
     assert load_reference(path).features.shape == (120, 64)
     said = error_of("--make_stats", "--data", "Digits", "--metrics", "is,modes", capsys=capsys)
@@ -300,6 +305,14 @@ def test_bad_input_is_answered_in_a_line(
         ("--real", real, "--fake", fake, "--extractor", "DigitFeature"): "did you mean 'DigitFeatures'",
         ("--real", real, "--fake", fake, "--weights", "none.pth"): "no weights file none.pth",
         ("--real", real, "--fake", fake, "--metrics", "label_accuracy", *digit): "no class was asked for",
+        ("--data", "Digits", "--fake", fake): "unequal image sizes: Digits has 32x32 pixels, .*fake 16x16",
+        ("--make_stats", "--data", "Digits", "--n_real", "5000"): "n_real=5000, Digits has 1500 images",
+        ("--make_stats", "--data", "Digits", "--fake", fake): "leave --fake out",
+        ("--make_stats", "--data", "Digits", "--metrics", "fid,kid", "--n", "1200", "--out", "x.npz"): "need 2 files",
+        ("--real", real, "--fake", fake, "--metrics", ","): "--metrics: name one of",
+        ("--real", real, "--fake", fake, "--split", "val"): "--data .with its --split. or --real, not both",
+        ("--real", real, "--fake", fake, "--metrics", "kid", "--subset_size", "1", *digit): "at least 2 images, not 1",
+        (checkpoint, "--data", "digits"): "unknown name digits, did you mean 'Digits'",
         ("--real", real, "--fake", fake, "--metrics", "kid", *digit): "KID-digits as it is set needs at least 1000",
         ("--real", tmp_path / "none.npz", "--fake", fake, *digit): "no file of real statistics",
         (checkpoint, "--data", "Digit"): "unknown name Digit, did you mean 'Digits'",
@@ -309,7 +322,7 @@ def test_bad_input_is_answered_in_a_line(
         (checkpoint, "--n", "0"): "--n must be at least 1, not 0",
         (checkpoint, "--jsn", "x"): "unknown argument '--jsn', did you mean '--json'",
         (checkpoint, "--json", tmp_path / "no" / "x.json"): "folder .*no does not exist",
-        (checkpoint, "--real", real, "--data", "Digits"): "--data or --real, not both",
+        (checkpoint, "--real", real, "--data", "Digits"): "or --real, not both",
         (checkpoint, "--fake", fake): "give a checkpoint, or --fake",
         ("--fake", fake): "give the real images",
         ("--data", "Digits"): "give a checkpoint, or --fake",

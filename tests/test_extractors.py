@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -100,8 +103,10 @@ def test_all_scores_of_images_are_those_of_torch_fidelity(weights: Path) -> None
     own = {"is": {"splits": 4}, "kid": {"subsets": 10, "subset_size": 12}, "prc": {"k": 3}}
     asks = [kind(protocol=protocol, **own.get(name, {})).ask for name, kind in score.items()]
     sides = (InMemory(images, torch.zeros(n, dtype=torch.int64)) for images in (fake, real))
-    found = scores_of(asks, Inception(weights), *sides, "made", {"model": "made"}, torch.device("cpu"))
-    ours = {name: value for figures, _ in found for name, value in figures.items()}
+    extractor = Inception(weights)
+    found = scores_of(asks, extractor, *sides, "made", {"model": "made"}, torch.device("cpu"))
+    # With other weights than the published ones the scores have another name.
+    ours = {name.replace(f"-{extractor.name}", ""): v for figures, _ in found for name, v in figures.items()}
     theirs = fidelity.calculate_metrics(
         input1=Given(fake),
         input2=Given(real),
@@ -134,6 +139,7 @@ def test_all_scores_of_images_are_those_of_torch_fidelity(weights: Path) -> None
 def test_inception_carries_its_files_hash_and_takes_grey_images(weights: Path) -> None:
     extractor = Inception(weights)
     assert extractor.hash == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert extractor.name == f"inception-{extractor.hash[:6]}", "only the published weights make a FID"
     grey = pictures(2, 40)[:, :1]
     assert extractor(grey).pooled.equal(extractor(grey.expand(-1, 3, -1, -1)).pooled)
     with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
@@ -152,10 +158,14 @@ def test_published_weights_are_fetched_once_and_checked(
     assert not list(tmp_path.rglob("*.pth")), "a file with a wrong hash is not kept"
     monkeypatch.setattr(inception_module, "SHA256", hashlib.sha256(data).hexdigest())
     assert Inception().hash == inception_module.SHA256
+    assert Inception().name == "inception"
     assert place.read_bytes() == data
     weights_moved = weights.rename(weights.with_suffix(".away"))
     assert Inception().hash == inception_module.SHA256, "the second time no network is needed"
     weights_moved.rename(weights)
+    place.write_bytes(data[:-1] + b"x")
+    with pytest.raises(ValueError, match="its SHA-256 differs"):
+        Inception()
 
 
 def test_no_network_and_no_weights_are_a_line_with_both_ways_out(
@@ -192,7 +202,7 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
 def test_resnet56_reads_its_state_by_path(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = ResNet56().eval()
-    assert sum(p.numel() for p in network.parameters()) == 853_018 - 0  # the paper's 0.85M
+    assert sum(p.numel() for p in network.parameters()) == 853_018  # the 0.85M of the paper's table 6
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": state, "best_prec1": 1.0}, tmp_path / "r.th")
     extractor = CIFARResNet56(tmp_path / "r.th")
@@ -249,18 +259,46 @@ def test_an_extractor_is_a_frozen_network_with_the_hash_of_its_weights() -> None
         extractor(torch.full((1, 3, 8, 8), float("nan")))
 
 
-def test_an_extractor_computes_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = []
+PRECISIONS = """
+import sys, torch
+from torch import nn
+from gan_lightning.metrics import Extractor, Features
 
-    class Spy(Own):
-        def look(self, images: Tensor) -> Features:
-            allowed.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
-            return super().look(images)
+exec(sys.argv[1])
+seen = []
 
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    Spy()(pictures(1, 8))
-    assert allowed == [(False, False)]
-    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before
+class Spy(Extractor):
+    name, resizer, feature_dim = "spy", "none", 3
+
+    def look(self, images):
+        seen.append([torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision])
+        return Features(images.float().mean((2, 3)))
+
+def state():
+    return [torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision]
+
+before = state()
+Spy(nn.Identity())(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
+assert seen == [["ieee", "ieee"]], seen
+assert state() == before, (state(), before)
+if "fp32_precision" not in sys.argv[1]:
+    torch.get_float32_matmul_precision()  # raises where older and newer switches were mixed
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "",
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.set_float32_matmul_precision('high')",
+        "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    ],
+)
+def test_an_extractor_computes_in_full_float32_and_leaves_the_setting(setting: str) -> None:
+    """In a process of its own: torch's precision is global, and some of its states cannot be left again."""
+    done = subprocess.run([sys.executable, "-c", PRECISIONS, setting], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_extractors_are_found_by_name() -> None:
@@ -365,3 +403,27 @@ def test_stacked_digits_are_read_channel_by_channel(extractor: DigitFeatures) ->
     torch.testing.assert_close(tens, green.logits.softmax(1), rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="3 channels, not 1"):
         StackedDigitFeatures()(image[:, :1])
+
+
+def test_the_documented_adapter_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DINOv2 as docs/scores.md has it, with a stand-in for the network that no one can download here."""
+    text = (Path(__file__).parents[1] / "docs" / "scores.md").read_text()
+    code = re.search(r"```python\n(.+?)```", text, re.S).group(1)
+    asked = []
+
+    def load(*names: str) -> nn.Module:
+        asked.append(names)
+        torch.manual_seed(0)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 384))
+
+    monkeypatch.setattr(torch.hub, "load", load)
+    space: dict = {}
+    exec(compile(code.replace("from __future__ import annotations", ""), "docs/scores.md", "exec"), space)
+    extractor = space["DINOv2"]()
+    assert asked == [("facebookresearch/dinov2", "dinov2_vits14")]
+    protocol = Protocol(n_fake=20, batch_size=8)
+    asks = [FID(protocol=protocol).ask, PRDC(protocol=protocol).ask]
+    sides = (InMemory(pictures(20, 30, seed), torch.zeros(20, dtype=torch.int64)) for seed in (0, 1))
+    (fid, card), (prdc, _) = scores_of(asks, extractor, *sides, "made", {}, torch.device("cpu"))
+    assert list(fid) == ["FID-dinov2-vits14"] and "recall-dinov2-vits14" in prdc
+    assert (card["hash"], card["resizer"]) == (extractor.hash[:12], "bicubic-antialias-224")

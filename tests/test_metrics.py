@@ -317,6 +317,8 @@ def test_a_linear_probe_finds_what_is_linear_and_nothing_else() -> None:
     right, _ = linear_probe(features[:400], label[:400], features[400:], label[400:])
     chance, _ = linear_probe(features[:400], label[:400].flip(0), features[400:], label[400:])
     assert right > 0.9 > 0.6 > chance
+    order = label[:400].argsort()  # a set sorted by class
+    assert linear_probe(features[:400][order], label[:400][order], features[400:], label[400:])[0] > 0.9
 
 
 @pytest.mark.parametrize("metric", [KID(12, subset_size=50), PRDC(12), MemorisationDistance(12)])
@@ -333,6 +335,14 @@ def test_rows_stand_in_the_order_of_their_numbers(metric: FeatureMetric, sets: t
     metric.reset()
     with pytest.raises(ValueError, match="at least 2 real features, there are 0"):
         metric.compute()
+
+
+def test_rows_are_copies_of_what_they_are_made_of() -> None:
+    """One token of a transformer's output is a view, which would keep all tokens in memory."""
+    metric = PRDC(8)
+    metric.update(Features(torch.zeros(10, 257, 8)[:, 0]), real=True)
+    (kept,) = metric.real_rows
+    assert kept.untyped_storage().nbytes() == 10 * 8 * 4
 
 
 # The real side on disk.
@@ -372,7 +382,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no zip")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     np.savez(tmp_path / "odd.npz", mu=np.zeros(3), sigma=np.zeros((2, 2)))
-    for name in ("text", "other", "odd"):
+    good = (tmp_path / "other.npz").read_bytes()
+    (tmp_path / "locked.npz").write_bytes(good[:6] + b"\x01" + good[7:])  # the bit that says: encrypted
+    for name in ("text", "other", "odd", "locked"):
         with pytest.raises(ValueError, match=f"{name}.npz"):
             load_reference(tmp_path / f"{name}.npz")
 

@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "batches": set(),
     "ledger": set(),
     "errors": set(),
-    "processes": set(),
+    "processes": {"errors"},
     "hyperparameters": {"errors"},
     "core": {"batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
     "models": {"core", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},

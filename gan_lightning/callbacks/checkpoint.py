@@ -37,7 +37,8 @@ class Checkpoint(callbacks.Checkpoint):
         folder: where; None for the trainer's `default_root_dir`.
         every_n_steps: generator steps (`trainer.global_step`); at the first batch that reaches each multiple.
         every_minutes: by the clock of the first process, which the others follow.
-        monitor: the logged score whose best is kept; it must be logged on every process. None for no `best.ckpt`.
+        monitor: the logged score whose best is kept, with or without its extractor's name ("FID" for "FID-digits");
+            it must be logged on every process. None for no `best.ckpt`.
         mode: whether the best score is the least ("min") or the greatest ("max").
 
     Attributes:
@@ -51,7 +52,7 @@ class Checkpoint(callbacks.Checkpoint):
         folder: str | None = None,
         every_n_steps: int | None = None,
         every_minutes: float | None = 10.0,
-        monitor: str | None = "FID-digits",
+        monitor: str | None = "FID",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__()
@@ -172,7 +173,8 @@ class Checkpoint(callbacks.Checkpoint):
 
     def _improved(self, trainer: Trainer) -> bool:
         """Whether a new score is the best, the same on all processes; if so it is noted."""
-        score = trainer.callback_metrics.get(self.monitor)
+        named = (n for n in trainer.callback_metrics if n == self.monitor or n.startswith(f"{self.monitor}-"))
+        score = trainer.callback_metrics.get(next(named, None))
         if score is None or score is self._seen:
             return False
         self._seen = score

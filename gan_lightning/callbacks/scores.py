@@ -17,7 +17,7 @@ from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.metrics import Extractor, Reference
 from gan_lightning.metrics.base import FeatureMetric
-from gan_lightning.scoring import Ask, Protocol, Samples, card_of, check_ask, extractor_named, scores_of
+from gan_lightning.scoring import Ask, Protocol, Samples, card_of, check_ask, extractor_named, figure_name, scores_of
 
 
 class Score(Callback):
@@ -37,13 +37,14 @@ class Score(Callback):
         at_end: score the final weights.
 
     Attributes:
-        scores: the latest value of each figure.
+        scores: the latest value of each figure; kept in checkpoints.
         card: how they were made; scores with different cards must not be compared.
 
     Raises:
-        ValueError: at construction, numbers that make no score; in `setup`, a run without a data module, data that is
-            not images, fewer real images than asked for, or an extractor that cannot give the score; in training,
-            images or features that are not finite.
+        ValueError: at construction, numbers that make no score; in `setup`, a run without a data module of this
+            package, data that is not images, fewer real images than asked for, an extractor or a file of statistics
+            that cannot give the score, or another score of the same name; in training, images or features that are not
+            finite.
         FileNotFoundError: in `setup`, the extractor's weights cannot be had.
     """
 
@@ -60,11 +61,11 @@ class Score(Callback):
         for name, every in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
             if every is not None and every < 1:
                 raise ValueError(f"{type(self).__name__}'s {name} must be at least 1, not {every}; null turns it off")
-        self.extractor, self.protocol = extractor, protocol
+        self.given, self.extractor, self.protocol = extractor, extractor, protocol
         self.every_n_steps, self.every_n_epochs, self.at_end = every_n_steps, every_n_epochs, at_end
         self.scores: dict[str, float] = {}
         self.card: dict[str, Any] = {}
-        self._step = 0  # `trainer.global_step` after the last batch
+        self._step: int | None = None  # `trainer.global_step` when scores were last thought of
 
     def metric(self, extractor: Extractor, real: Reference | None) -> FeatureMetric:
         """The metric, with the real set's side where it has one."""
@@ -85,22 +86,30 @@ class Score(Callback):
         if stage != "fit":
             return
         data, name = trainer.datamodule, type(self).__name__
-        if data is None:
-            raise ValueError(f"{name} needs a data module, for its real images: train with one, or without {name}")
+        if not hasattr(data, "reference"):
+            raise ValueError(f"{name} needs a data module of gan_lightning, for its real images: train without {name}")
         if tuple(data.image_shape[1:]) == (1, 1):
             raise ValueError(f"{name} scores images, and {data.name} has points: train without {name}")
-        others = [c for c in trainer.callbacks if isinstance(c, Score) and c is not self and c.extractor is not None]
-        if self.extractor is None:
-            named = [c.extractor for c in others if type(c.extractor).__name__ == data.extractor]
+        everyone = [callback for callback in trainer.callbacks if isinstance(callback, Score)]
+        before = everyone[: everyone.index(self)]  # these have been set up
+        self.extractor = self.given
+        if self.given is None:
+            named = [c.extractor for c in before if c.given is None]
             self.extractor = named[0] if named else extractor_named(data.extractor)
-        for other in others:  # one copy of the same network
-            if (other.extractor.name, other.extractor.hash) == (self.extractor.name, self.extractor.hash):
-                self.extractor = other.extractor
+        for other in before:
+            if _same(other.extractor, self.extractor):
+                self.extractor = other.extractor  # one copy of the network
+                if other.kind is self.kind:
+                    raise ValueError(
+                        f"two scores would be called {figure_name(self.kind.names[0], self.extractor)}, and figures of "
+                        "different protocols do not belong in one column: leave one out"
+                    )
         check_ask(self.ask, self.extractor, Samples(pl_module, self.protocol), self._reals(trainer), data.name)
-        self.scores, self.card = {}, {}
+        self.scores, self.card, self._step = {}, {}, None
 
     def on_train_start(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
-        self._step = trainer.global_step  # a resumed run does not repeat the score that its checkpoint has
+        if self._step is None:  # else the checkpoint says what was scored, and what an end within a score left out
+            self._step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: TwoPlayerGAN, outputs: Any, batch: Any, batch_idx: int
@@ -112,6 +121,19 @@ class Score(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
         if self._due_at_end(trainer):
             self._score_together(trainer, pl_module, [c for c in self._fellows(trainer) if c._due_at_end(trainer)])
+
+    def on_fit_end(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
+        self.on_train_end(trainer, pl_module)  # which is left out where a finished run is resumed
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(extractor=self.given and self.given.name, protocol=self.protocol)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self._step, "scores": self.scores, "card": self.card}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._step, self.scores, self.card = state_dict["step"], state_dict["scores"], state_dict["card"]
 
     def _due(self, trainer: Trainer) -> bool:
         if self.card.get("step") == trainer.global_step:  # with a fellow, or during a critic's extra batches
@@ -179,6 +201,15 @@ def _log(trainer: Trainer, scores: list[Score]) -> None:
                 logger.experiment.summary[name] = card
 
 
+def _same(one: Extractor, other: Extractor) -> bool:
+    """Whether two extractors see the same."""
+
+    def identity(extractor: Extractor) -> tuple:
+        return type(extractor), extractor.name, extractor.hash, extractor.resizer
+
+    return identity(one) == identity(other)
+
+
 @contextmanager
 def _apart(pl_module: TwoPlayerGAN) -> Iterator[None]:
     """Leave no trace in the training: random states, gradients, buffers."""
@@ -221,10 +252,7 @@ class InceptionScore(Score):
     ) -> None:
         super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
         self.splits = splits
-
-    @property
-    def fewest(self) -> int:
-        return 2 * self.splits
+        metrics.InceptionScore(1, protocol.n_fake, splits)  # says what is wrong with them
 
     def metric(self, extractor: Extractor, real: Reference | None) -> metrics.InceptionScore:
         return metrics.InceptionScore(extractor.num_classes, self.protocol.n_fake, self.splits)
@@ -252,6 +280,7 @@ class KID(Score):
     ) -> None:
         super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
         self.subsets, self.subset_size = subsets, subset_size
+        metrics.KID(1, None, subsets, subset_size)  # says what is wrong with them
 
     @property
     def fewest(self) -> int:
@@ -281,6 +310,7 @@ class PRDC(Score):
     ) -> None:
         super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
         self.k = k
+        metrics.PRDC(1, None, k)  # says what is wrong with it
 
     @property
     def fewest(self) -> int:

@@ -177,6 +177,8 @@ class ImageFolder(ImageData):
                 return str(error)
             return None
 
+        if self.trainer is None and self.corrupt == "refuse":
+            return self.paths  # for a look at the images, outside of training, reading them is check enough
         faults: list[str | None] = []
         if self._processes[0] == 0:
             with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow releases the interpreter while it decodes

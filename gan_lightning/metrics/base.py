@@ -19,6 +19,7 @@ class FeatureMetric(Metric):
         names: of the figures that `compute` returns, in order.
         needs: what it compares fakes with: the real set's "gaussian", its "features", or nothing.
         classifies: whether it reads logits.
+        conditional: whether it asks which classes the fakes were to be of.
         balanced: whether it is usually given as many real images as fake ones.
         settings: what its figures depend on beside the images, for the score's card.
     """
@@ -26,6 +27,7 @@ class FeatureMetric(Metric):
     names: tuple[str, ...]
     needs: Literal["gaussian", "features"] | None = None
     classifies = False
+    conditional = False
     balanced = False
     is_differentiable = False
     full_state_update = False
@@ -107,7 +109,10 @@ class RowMetric(FeatureMetric):
         kind = "real" if real else "fake"
         if real and self.real is not None:
             raise ValueError("the real set was given: it takes no further features")
-        rows = checked(seen.pooled, kind, self.dim).to(self.device, torch.float32)
+        # A copy: a view, such as one token of a transformer's output, would keep all of that in memory.
+        rows = checked(seen.pooled, kind, self.dim).to(
+            self.device, torch.float32, copy=True, memory_format=torch.contiguous_format
+        )
         kept, numbers = getattr(self, f"{kind}_rows"), getattr(self, f"{kind}_index")
         if index is None:
             first = sum(map(len, numbers))
@@ -147,18 +152,24 @@ def gathered(rows: Tensor) -> Tensor:
     """The rows of all processes, which may have different numbers of them, none too."""
     if not (dist.is_available() and dist.is_initialized()):
         return rows
-    counts = [torch.zeros((), dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())]
-    dist.all_gather(counts, torch.tensor(len(rows), device=rows.device))
-    most = int(max(counts))
-    padded = rows.new_zeros(most, *rows.shape[1:])
+    device = _meeting_place(rows)
+    counts = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, torch.tensor(len(rows), device=device))
+    padded = torch.zeros(int(max(counts)), *rows.shape[1:], dtype=rows.dtype, device=device)
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+    return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)]).to(rows.device)
 
 
 def total(state: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:
     """The sum of a state over processes, as a list of one: the memory of one state, where gathering takes one each."""
-    state = state.clone()
-    dist.all_reduce(state, group=group)
-    return [state]
+    summed = state.to(_meeting_place(state), copy=True)
+    dist.all_reduce(summed, group=group)
+    return [summed.to(state.device)]
+
+
+def _meeting_place(tensor: Tensor) -> torch.device:
+    """Where processes can exchange a tensor: NCCL knows GPUs alone, and scores may be kept on the CPU."""
+    cuda = dist.get_backend() == "nccl" and not tensor.is_cuda
+    return torch.device("cuda", torch.cuda.current_device()) if cuda else tensor.device

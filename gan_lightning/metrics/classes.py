@@ -48,6 +48,7 @@ class LabelAccuracy(FeatureMetric):
 
     names = ("label_accuracy",)
     classifies = True
+    conditional = True
     higher_is_better = True
 
     def __init__(self) -> None:

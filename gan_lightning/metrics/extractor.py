@@ -31,6 +31,8 @@ class Extractor(nn.Module):
     """Base of every extractor, and the adapter for a network of your own: name it, and say in :meth:`look` how it sees.
 
     The network is frozen in evaluation mode, runs in float32 without autocast or TF32, and is never part of a model.
+    Whoever changes what `look` does with the same weights must change `name` or `resizer` too: these and the hash are
+    all that the cache of real statistics knows an extractor by.
 
     Attributes:
         name: stands in the names of the scores made with it.
@@ -76,16 +78,19 @@ class Extractor(nn.Module):
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Keep GPUs from rounding float32 to the 10 bits of TF32, as they do by default in convolutions."""
-    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [switch.allow_tf32 for switch in switches]
+    """Keep GPUs from rounding float32 to the 10 bits of TF32, as they do by default in convolutions.
+
+    By torch's newer switches: the older `allow_tf32`, once set, makes `get_float32_matmul_precision` raise.
+    """
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [switch.fp32_precision for switch in switches]
     try:
         for switch in switches:
-            switch.allow_tf32 = False
+            switch.fp32_precision = "ieee"
         yield
     finally:
-        for switch, allowed in zip(switches, before, strict=True):
-            switch.allow_tf32 = allowed
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
 
 
 def weights_hash(network: nn.Module) -> str:

@@ -224,7 +224,7 @@ class Inception(Extractor):
 
     Args:
         weights: a file in the form of pytorch-fid and torch-fidelity; None for the published one (95 MB), which is
-            downloaded once. With other weights the scores carry another hash.
+            downloaded once. With other weights the scores are called FID-inception-<hash>, and are no FID.
 
     Raises:
         FileNotFoundError: there is no such file, or the published one cannot be downloaded.
@@ -234,8 +234,9 @@ class Inception(Extractor):
     name, resizer, feature_dim, num_classes = "inception", "bilinear-tensorflow1-299", 2048, 1008
 
     def __init__(self, weights: str | Path | None = None) -> None:
-        path = weights_file() if weights is None else weights
-        state, digest = read_weights(path, "Inception")
+        published = weights is None
+        path = weights_file() if published else weights
+        state, digest = read_weights(path, "Inception", SHA256 if published else None)
         network = InceptionNetwork()
         try:
             state = folded(state)
@@ -243,6 +244,8 @@ class Inception(Extractor):
             raise ValueError(f"Inception: {path} holds the weights of another network (no {error})") from error
         fit_weights(network, state, "Inception", path)
         super().__init__(network.to(memory_format=torch.channels_last), digest)
+        if digest != SHA256:
+            self.name = f"inception-{digest[:6]}"  # what it gives is no FID
 
     def look(self, images: Tensor) -> Features:
         if images.shape[1] not in (1, 3):

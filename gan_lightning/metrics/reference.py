@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
+import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ def save_reference(path: str | Path, reference: Reference) -> None:
     content["protocol"] = np.array(json.dumps(reference.protocol))
     if reference.features is not None:
         content["features"] = reference.features.cpu().numpy()
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    part = path.with_name(f".{path.name}.part-{uuid.uuid4().hex}")
     try:
         with open(part, "wb") as file:
             np.savez(file, **content)
@@ -63,7 +63,7 @@ def load_reference(path: str | Path) -> Reference:
             n = int(file["n"]) if "n" in file else -1
             protocol = json.loads(str(file["protocol"])) if "protocol" in file else {}
             features = torch.from_numpy(file["features"]) if "features" in file else None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file fails in as many ways as there are bytes
         raise ValueError(f"{path} is not an npz file of statistics with mu and sigma ({error})") from error
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise ValueError(f"{path}: mu is {tuple(mean.shape)} and sigma {tuple(covariance.shape)}, not (D,) and (D, D)")
