@@ -122,6 +122,7 @@ def closing(cli: LightningCLI) -> str:
     lines += [
         "next:",
         f"  python -m gan_lightning.sample {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",
+        f"  python -m gan_lightning.evaluate {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
         f"  python -m gan_lightning.fit --ckpt_path {last} --trainer.max_steps {2 * trainer.global_step}",
         "  python -m gan_lightning.fit --list",
     ]

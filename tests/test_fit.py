@@ -88,7 +88,7 @@ def test_the_quick_start_says_where_things_are_and_what_to_type_next(quickstart:
     for field in ("data Digits", "n_real 1500", "n_fake 2000", "extractor digits", "weights ema", "step 6", "prdc_k 5"):
         assert field in " ".join(done.stdout.split())
     typed = re.findall(r"^  python -m gan_lightning\.(\w+)", done.stdout, re.M)
-    assert typed == ["sample", "fit", "fit"]
+    assert typed == ["sample", "evaluate", "fit", "fit"]
     assert re.search(r"discriminator=[\d.]+, generator=[\d.]+, images/s=\d+", done.stdout)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 GRID = 4  # cells a side that each layer's map is pooled to
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the support vector machine, of which held-out images choose one
+PENALTIES = tuple(10.0**power for power in range(-6, 2))  # C of the support vector machine, the strongest first
 
 
 class ProbeFeatures:
@@ -56,7 +56,7 @@ class ProbeFeatures:
 def linear_probe(train: Tensor, train_label: Tensor, test: Tensor, test_label: Tensor) -> tuple[float, float]:
     """Accuracy on the test set of a linear L2 support vector machine, and its penalty C.
 
-    Features are scaled to unit deviation. C is chosen on a tenth of the training set that is held out for it.
+    Features are scaled to unit deviation. C is raised until a tenth of the training set, held out for it, loses.
 
     Args:
         train, test: (N, D).
@@ -72,5 +72,13 @@ def linear_probe(train: Tensor, train_label: Tensor, test: Tensor, test_label: T
         return LinearSVC(C=penalty, dual="auto", random_state=0, max_iter=200, tol=1e-2).fit(x[rows], y[rows])
 
     held = np.arange(len(x)) % 10 == 0  # every tenth: a set may be sorted by class
-    chosen = max(PENALTIES, key=lambda c: fitted(c, ~held).score(x[held], y[held]))
+    chosen, best, losses = PENALTIES[0], 0.0, 0  # losses: penalties in a row that were worse than the best
+    for penalty in PENALTIES:
+        score = fitted(penalty, ~held).score(x[held], y[held])
+        if score >= best:
+            chosen, best, losses = penalty, score, 0
+        else:
+            losses += 1
+        if losses == 3:  # the weaker ones take long to converge
+            break
     return float(fitted(chosen, held | ~held).score(x_test, y_test)), chosen
