@@ -116,7 +116,7 @@ class ImageFolder(ImageData):
     out as "val"; adding images moves no other.
 
     Every file is decoded once before training starts, on all cores, because nothing less finds a file that was cut
-    off: about as long as one epoch of loading.
+    off: about as long as one epoch of loading. (Outside of training a damaged file is found when it is read.)
 
     Args:
         root: the folder.
@@ -177,8 +177,6 @@ class ImageFolder(ImageData):
                 return str(error)
             return None
 
-        if self.trainer is None and self.corrupt == "refuse":
-            return self.paths  # for a look at the images, outside of training, reading them is check enough
         faults: list[str | None] = []
         if self._processes[0] == 0:
             with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow releases the interpreter while it decodes
@@ -193,9 +191,14 @@ class ImageFolder(ImageData):
             rank_zero_only(log.warning)(f"{self.name}: {len(messages)} damaged files are skipped: {named}")
         return [path for path, message in zip(self.paths, faults, strict=True) if message is None]
 
+    def setup(self, stage: str) -> None:
+        """Look for files that cannot be read before training begins; see :meth:`ImageData.setup`."""
+        self._readable = self._readable or self._check()
+        super().setup(stage)
+
     def load(self, split: Split) -> Files:
-        if self._readable is None:
-            self._readable = self._check()
+        if self._readable is None:  # outside of training, where reading a file is check enough
+            self._readable = self._check() if self.corrupt == "skip" else self.paths
         below = {path: path.relative_to(self.root) for path in self._readable}
         share = {path: zlib.crc32(inner.as_posix().encode()) / 2**32 for path, inner in below.items()}
         paths = [path for path in self._readable if (share[path] < self.val_fraction) == (split == "val")]
