@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 GRID = 4  # cells a side that each layer's map is pooled to
-PENALTIES = tuple(10.0**power for power in range(-6, 2))  # C of the support vector machine, the strongest first
+STRENGTHS = tuple(10.0**power for power in range(-2, 5))  # of the support vector machine: C times the images
 
 
 class ProbeFeatures:
@@ -56,7 +56,8 @@ class ProbeFeatures:
 def linear_probe(train: Tensor, train_label: Tensor, test: Tensor, test_label: Tensor) -> tuple[float, float]:
     """Accuracy on the test set of a linear L2 support vector machine, and its penalty C.
 
-    Features are scaled to unit deviation. C is raised until a tenth of the training set, held out for it, loses.
+    Features are scaled to unit deviation. C, in proportion to the number of images, is chosen on 2,000 of the training
+    images, a fifth of them held out for it: it is raised until they lose.
 
     Args:
         train, test: (N, D).
@@ -68,17 +69,19 @@ def linear_probe(train: Tensor, train_label: Tensor, test: Tensor, test_label: T
     x, x_test = ((part - mean).div(deviation).numpy() for part in (train, test))
     y, y_test = train_label.numpy(), test_label.numpy()
 
-    def fitted(penalty: float, rows: np.ndarray) -> LinearSVC:
-        return LinearSVC(C=penalty, dual="auto", random_state=0, max_iter=200, tol=1e-2).fit(x[rows], y[rows])
+    def fitted(strength: float, rows: np.ndarray) -> LinearSVC:
+        machine = LinearSVC(C=strength / len(rows), dual="auto", random_state=0, max_iter=200, tol=1e-2)
+        return machine.fit(x[rows], y[rows])
 
-    held = np.arange(len(x)) % 10 == 0  # every tenth: a set may be sorted by class
-    chosen, best, losses = PENALTIES[0], 0.0, 0  # losses: penalties in a row that were worse than the best
-    for penalty in PENALTIES:
-        score = fitted(penalty, ~held).score(x[held], y[held])
+    few = np.arange(0, len(x), max(1, len(x) // 2000))  # all over the set, which may be sorted by class
+    held, others = few[::5], np.setdiff1d(few, few[::5])
+    chosen, best, losses = STRENGTHS[0], 0.0, 0  # losses: strengths in a row that were worse than the best
+    for strength in STRENGTHS:
+        score = fitted(strength, others).score(x[held], y[held])
         if score >= best:
-            chosen, best, losses = penalty, score, 0
+            chosen, best, losses = strength, score, 0
         else:
             losses += 1
-        if losses == 3:  # the weaker ones take long to converge
+        if losses == 2:  # the greater ones take long to converge
             break
-    return float(fitted(chosen, held | ~held).score(x_test, y_test)), chosen
+    return float(fitted(chosen, np.arange(len(x))).score(x_test, y_test)), chosen / len(x)
