@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,53 +251,69 @@ def processes_of_torchrun(device: str) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
+def real_side(
+    given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN | None
+) -> tuple[ImageSet | None, str, LightningDataModule | None]:
+    """The real images (None where a file of statistics stands for them), their name, and their data module."""
+    from gan_lightning.processes import place, together
+
+    if given.real is None:
+        data = data_of(given, for_data, module)
+        with together():
+            if place()[0] == 0:
+                data.prepare_data()  # a download, by one
+        return data.reference(given.split), data.name, data
+    if given.real.suffix == ".npz":
+        return None, str(given.real), None
+    return folder_of_images(given.real, given.size), str(given.real), None
+
+
+def refuse_unequal_sizes(real: tuple[str, Sequence[int]], fake: tuple[str, Sequence[int]]) -> None:
+    """Scores of images in two sizes tell of the sizes.
+
+    Args:
+        real, fake: name, and (channels, height, width).
+
+    Raises:
+        ValueError: heights or widths differ.
+    """
+    if tuple(real[1][1:]) != tuple(fake[1][1:]):
+        said = [f"{name} has {shape[2]}x{shape[1]} pixels" for name, shape in (real, fake)]
+        raise ValueError(f"unequal image sizes: {', '.join(said)}: bring them to one with --size or --data.size")
+
+
 def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.device) -> Found | list[Path]:
     """The scores that were asked for; with `--make_stats` the files of the real side alone."""
     from gan_lightning import checkpoints, processes, sample, scoring
 
-    module = data = None
+    module = fakes = None
     if given.checkpoint is not None:
         module = checkpoints.load_model(given.checkpoint, device)
         sample.require_images(module)
-    fakes = folder_of_images(given.fake, given.size) if given.fake is not None else None
-    stats = given.real is not None and given.real.suffix == ".npz"
-    if given.real is None:
-        data = data_of(given, for_data, module)
-    n_fake = given.n or (len(fakes) if fakes is not None else 10_000)
+    elif given.fake is not None:
+        fakes = folder_of_images(given.fake, given.size)
+    reals, real_name, data = real_side(given, for_data, module)
+    if reals is not None and not given.make_stats:
+        fake_name, fake_shape = (given.fake, fakes.shape) if module is None else (given.checkpoint, module.image_shape)
+        refuse_unequal_sizes((real_name, reals.__getitems__([0]).image.shape[1:]), (fake_name, fake_shape))
     protocol = scoring.Protocol(
-        n_fake=n_fake,
+        n_fake=given.n or (10_000 if fakes is None else len(fakes)),
         n_real=given.n_real,
-        split=given.split if data is not None else "all",
+        split="all" if data is None else given.split,
         weights="live" if given.live else "ema",
         seed=given.seed,
         batch_size=given.batch_size,
-        stats=str(given.real) if stats else None,
+        stats=str(given.real) if reals is None else None,
     )
     asks = [score.ask for score in scores_asked(given, protocol)]
-    reals, real_name, size = None, str(given.real), None
-    if data is not None:
-        with processes.together():
-            if processes.place()[0] == 0:
-                data.prepare_data()  # a download, by one
-        reals, real_name, size = data.reference(given.split), data.name, data.image_shape[1:]
-    elif not stats:
-        reals = folder_of_images(given.real, given.size)
-        size = reals.shape[1:]
-    if fakes is not None and size is not None and tuple(size) != tuple(fakes.shape[1:]):
-        (height, width), (fake_height, fake_width) = size, fakes.shape[1:]
-        raise ValueError(
-            f"unequal image sizes: {real_name} has {width}x{height} pixels, {given.fake} {fake_width}x{fake_height}: "
-            f"bring them to one with --{'data.' if data is not None else ''}size"
-        )
     extractor: Extractor | None = None
     if asks:
-        name = given.extractor or (data.extractor if data is not None else "Inception")
+        name = given.extractor or ("Inception" if data is None else data.extractor)
         extractor = scoring.extractor_named(name, given.weights).to(device)
     if given.make_stats:
         return made_stats(given, asks, extractor, reals, real_name, protocol, device)
     if module is not None:
-        step = checkpoints.read(given.checkpoint)["global_step"]
-        about = scoring.card_of(module, protocol, step)
+        about = scoring.card_of(module, protocol, checkpoints.read(given.checkpoint)["global_step"])
         fakes = scoring.Samples(module, protocol)
     else:
         resized = f", by Pillow to {given.size}" if given.size else ""
