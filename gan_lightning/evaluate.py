@@ -247,6 +247,7 @@ def processes_of_torchrun(device: str) -> Iterator[torch.device]:
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield here
+        dist.barrier()  # nobody hangs up while another still listens
     finally:
         dist.destroy_process_group()
 
@@ -412,14 +413,10 @@ def main(argv: list[str] | None = None) -> None:
         from gan_lightning.processes import place
 
         found = evaluated(given, for_data, device)
-        if place()[0] != 0:
-            return
-        if isinstance(found, list):
-            print("\n".join(map(str, found)))
-            return
-        print(show(found))
-        if given.json is not None:
-            given.json.write_text(json.dumps(found, indent=1) + "\n")
+        if place()[0] == 0:
+            print("\n".join(map(str, found)) if isinstance(found, list) else show(found))
+            if given.json is not None:
+                given.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
