@@ -23,6 +23,10 @@ class Labeled(NamedTuple):
     image: Tensor  # (B, C, H, W): float in [-1, 1] in a training step, uint8 as a data set gives it
     label: Tensor  # (B,) int64; all zero where the set has no classes
 
+    def detach(self) -> Labeled:
+        """The same without the images' graph."""
+        return self._replace(image=self.image.detach())
+
 
 class Draw(NamedTuple):
     """What a batch sampler asks a training set for: one batch, and the epoch that keys its augmentation."""

@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from gan_lightning import batches, processes
+from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.ema import EMA
 from gan_lightning.errors import NotFiniteError
@@ -27,9 +28,13 @@ from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
 
 Terms = dict[str, Tensor]  # the named, weighted summands of one loss
 Objective = Callable[[Any], Terms]
+STANDING = -1  # seed of the latents of standing statistics: none that a user would give
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 DEAD_SCALE = 2.0**-14  # of a float16 scaler, which begins at 2**16 and halves with each step that it skips
 ImageShape = tuple[int, int, int]  # (channels, height, width)
 ImageNetwork = Callable[[ImageShape], nn.Module]  # builds a network for images of a shape
+ClassNetwork = Callable[[ImageShape, int | None], nn.Module]  # ... and a number of classes, None for none
+Augmentation = Callable[[], Augment]
 
 
 class Player(NamedTuple):
@@ -50,6 +55,7 @@ class Step:
         ema_half_life: of the generator's average, in training images.
         ema_rampup: share of the images seen so far that the half-life may reach; None for no ramp-up.
         ema_every: generator steps between two updates of the average.
+        ema_statistics: average the generator's batch statistics like its weights, and do not copy the newest.
         compile: compile every player's network in place.
     """
 
@@ -58,6 +64,7 @@ class Step:
     ema_half_life: float = 10_000.0
     ema_rampup: float | None = 0.05
     ema_every: int = 1
+    ema_statistics: bool = False
     compile: bool = False
 
 
@@ -294,37 +301,45 @@ def _listed(one_or_more: Any) -> list:
 class TwoPlayerGAN(AdversarialModule):
     """A generator and a discriminator that take turns: a paper overrides its two losses and nothing else.
 
+    Both losses are of what the discriminator sees: real images, in the batch, and fakes, by :meth:`fake_like`, are
+    augmented already where the model augments. A sample is an image with its label, which a model without classes
+    ignores.
+
     Args:
         image_shape: (channels, height, width).
-        generator: builds a network from (n, latent_dim) to (n, *image_shape) in [-1, 1], with a `latent_dim`.
-        discriminator: builds a network from (n, *image_shape) to (n,) scores.
+        generator: network from (n, latent_dim), and (n,) labels of a model with classes, to (n, *image_shape) in
+            [-1, 1], with a `latent_dim`.
+        discriminator: network from (n, *image_shape), and labels, to (n,) scores.
         generator_optimizer, discriminator_optimizer: build the optimizers.
         scheduler: builds the schedule of both learning rates, in generator steps.
         n_critic: discriminator turns for each generator turn, each on a batch of its own.
+        augment: builds what changes images before the discriminator sees them; None for nothing.
         step: see :class:`Step`.
+        num_classes: of a conditional model.
     """
 
-    num_classes: int | None = None  # of a conditional generator, whose `generate` takes labels
     boundary: float | None = 0.0  # scores above it mean "real"; None: half-way between the mean scores of the two
 
     def __init__(
         self,
         image_shape: ImageShape,
-        generator: ImageNetwork,
-        discriminator: ImageNetwork,
+        generator: nn.Module,
+        discriminator: nn.Module,
         generator_optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None,
         n_critic: int,
+        augment: Augmentation | None,
         step: Step,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__(step)
         if n_critic < 1:
             raise ValueError(f"n_critic must be at least 1, not {n_critic}")
-        self.image_shape = tuple(image_shape)
-        self.generator = generator(self.image_shape)
-        self.discriminator = discriminator(self.image_shape)
-        self.ema = EMA(self.generator, step.ema_half_life, step.ema_rampup, step.ema_every)
+        self.image_shape, self.num_classes = tuple(image_shape), num_classes
+        self.generator, self.discriminator = generator, discriminator
+        self.ema = EMA(generator, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_statistics)
+        self.augment = augment() if augment is not None else None
         self.n_critic = n_critic
         self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)
 
@@ -335,10 +350,26 @@ class TwoPlayerGAN(AdversarialModule):
             "generator": Player(self.generator, generator_optimizer, scheduler),
         }
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.augment is not None and self.augment.adaptive and self.boundary is None:
+            raise ValueError(
+                f"{type(self.augment).__name__} adapts by the share of real images that the discriminator calls real, "
+                f"and {type(self).__name__}'s scores do not say: give it a fixed strength, or use DiffAugment"
+            )
+
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
-        self.turn("discriminator", self.discriminator_loss, batch)
+        self.discriminator_turn(batch)
         if self.iteration % self.n_critic == 0:
-            self.turn("generator", self.generator_loss, batch, counts=True)
+            self.generator_turn(batch)
+
+    def discriminator_turn(self, batch: Labeled) -> None:
+        self.turn("discriminator", self._on_what_it_sees(self.discriminator_loss), batch)
+        if self.augment is not None:
+            self.augment.adapt(self.images_seen)
+
+    def generator_turn(self, batch: Labeled) -> None:
+        self.turn("generator", self._on_what_it_sees(self.generator_loss), batch, counts=True)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         """What the discriminator minimises on real images and the generator's fakes."""
@@ -352,22 +383,45 @@ class TwoPlayerGAN(AdversarialModule):
         """(n, latent_dim), the generator's input: from N(0, 1)."""
         return noise.normal(n, self.generator.latent_dim)
 
-    def fake_like(self, batch: tuple) -> Tensor:
-        """As many fakes as the batch has samples."""
-        fake = self.generator(self.latent(self.noise, batches.size(batch)))
+    def augmented(self, image: Tensor) -> Tensor:
+        """Images (n, *image_shape) as the discriminator sees them."""
+        return image if self.augment is None else self.augment(image, self.noise)
+
+    def _on_what_it_sees(self, objective: Objective) -> Objective:
+        return lambda batch: objective(batch._replace(image=self.augmented(batch.image)))
+
+    def fake_like(self, batch: tuple) -> Labeled:
+        """As many fakes as the batch has samples, with labels of their own, uniform over the classes."""
+        n = batches.size(batch)
+        z = self.latent(self.noise, n)
+        label = self.noise.integers(self.num_classes, n) if self.num_classes else z.new_zeros(n, dtype=torch.int64)
+        return Labeled(self.fakes_of(z, label), label)
+
+    def fakes_of(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """The generator's images of latents, as the discriminator sees them."""
+        fake = self.generator(z, label) if self.num_classes else self.generator(z)
         if self.logging and len(fake) > 1:  # of one image alone there is none
             self.watch("generator/deviation", fake.detach().float().std(0).mean())
-        return fake
+        return self.augmented(fake)
 
-    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's scores of both, each a batch of its own; the share it gets right is logged."""
-        real_score, fake_score = self.discriminator(real), self.discriminator(fake)
+    def discriminate(self, sample: Labeled) -> Tensor:
+        """(n,) the discriminator's scores, of images with their labels where the model has classes."""
+        return self.discriminator(sample.image, sample.label) if self.num_classes else self.discriminator(sample.image)
+
+    def judge(self, real: Labeled, fake: Labeled) -> tuple[Tensor, Tensor]:
+        """The discriminator's scores of both, each a batch of its own; see :meth:`note_scores`."""
+        return self.note_scores(self.discriminate(real), self.discriminate(fake))
+
+    def note_scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Log the share of scores (n,) that are right, and tell an adaptive augmentation; returns both as they are."""
+        r, f = real.detach().float(), fake.detach().float()
+        if self.augment is not None and self.augment.adaptive:
+            self.augment.see(r - self.boundary)
         if self.logging:
-            r, f = real_score.detach().float(), fake_score.detach().float()
             boundary = (r.mean() + f.mean()) / 2 if self.boundary is None else self.boundary
             self.watch("discriminator/accuracy_real", (r > boundary).float().mean())
             self.watch("discriminator/accuracy_fake", (f <= boundary).float().mean())
-        return real_score, fake_score
+        return real, fake
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, first: int = 0, live: bool = False) -> Tensor:
@@ -383,8 +437,7 @@ class TwoPlayerGAN(AdversarialModule):
             (n, *image_shape), float32 in [-1, 1].
         """
         z = self.latent(SampleNoise(seed, range(first, first + n), self.device), n)
-        label = self.sample_labels(first, n)
-        return self.generate(z, live) if label is None else self.generate(z, live, label=label)
+        return self.generate(z, live, self.sample_labels(first, n))
 
     def sample_labels(self, first: int, n: int) -> Tensor | None:
         """(n,) int64, the classes of :meth:`sample`'s images, each in turn; None for a model without classes."""
@@ -393,12 +446,59 @@ class TwoPlayerGAN(AdversarialModule):
         return torch.arange(first, first + n, device=self.device) % self.num_classes
 
     @torch.no_grad()
-    def generate(self, z: Tensor, live: bool = False) -> Tensor:
-        """Images (n, *image_shape), float32 in [-1, 1], of latents (n, latent_dim), in evaluation mode."""
+    def generate(self, z: Tensor, live: bool = False, label: Tensor | None = None) -> Tensor:
+        """Images (n, *image_shape), float32 in [-1, 1], in evaluation mode.
+
+        Args:
+            z: (n, latent_dim).
+            live: the trained weights, not their average.
+            label: of a model with classes (n,) int64, or (n, num_classes) shares of a mixture.
+        """
         network = self.generator if live else self.ema.network
         training = network.training
         network.eval()
-        with torch.autocast(z.device.type, enabled=False):
-            images = network(z.to(next(network.parameters()).dtype)).float()
+        images = _plainly(network, z, label).float()
         network.train(training)
         return images
+
+    @contextmanager
+    def standing(self, count: int, size: int = 64, live: bool = False) -> Iterator[None]:
+        """Within it the generator's batch statistics are those of `count` batches of its own images.
+
+        Standing statistics (Brock et al. 2019, arXiv:1809.11096, section 4.1): averages over fresh samples, in place
+        of those that were gathered while the weights changed.
+
+        Args:
+            count: batches; 0 leaves the statistics as they are.
+            size: images in each.
+            live: of the trained weights, not of their average.
+        """
+        network = self.generator if live else self.ema.network
+        norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
+        before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
+        momenta = [norm.momentum for norm in norms]
+        try:
+            if count:
+                for norm in norms:
+                    norm.reset_running_stats()
+                    norm.momentum = None  # torch's way to say: the average of all batches alike
+                    norm.train()
+                with torch.no_grad():
+                    for first in range(0, count * size, size):
+                        z = self.latent(SampleNoise(STANDING, range(first, first + size), self.device), size)
+                        _plainly(network, z, self.sample_labels(first, size))
+                for norm in norms:
+                    norm.eval()
+            yield
+        finally:
+            for norm, state, momentum in zip(norms, before, momenta, strict=True):
+                norm.load_state_dict(state)
+                norm.momentum = momentum
+
+
+def _plainly(network: nn.Module, *inputs: Tensor | None) -> Tensor:
+    """A network's output in its own precision, autocast off, of the inputs that are given."""
+    dtype = next(network.parameters()).dtype
+    cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs if x is not None]
+    with torch.autocast(cast[0].device.type, enabled=False):
+        return network(*cast)

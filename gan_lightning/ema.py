@@ -14,7 +14,7 @@ class EMA(nn.Module):
     After `images` more training images the copy keeps the share beta = 0.5 ** (images / half_life) of itself, with
     half_life = min(`half_life`, `rampup` * images seen so far), as in Karras et al. 2020 (arXiv:2006.06676): in images,
     not steps, so that the batch size does not change it; the ramp-up lets early, bad weights be forgotten. Parameters
-    are averaged, buffers (batch statistics) are copied. The copy is always in evaluation mode and is part of the
+    are averaged, buffers are copied. The copy is always in evaluation mode and is part of the
     module's state_dict; the live network is only referred to.
 
     Args:
@@ -22,15 +22,21 @@ class EMA(nn.Module):
         half_life: in images; 0 makes the copy equal the live network.
         rampup: share of the images seen that the half-life may reach; None for no ramp-up.
         every: update once in so many calls.
+        statistics: average the running means and variances of batch norm like parameters; else they are copied too.
     """
 
     def __init__(
-        self, live: nn.Module, half_life: float = 10_000.0, rampup: float | None = 0.05, every: int = 1
+        self,
+        live: nn.Module,
+        half_life: float = 10_000.0,
+        rampup: float | None = 0.05,
+        every: int = 1,
+        statistics: bool = False,
     ) -> None:
         super().__init__()
         self._live = (live,)  # in a tuple: not a submodule, hence neither saved nor moved nor optimised twice
         self.network = copy.deepcopy(live).eval().requires_grad_(False)
-        self.half_life, self.rampup, self.every = half_life, rampup, every
+        self.half_life, self.rampup, self.every, self.statistics = half_life, rampup, every, statistics
         self.images = 0  # seen at the last update
         self.calls = 0
 
@@ -48,8 +54,9 @@ class EMA(nn.Module):
         (live,) = self._live
         weight = 1.0 - self.beta(images_seen)
         torch._foreach_lerp_(list(self.network.parameters()), list(live.parameters()), weight)
-        for copied, buffer in zip(self.network.buffers(), live.buffers(), strict=True):
-            copied.copy_(buffer)
+        for (name, copied), buffer in zip(self.network.named_buffers(), live.buffers(), strict=True):
+            averaged = self.statistics and name.endswith(("running_mean", "running_var"))
+            copied.lerp_(buffer, weight) if averaged else copied.copy_(buffer)
         self.images = images_seen
 
     def train(self, mode: bool = True) -> EMA:

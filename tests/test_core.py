@@ -134,7 +134,8 @@ def test_players_are_restored_after_an_exception():
 def test_players_and_losses_must_be_defined():
     with pytest.raises(TypeError, match="AdversarialModule must define players"):
         AdversarialModule(Step()).players()
-    parts = plain_networks() | sgd() | {"scheduler": None, "n_critic": 1, "step": Step()}
+    parts = {player: network(SHAPE) for player, network in plain_networks().items()}
+    parts |= sgd() | {"scheduler": None, "n_critic": 1, "augment": None, "step": Step()}
     nothing = TwoPlayerGAN(SHAPE, **parts)
     for loss in ("discriminator_loss", "generator_loss"):
         with pytest.raises(TypeError, match=f"must define {loss}"):

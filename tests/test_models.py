@@ -244,7 +244,7 @@ def evaluated(model: TwoPlayerGAN, player: str) -> tuple[dict[str, Tensor], Tens
     batch = Labeled(image, torch.zeros(8, dtype=torch.int64))
     with model._part(0, None):
         fake = model.fake_like(batch)
-        real_score, fake_score = model.discriminator(image), model.discriminator(fake)
+        real_score, fake_score = model.discriminate(batch), model.discriminate(fake)
     with model._part(0, None):
         terms = getattr(model, f"{player}_loss")(batch)
     return terms, real_score, fake_score

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "processes": {"errors"},
     "hyperparameters": {"errors"},
-    "core": {"batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
+    "core": {"augment", "batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
     "models": {"core", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},
     "metrics": {"batches", "noise"},
     "data": {"batches", "noise", "cache"},

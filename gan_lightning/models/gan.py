@@ -7,6 +7,7 @@ from torch import Tensor
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
+    Augmentation,
     ImageNetwork,
     ImageShape,
     LRSchedulerCallable,
@@ -39,16 +40,18 @@ class GAN(TwoPlayerGAN):
         scheduler: LRSchedulerCallable | None = None,
         minimax: bool = False,
         n_critic: int = 1,
+        augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
         super().__init__(
             image_shape,
-            generator,
-            discriminator,
+            generator(image_shape),
+            discriminator(image_shape),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
+            augment,
             step,
         )
         self.minimax = minimax
@@ -58,11 +61,11 @@ class GAN(TwoPlayerGAN):
         return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch.image, self.fake_like(batch).detach())
+        real, fake = self.judge(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.logistic_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:
-        fake = self.discriminator(self.fake_like(batch))
+        fake = self.discriminate(self.fake_like(batch))
         return {
             "adversarial": losses.minimax_generator(fake) if self.minimax else losses.non_saturating_generator(fake)
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
+    Augmentation,
     ImageNetwork,
     ImageShape,
     LRSchedulerCallable,
@@ -39,24 +40,26 @@ class LSGAN(TwoPlayerGAN):
         b: float = 1.0,
         c: float = 1.0,
         n_critic: int = 1,
+        augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
         super().__init__(
             image_shape,
-            generator,
-            discriminator,
+            generator(image_shape),
+            discriminator(image_shape),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
+            augment,
             step,
         )
         self.a, self.b, self.c = a, b, c
         self.boundary = (a + b) / 2
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch.image, self.fake_like(batch).detach())
+        real, fake = self.judge(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.least_squares_discriminator(real, fake, self.a, self.b)}
 
     def generator_loss(self, batch: Labeled) -> Terms:
-        return {"adversarial": losses.least_squares_generator(self.discriminator(self.fake_like(batch)), self.c)}
+        return {"adversarial": losses.least_squares_generator(self.discriminate(self.fake_like(batch)), self.c)}

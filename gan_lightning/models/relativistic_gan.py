@@ -7,6 +7,7 @@ from collections.abc import Callable
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled, whole
 from gan_lightning.core import (
+    Augmentation,
     ImageNetwork,
     ImageShape,
     LRSchedulerCallable,
@@ -43,24 +44,26 @@ class RelativisticGAN(TwoPlayerGAN):
         scheduler: LRSchedulerCallable | None = None,
         loss: Callable = losses.relativistic_average,
         n_critic: int = 1,
+        augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
         super().__init__(
             image_shape,
-            generator,
-            discriminator,
+            generator(image_shape),
+            discriminator(image_shape),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
+            augment,
             step,
         )
         self.loss = loss
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch.image, self.fake_like(batch).detach())
+        real, fake = self.judge(batch, self.fake_like(batch).detach())
         return {"adversarial": self.loss(whole(real), whole(fake))}
 
     def generator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.discriminator(batch.image), self.discriminator(self.fake_like(batch))
+        real, fake = self.discriminate(batch), self.discriminate(self.fake_like(batch))
         return {"adversarial": self.loss(whole(fake), whole(real))}

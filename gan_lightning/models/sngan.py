@@ -5,6 +5,7 @@ from __future__ import annotations
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
+    Augmentation,
     ImageNetwork,
     ImageShape,
     LRSchedulerCallable,
@@ -35,22 +36,24 @@ class SNGAN(TwoPlayerGAN):
         ),
         scheduler: LRSchedulerCallable | None = None,
         n_critic: int = 5,
+        augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
         super().__init__(
             image_shape,
-            generator,
-            discriminator,
+            generator(image_shape),
+            discriminator(image_shape),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
+            augment,
             step,
         )
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch.image, self.fake_like(batch).detach())
+        real, fake = self.judge(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.hinge_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:
-        return {"adversarial": losses.hinge_generator(self.discriminator(self.fake_like(batch)))}
+        return {"adversarial": losses.hinge_generator(self.discriminate(self.fake_like(batch)))}

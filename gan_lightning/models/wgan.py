@@ -7,6 +7,7 @@ import torch
 from gan_lightning import losses
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
+    Augmentation,
     ImageNetwork,
     ImageShape,
     LRSchedulerCallable,
@@ -40,25 +41,25 @@ class WGAN(TwoPlayerGAN):
         scheduler: LRSchedulerCallable | None = None,
         clip: float = 0.01,
         n_critic: int = 5,
+        augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
         super().__init__(
             image_shape,
-            generator,
-            discriminator,
+            generator(image_shape),
+            discriminator(image_shape),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
+            augment,
             step,
         )
         self.clip = clip
 
-    def training_step(self, batch: Labeled, batch_idx: int) -> None:
-        self.turn("discriminator", self.discriminator_loss, batch)
+    def discriminator_turn(self, batch: Labeled) -> None:
+        super().discriminator_turn(batch)
         self.clip_weights()
-        if self.iteration % self.n_critic == 0:
-            self.turn("generator", self.generator_loss, batch, counts=True)
 
     @torch.no_grad()
     def clip_weights(self) -> None:
@@ -66,8 +67,8 @@ class WGAN(TwoPlayerGAN):
             weight.clamp_(-self.clip, self.clip)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch.image, self.fake_like(batch).detach())
+        real, fake = self.judge(batch, self.fake_like(batch).detach())
         return {"critic": losses.wasserstein_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:
-        return {"critic": losses.wasserstein_generator(self.discriminator(self.fake_like(batch)))}
+        return {"critic": losses.wasserstein_generator(self.discriminate(self.fake_like(batch)))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
+    Augmentation,
     ImageNetwork,
     ImageShape,
     LRSchedulerCallable,
@@ -43,29 +44,31 @@ class WGANGP(TwoPlayerGAN):
         scheduler: LRSchedulerCallable | None = None,
         penalty_weight: float = 10.0,
         n_critic: int = 5,
+        augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
         super().__init__(
             image_shape,
-            generator,
-            discriminator,
+            generator(image_shape),
+            discriminator(image_shape),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
+            augment,
             step,
         )
         self.penalty_weight = penalty_weight
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         fake = self.fake_like(batch).detach()
-        real_score, fake_score = self.judge(batch.image, fake)
-        epsilon = self.noise.uniform(len(fake), 1, 1, 1)
-        penalty = losses.gradient_penalty(self.discriminator, batch.image, fake, epsilon)
+        real_score, fake_score = self.judge(batch, fake)
+        epsilon = self.noise.uniform(len(fake.image), 1, 1, 1)
+        penalty = losses.gradient_penalty(self.discriminator, batch.image, fake.image, epsilon)
         return {
             "critic": losses.wasserstein_discriminator(real_score, fake_score),
             "penalty": self.penalty_weight * penalty,
         }
 
     def generator_loss(self, batch: Labeled) -> Terms:
-        return {"critic": losses.wasserstein_generator(self.discriminator(self.fake_like(batch)))}
+        return {"critic": losses.wasserstein_generator(self.discriminate(self.fake_like(batch)))}
