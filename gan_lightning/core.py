@@ -55,6 +55,7 @@ class Step:
         ema_half_life: of the generator's average, in training images.
         ema_rampup: share of the images seen so far that the half-life may reach; None for no ramp-up.
         ema_every: generator steps between two updates of the average.
+        ema_start: generator steps before the average begins; until then it equals the trained weights.
         ema_statistics: average the generator's batch statistics like its weights, and do not copy the newest.
         compile: compile every player's network in place.
     """
@@ -64,6 +65,7 @@ class Step:
     ema_half_life: float = 10_000.0
     ema_rampup: float | None = 0.05
     ema_every: int = 1
+    ema_start: int = 0
     ema_statistics: bool = False
     compile: bool = False
 
@@ -338,7 +340,9 @@ class TwoPlayerGAN(AdversarialModule):
             raise ValueError(f"n_critic must be at least 1, not {n_critic}")
         self.image_shape, self.num_classes = tuple(image_shape), num_classes
         self.generator, self.discriminator = generator, discriminator
-        self.ema = EMA(generator, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_statistics)
+        self.ema = EMA(
+            generator, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
+        )
         self.augment = augment() if augment is not None else None
         self.n_critic = n_critic
         self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)
@@ -494,6 +498,17 @@ class TwoPlayerGAN(AdversarialModule):
             for norm, state, momentum in zip(norms, before, momenta, strict=True):
                 norm.load_state_dict(state)
                 norm.momentum = momentum
+
+
+def require_classes(model: str, num_classes: int | None) -> int:
+    """The number of classes, for a model that cannot do without.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not num_classes:
+        raise ValueError(f"{model} needs data with classes, and these have none: choose other data or another model")
+    return num_classes
 
 
 def _plainly(network: nn.Module, *inputs: Tensor | None) -> Tensor:

@@ -22,6 +22,7 @@ class EMA(nn.Module):
         half_life: in images; 0 makes the copy equal the live network.
         rampup: share of the images seen that the half-life may reach; None for no ramp-up.
         every: update once in so many calls.
+        start: calls after which averaging begins; until then the copy equals the live network.
         statistics: average the running means and variances of batch norm like parameters; else they are copied too.
     """
 
@@ -31,12 +32,14 @@ class EMA(nn.Module):
         half_life: float = 10_000.0,
         rampup: float | None = 0.05,
         every: int = 1,
+        start: int = 0,
         statistics: bool = False,
     ) -> None:
         super().__init__()
         self._live = (live,)  # in a tuple: not a submodule, hence neither saved nor moved nor optimised twice
         self.network = copy.deepcopy(live).eval().requires_grad_(False)
-        self.half_life, self.rampup, self.every, self.statistics = half_life, rampup, every, statistics
+        self.half_life, self.rampup, self.every = half_life, rampup, every
+        self.start, self.statistics = start, statistics
         self.images = 0  # seen at the last update
         self.calls = 0
 
@@ -52,7 +55,7 @@ class EMA(nn.Module):
         if self.calls % self.every:
             return
         (live,) = self._live
-        weight = 1.0 - self.beta(images_seen)
+        weight = 1.0 - self.beta(images_seen) if self.calls > self.start else 1.0
         torch._foreach_lerp_(list(self.network.parameters()), list(live.parameters()), weight)
         for (name, copied), buffer in zip(self.network.named_buffers(), live.buffers(), strict=True):
             averaged = self.statistics and name.endswith(("running_mean", "running_var"))

@@ -31,6 +31,21 @@ def global_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
+def truncated_normal(z: Tensor, limit: float) -> Tensor:
+    """Standard normal numbers as ones that lie within +-limit: each at its own quantile of the truncated distribution.
+
+    A number moves continuously with the limit, where drawing again what lies outside would jump.
+
+    Raises:
+        ValueError: a limit that is not positive.
+    """
+    if not limit > 0:
+        raise ValueError(f"truncation must be positive, not {limit}")
+    below = torch.special.ndtr(torch.tensor(-limit, dtype=torch.float64, device=z.device))
+    share = torch.special.ndtr(z.double())
+    return torch.special.ndtri(below + share * (1 - 2 * below)).clamp(-limit, limit).to(z.dtype)
+
+
 class Noise:
     """A source of random rows; the two kinds below differ in what a row's numbers depend on."""
 

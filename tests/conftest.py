@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 import warnings
@@ -61,6 +62,29 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.MLPGenerator, latent_dim=6, width=4 * width),
             "discriminator": partial(networks.MaxoutDiscriminator, units=width, pieces=2),
         }
+    if name == "CGAN":
+        units = {"label_units": width, "joint_units": 2 * width}
+        return {
+            "generator": partial(networks.ConditionalMLPGenerator, latent_dim=6, noise_units=width, **units),
+            "discriminator": partial(networks.ConditionalMaxoutDiscriminator, image_units=width, **units),
+        }
+    if name == "ACGAN":
+        return {
+            "generator": partial(networks.DCGANGenerator, latent_dim=6, width=width),
+            "discriminator": partial(networks.AuxiliaryDiscriminator, width=width),
+        }
+    if name == "SAGAN":
+        wide = {"width": 2 * width, "widest": 4 * width, "attention": 8}
+        return {
+            "generator": partial(networks.ResNetGenerator, latent_dim=6, spectral_norm=True, **wide),
+            "discriminator": partial(networks.ResNetDiscriminator, plain_blocks=1, **wide),
+        }
+    if name == "BigGAN":
+        wide = {"width": 2 * width, "attention": 8}
+        return {
+            "generator": partial(networks.BigGANGenerator, latent_dim=6, embedding=width, **wide),
+            "discriminator": partial(networks.BigGANDiscriminator, **wide),
+        }
     if name in ("SNGAN", "WGANGP"):
         spectral = name == "SNGAN"
         return {
@@ -75,11 +99,25 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
     }
 
 
-def plain_networks(width: int = 12) -> dict[str, Any]:
+class PlainAuxiliary(networks.MLPDiscriminator):
+    """A perceptron that gives a score and class logits, as ACGAN's discriminator does."""
+
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int, width: int = 12) -> None:
+        super().__init__(image_shape, None, width)
+        self.layers[-1] = nn.Linear(width, 1 + num_classes)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (n,) and logits (n, num_classes)."""
+        score, *logits = self.layers(image).unbind(1)
+        return score, torch.stack(logits, 1)
+
+
+def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:
     """Perceptrons, in which a sample never meets another sample: for tests of exact equality."""
+    discriminator = {"ACGAN": PlainAuxiliary}.get(name, networks.MLPDiscriminator)
     return {
         "generator": partial(networks.MLPGenerator, latent_dim=6, width=width),
-        "discriminator": partial(networks.MLPDiscriminator, width=width),
+        "discriminator": partial(discriminator, width=width),
     }
 
 
@@ -99,6 +137,8 @@ def both(optimizer: Any) -> dict[str, Any]:
 def tiny(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step(), **more: Any) -> TwoPlayerGAN:
     """A model by name from the same initial weights each time; `options` such as `plain_networks()`, `sgd()`."""
     arguments: dict[str, Any] = {"image_shape": SHAPE, "step": step} | own_networks(name)
+    if "num_classes" in inspect.signature(getattr(models, name)).parameters:
+        arguments["num_classes"] = 2  # of `Noisy`
     for option in (*options, more):
         arguments |= option
     torch.manual_seed(seed)

@@ -6,6 +6,7 @@ import inspect
 import math
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from gan_lightning.checkpoints import load_model
 from gan_lightning.core import Step, TwoPlayerGAN
 from gan_lightning.data import Gaussians
 
+UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 every_model = pytest.mark.parametrize("name", models.__all__)
 
 
@@ -43,6 +45,12 @@ class Moves(Callback):
     def on_train_batch_end(self, trainer: Trainer, model: TwoPlayerGAN, *_: Any) -> None:
         after = {name: parameters(player.network) for name, player in model.players().items()}
         self.moved.append({name for name in after if gap(after[name], self.before[name]) > 0})
+
+
+def at_defaults(name: str, shape: tuple[int, int, int]) -> TwoPlayerGAN:
+    """The model as its paper has it, of ten classes where it takes classes."""
+    kind = getattr(models, name)
+    return kind(shape, **({"num_classes": 10} if "num_classes" in inspect.signature(kind).parameters else {}))
 
 
 def parameters(module: nn.Module) -> dict[str, Tensor]:
@@ -104,7 +112,7 @@ def test_resume_equals_the_unbroken_run(name, tmp_path):
 def test_micro_batches_equal_the_whole_batch(name):
     runs = []
     for count in (1, 2):
-        model = tiny(name, plain_networks(), sgd(1e-3), step=Step(micro_batches=count))
+        model = tiny(name, plain_networks(name), sgd(1e-3), step=Step(micro_batches=count))
         trained(model, 2)
         runs.append(tensors(model))
     assert gap(runs[1], runs[0]) <= 1e-6
@@ -127,10 +135,12 @@ def test_half_precision_trains(name, precision):
 def test_default_networks_build_for_every_image(name, size, channels):
     shape = (channels, size, size)
     with torch.device("meta"):  # shapes without numbers
-        model = getattr(models, name)(shape)
-        image = model.generator(torch.empty(2, model.generator.latent_dim))
+        model = at_defaults(name, shape)
+        label = torch.zeros(2, dtype=torch.int64)
+        image = model.generator(torch.empty(2, model.generator.latent_dim), *[label] if model.num_classes else [])
         assert image.shape == (2, *shape)
-        assert model.discriminator(image).shape == (2,)
+        score = model.discriminate(Labeled(image, label))
+        assert (score[0] if isinstance(score, tuple) else score).shape == (2,)
 
 
 @every_model
@@ -160,12 +170,26 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     "LSGAN": (ADAM_DCGAN, {"n_critic": 1, "a": 0.0, "b": 1.0, "c": 1.0}),
     "GeometricGAN": (ADAM_DCGAN, {"n_critic": 1}),
     "RelativisticGAN": (ADAM_DCGAN, {"n_critic": 1, "loss": losses.relativistic_average}),
-    "SNGAN": (ADAM_WGANGP, {"n_critic": 5}),
+    "SNGAN": (ADAM_WGANGP, {"n_critic": 5, "conditioning": "none"}),
+    "CGAN": (ADAM_DCGAN, {"n_critic": 1}),
+    "ACGAN": (ADAM_DCGAN, {"n_critic": 1, "class_weight": 1.0}),
+    "SAGAN": ((torch.optim.Adam, {"lr": (1e-4, 4e-4), "betas": (0.0, 0.9)}), {"n_critic": 1}),
+    "BigGAN": (
+        (torch.optim.Adam, {"lr": (5e-5, 2e-4), "betas": (0.0, 0.999), "eps": 1e-6}),
+        {"n_critic": 2, "orthogonal_weight": 1e-4},
+    ),
 }
+PITFALLS = Path(__file__).parent / "papers"
 
 
 def test_every_paper_is_checked():
     assert set(PAPERS) == set(models.__all__)
+    own = {name for name in models.__all__ if (PITFALLS / f"test_{file_of(name)}.py").exists()}
+    assert set(LOSSES) | own == set(models.__all__)
+
+
+def file_of(name: str) -> str:
+    return Path(inspect.getfile(getattr(models, name))).stem
 
 
 @every_model
@@ -173,14 +197,15 @@ def test_defaults_are_the_papers(name):
     (optimizer_type, settings), arguments = PAPERS[name]
     for argument, expected in arguments.items():
         assert defaults(name)[argument] == expected, argument
-    for player in ("generator_optimizer", "discriminator_optimizer"):
+    for place, player in enumerate(("generator_optimizer", "discriminator_optimizer")):
         optimizer = defaults(name)[player]([nn.Parameter(torch.zeros(1))])
         assert isinstance(optimizer, optimizer_type)
         for setting, expected in settings.items():
-            assert optimizer.defaults[setting] == expected, setting
+            of_player = expected[place] if setting == "lr" and isinstance(expected, tuple) else expected
+            assert optimizer.defaults[setting] == of_player, setting
 
 
-@every_model
+@pytest.mark.parametrize("name", UNCONDITIONAL)
 def test_default_networks_are_the_papers(name):
     with torch.device("meta"):
         model = getattr(models, name)((3, 32, 32))
@@ -208,7 +233,7 @@ def test_latents_have_the_papers_distribution(name):
     model.trainer = quiet()
     with model._part(0, None):
         z = model.latent(model.noise, 4000)
-    uniform = name in ("GAN", "DCGAN")
+    uniform = name in ("GAN", "DCGAN", "CGAN")
     assert z.shape == (4000, 6) and z.mean().abs() < 0.03
     assert z.std().item() == pytest.approx(1 / math.sqrt(3) if uniform else 1, rel=0.02)
     assert (z.abs().max() <= 1) == uniform
@@ -234,6 +259,9 @@ LOSSES = {  # discriminator's loss of (real, fake) without penalties, generator'
     "GeometricGAN": (lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(), lambda r, f: -f.mean()),
     "RelativisticGAN": (lambda r, f: relativistic_average(r, f), lambda r, f: relativistic_average(f, r)),
     "SNGAN": (lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(), lambda r, f: -f.mean()),
+    "CGAN": (lambda r, f: bce(r, 1) + bce(f, 0), lambda r, f: bce(f, 1)),
+    "SAGAN": (lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(), lambda r, f: -f.mean()),
+    "BigGAN": (lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(), lambda r, f: -f.mean()),
 }
 
 
@@ -241,7 +269,7 @@ def evaluated(model: TwoPlayerGAN, player: str) -> tuple[dict[str, Tensor], Tens
     """The terms of a player's loss, and the scores of the real and the fake images that it is made of."""
     model.trainer = quiet()
     image = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    batch = Labeled(image, torch.zeros(8, dtype=torch.int64))
+    batch = Labeled(image, torch.arange(8) % 2)
     with model._part(0, None):
         fake = model.fake_like(batch)
         real_score, fake_score = model.discriminate(batch), model.discriminate(fake)
@@ -250,12 +278,12 @@ def evaluated(model: TwoPlayerGAN, player: str) -> tuple[dict[str, Tensor], Tens
     return terms, real_score, fake_score
 
 
-@every_model
+@pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_the_papers(name):
     for player, expected in zip(("discriminator", "generator"), LOSSES[name], strict=True):
-        model = tiny(name, plain_networks())
+        model = tiny(name, plain_networks(name))
         terms, real, fake = evaluated(model, player)
-        value = sum(term for label, term in terms.items() if label != "penalty")
+        value = sum(term for label, term in terms.items() if label not in ("penalty", "orthogonal"))
         torch.testing.assert_close(value, expected(real, fake))
         assert ("penalty" in terms) == (name == "WGANGP" and player == "discriminator")
 
@@ -263,7 +291,7 @@ def test_losses_are_the_papers(name):
 @every_model
 def test_discriminator_turn_sends_no_gradient_to_the_generator(name):
     """Its fakes are detached: the generator's graph would be kept and walked for nothing."""
-    model = tiny(name, plain_networks())
+    model = tiny(name, plain_networks(name))
     terms, *_ = evaluated(model, "discriminator")
     sum(terms.values()).backward()
     assert all(p.grad is None for p in model.generator.parameters())
@@ -343,17 +371,17 @@ def test_wgan_clips_all_of_the_critic_after_its_step_and_nothing_else():
 # Learning: the ring of eight Gaussians
 
 
-def spread_generator(image_shape: tuple[int, int, int], latent_dim: int = 2, width: int = 128) -> nn.Module:
+def spread_generator(image_shape: tuple[int, int, int], num_classes: int | None = None) -> nn.Module:
     """With He's initial weights (arXiv:1502.01852) fakes begin all over the plane, and no mode is out of reach."""
-    network = networks.MLPGenerator(image_shape, latent_dim, width, depth=3)
+    network = networks.MLPGenerator(image_shape, num_classes, latent_dim=2, width=128, depth=3)
     for layer in network.modules():
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
     return network
 
 
-def spectral_discriminator(image_shape: tuple[int, int, int], width: int = 128) -> nn.Module:
-    network = networks.MLPDiscriminator(image_shape, width, depth=3)
+def spectral_discriminator(image_shape: tuple[int, int, int], num_classes: int | None = None) -> nn.Module:
+    network = networks.MLPDiscriminator(image_shape, num_classes, width=128, depth=3)
     for layer in network.modules():
         if isinstance(layer, nn.Linear):
             parametrizations.spectral_norm(layer)
@@ -397,7 +425,7 @@ def on_the_ring(name: str, seed: int = 0) -> tuple[int, float, float]:
 
 
 @pytest.mark.slow
-@every_model
+@pytest.mark.parametrize("name", RING)
 def test_ring_of_gaussians(name, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     modes, share, seconds = on_the_ring(name)

@@ -10,26 +10,46 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from gan_lightning import networks
+from gan_lightning.networks.layers import SelfAttention, class_batch_norm, normal_init
 from gan_lightning.networks.mlp import Maxout
 from gan_lightning.networks.resnet import DownBlock
 
 SIZES, CHANNELS = (28, 32, 64), (1, 3)
+LATENT = 60  # BigGAN cuts it into 3, 4 or 5 pieces here
 GENERATORS = {
-    "MLPGenerator": lambda shape: networks.MLPGenerator(shape, latent_dim=5, width=8),
-    "DCGANGenerator": lambda shape: networks.DCGANGenerator(shape, latent_dim=5, width=2),
-    "ResNetGenerator": lambda shape: networks.ResNetGenerator(shape, latent_dim=5, width=2),
+    "MLPGenerator": lambda shape, *k: networks.MLPGenerator(shape, *k, latent_dim=LATENT, width=8),
+    "DCGANGenerator": lambda shape, *k: networks.DCGANGenerator(shape, *k, latent_dim=LATENT, width=2),
+    "ResNetGenerator": lambda shape, *k: networks.ResNetGenerator(shape, *k, latent_dim=LATENT, width=2),
+    "ResNetGenerator, SAGAN": lambda shape, *k: networks.ResNetGenerator(
+        shape, *k, latent_dim=LATENT, width=8, widest=16, attention=32, spectral_norm=True
+    ),
+    "BigGANGenerator": lambda shape, *k: networks.BigGANGenerator(
+        shape, *k, latent_dim=LATENT, width=8, widest=16, attention=16, embedding=4
+    ),
+    "ConditionalMLPGenerator": lambda shape, *k: networks.ConditionalMLPGenerator(
+        shape, *(k or [3]), latent_dim=LATENT, noise_units=4, label_units=4, joint_units=8
+    ),
 }
+ALWAYS_CONDITIONAL = ("ConditionalMLPGenerator", "ConditionalMaxoutDiscriminator", "AuxiliaryDiscriminator")
 DISCRIMINATORS = {
-    "MLPDiscriminator": lambda shape: networks.MLPDiscriminator(shape, width=8),
+    "MLPDiscriminator": lambda shape, *k: networks.MLPDiscriminator(shape, *k, width=8),
     "MaxoutDiscriminator": lambda shape: networks.MaxoutDiscriminator(shape, units=4, pieces=2),
-    "DCGANDiscriminator": lambda shape: networks.DCGANDiscriminator(shape, width=2),
-    "DCGANDiscriminator, spectral": lambda shape: networks.DCGANDiscriminator(
-        shape, width=2, batch_norm=False, spectral_norm=True
+    "DCGANDiscriminator": lambda shape, *k: networks.DCGANDiscriminator(shape, *k, width=2),
+    "DCGANDiscriminator, spectral": lambda shape, *k: networks.DCGANDiscriminator(
+        shape, *k, width=2, batch_norm=False, spectral_norm=True
     ),
-    "ResNetDiscriminator": lambda shape: networks.ResNetDiscriminator(shape, width=2),
-    "ResNetDiscriminator, mean": lambda shape: networks.ResNetDiscriminator(
-        shape, width=2, spectral_norm=False, sum_pool=False
+    "ResNetDiscriminator": lambda shape, *k: networks.ResNetDiscriminator(shape, *k, width=2),
+    "ResNetDiscriminator, mean": lambda shape, *k: networks.ResNetDiscriminator(
+        shape, *k, width=2, spectral_norm=False, sum_pool=False
     ),
+    "ResNetDiscriminator, SAGAN": lambda shape, *k: networks.ResNetDiscriminator(
+        shape, *k, width=8, widest=16, plain_blocks=1, attention=32
+    ),
+    "BigGANDiscriminator": lambda shape, *k: networks.BigGANDiscriminator(shape, *k, width=8, attention=16),
+    "ConditionalMaxoutDiscriminator": lambda shape, *k: networks.ConditionalMaxoutDiscriminator(
+        shape, *(k or [3]), image_units=4, label_units=4, joint_units=4
+    ),
+    "AuxiliaryDiscriminator": lambda shape, *k: networks.AuxiliaryDiscriminator(shape, *(k or [3]), width=2),
 }
 
 
@@ -42,8 +62,9 @@ def test_every_network_is_tested():
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generators_build_every_size(name, size, channels):
     network = GENERATORS[name]((channels, size, size))
-    assert network.latent_dim == 5
-    image = network(3 * torch.randn(4, 5))
+    assert network.latent_dim == LATENT
+    label = [torch.tensor([0, 1, 2, 2])] if name in ALWAYS_CONDITIONAL else []
+    image = network(3 * torch.randn(4, LATENT), *label)
     assert image.shape == (4, channels, size, size) and image.dtype == torch.float32
     assert image.abs().max() <= 1 and image.std() > 0
 
@@ -52,13 +73,19 @@ def test_generators_build_every_size(name, size, channels):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 def test_discriminators_build_every_size(name, size, channels):
-    score = DISCRIMINATORS[name]((channels, size, size))(torch.rand(4, channels, size, size) * 2 - 1)
+    label = [torch.tensor([0, 1, 2, 2])] if name == "ConditionalMaxoutDiscriminator" else []
+    score = DISCRIMINATORS[name]((channels, size, size))(torch.rand(4, channels, size, size) * 2 - 1, *label)
+    if name == "AuxiliaryDiscriminator":
+        score, logits = score
+        assert logits.shape == (4, 3) and logits.isfinite().all()
     assert score.shape == (4,) and score.isfinite().all()
 
 
 def test_scores_are_logits_not_probabilities():
     """No sigmoid at the end: scale the last layer, and the scores leave [0, 1] on both sides."""
-    for build in DISCRIMINATORS.values():
+    for name, build in DISCRIMINATORS.items():
+        if name in ALWAYS_CONDITIONAL:
+            continue
         network = build((1, 28, 28)).eval()
         last = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
         with torch.no_grad():
@@ -69,10 +96,11 @@ def test_scores_are_logits_not_probabilities():
 
 
 def test_images_that_are_not_square():
-    assert networks.DCGANGenerator((3, 32, 64), 5, 2)(torch.randn(2, 5)).shape == (2, 3, 32, 64)
-    assert networks.ResNetGenerator((3, 64, 32), 5, 2)(torch.randn(2, 5)).shape == (2, 3, 64, 32)
-    assert networks.DCGANDiscriminator((3, 32, 64), 2)(torch.zeros(2, 3, 32, 64)).shape == (2,)
-    assert networks.ResNetDiscriminator((3, 64, 32), 2)(torch.zeros(2, 3, 64, 32)).shape == (2,)
+    for shape in ((3, 32, 64), (3, 64, 32)):
+        for build in (networks.DCGANGenerator, networks.ResNetGenerator, networks.BigGANGenerator):
+            assert build(shape, latent_dim=8, width=2)(torch.randn(2, 8)).shape == (2, *shape)
+        for build in (networks.DCGANDiscriminator, networks.ResNetDiscriminator, networks.BigGANDiscriminator):
+            assert build(shape, width=2)(torch.zeros(2, *shape)).shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +230,7 @@ def test_one_power_iteration_a_pass_in_training_and_none_in_evaluation():
 def test_sngan_sums_over_places_and_wgangp_takes_their_mean():
     for sum_pool, places in ((True, 64), (False, 1)):
         network = networks.ResNetDiscriminator((1, 32, 32), width=4, spectral_norm=False, sum_pool=sum_pool)
-        network.blocks = nn.Identity()  # the pooled features are then the image's own
+        network.blocks = nn.ModuleList()  # the pooled features are then the image's own
         network.linear = nn.Linear(1, 1, bias=False)
         nn.init.ones_(network.linear.weight)
         assert network(torch.ones(2, 1, 8, 8)).tolist() == [places, places]
@@ -211,7 +239,7 @@ def test_sngan_sums_over_places_and_wgangp_takes_their_mean():
 @pytest.mark.parametrize(("first", "down"), [(True, True), (False, True), (False, False)])
 def test_shortcut_sees_what_came_in_not_its_relu(first, down):
     """A ReLU in place would change the shortcut's input too, without a word."""
-    block = DownBlock(4, 4, down=down, first=first, spectral_norm=False)
+    block = DownBlock(4, 4, down=down, first=first)
     for conv in (block.conv1, block.conv2):
         nn.init.zeros_(conv.weight)
     x = -torch.rand(2, 4, 8, 8)
@@ -249,3 +277,129 @@ def test_sngan_has_the_papers_parameters():
     assert count(networks.ResNetGenerator((3, 32, 32))) == generator
     assert count(networks.ResNetDiscriminator((3, 32, 32))) == discriminator
     assert not any(isinstance(m, nn.BatchNorm2d) for m in networks.ResNetDiscriminator((3, 32, 32)).modules())
+
+
+# Conditioning
+
+
+CONDITIONAL = [n for n in GENERATORS | DISCRIMINATORS if n not in ("MaxoutDiscriminator", "AuxiliaryDiscriminator")]
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_a_class_changes_what_comes_out_and_a_mixture_lies_between(name):
+    """Labels (n,) and one-hot rows are the same; half of each class is neither."""
+    build, shape = (GENERATORS | DISCRIMINATORS)[name], (3, 32, 32)
+    network = build(shape, 3).eval()
+    for parameter in network.parameters():  # class gains and biases begin at zero, and layers at 0.02 hide the class
+        nn.init.normal_(parameter, 0.0, 0.3)
+    x = torch.randn(2, LATENT) if name in GENERATORS else torch.rand(2, *shape) * 2 - 1
+    first, second = (network(x, torch.full((2,), label)) for label in (0, 1))
+    one_hot = torch.tensor([[1.0, 0.0, 0.0]]).expand(2, 3)
+    torch.testing.assert_close(network(x, one_hot), first)
+    assert not torch.allclose(first, second)
+    half = network(x, torch.tensor([[0.5, 0.5, 0.0]]).expand(2, 3))
+    assert not torch.allclose(half, first) and not torch.allclose(half, second)
+
+
+def test_conditional_batch_norm_is_a_gain_and_a_bias_for_each_class():
+    """Against torch's batch norm and an affine map written out; gain 1 and bias 0 at first."""
+    layer, x, label = class_batch_norm(4, 3), torch.randn(6, 4, 5, 5), torch.tensor([0, 1, 2, 2, 1, 0])
+    plain = nn.functional.batch_norm(x, None, None, training=True)
+    torch.testing.assert_close(layer(x, label), plain)
+    nn.init.normal_(layer.gain.weight)
+    nn.init.normal_(layer.bias.weight)
+    gain, bias = 1 + layer.gain.weight, layer.bias.weight
+    rows = [gain[k].view(4, 1, 1) * plain[i] + bias[k].view(4, 1, 1) for i, k in enumerate(label)]
+    torch.testing.assert_close(layer(x, label), torch.stack(rows))
+
+
+def test_projection_is_an_inner_product_of_the_class_and_the_pooled_features():
+    network = networks.ResNetDiscriminator((1, 16, 16), 3, width=4).eval()
+    image, label = torch.randn(5, 1, 16, 16), torch.tensor([0, 1, 2, 1, 0])
+    pooled = network.features(image)
+    expected = network.linear(pooled)[:, 0] + (network.projection.weight[label] * pooled).sum(1)
+    torch.testing.assert_close(network(image, label), expected)
+
+
+def test_attention_equals_a_softmax_over_the_places_that_are_looked_at():
+    """Written out with loops; no scale, values pooled, and nothing at all at first, since gamma is 0."""
+    layer, x = SelfAttention(16), torch.randn(2, 16, 4, 6)
+    assert layer.gamma.item() == 0 and torch.equal(layer(x), x)
+    nn.init.ones_(layer.gamma)
+    query = layer.query(x).flatten(2)
+    key, value = (nn.functional.max_pool2d(conv(x), 2).flatten(2) for conv in (layer.key, layer.value))
+    out = torch.zeros(2, 8, 24)
+    for n in range(2):
+        for place in range(24):
+            weight = torch.stack([(query[n, :, place] * key[n, :, seen]).sum() for seen in range(6)]).exp()
+            out[n, :, place] = sum(weight[seen] / weight.sum() * value[n, :, seen] for seen in range(6))
+    expected = x + nn.functional.conv2d(out.view(2, 8, 4, 6), layer.out.weight)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_follows_the_greatest_map_that_is_allowed():
+    for asked, generator, discriminator in ((64, 2, 0), (16, 1, 0), (8, 0, 3)):  # maps 8, 16, 32 and 16, 8, 8, 8
+        assert networks.ResNetGenerator((1, 32, 32), width=8, attention=asked).attention_after == generator
+        assert networks.ResNetDiscriminator((1, 32, 32), width=8, attention=asked).attention_after == discriminator
+    with pytest.raises(ValueError, match="ResNetGenerator: no map is as small as attention 4; the smallest is 8"):
+        networks.ResNetGenerator((1, 32, 32), width=8, attention=4)
+
+
+# SAGAN and BigGAN
+
+
+def test_sagan_has_spectral_norm_on_both_sides_and_biggans_embedding_is_free():
+    """On convolutions, linear layers and the discriminator's embedding; not on the generator's class embeddings."""
+    shape = (3, 32, 32)
+    sagan = networks.ResNetGenerator(shape, 3, 8, 8, attention=16, spectral_norm=True)
+    generators = [sagan, networks.BigGANGenerator(shape, 3, 8, 8)]
+    for network in generators:
+        weighted = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        assert spectral_layers(network) == weighted
+    for network in (networks.ResNetDiscriminator(shape, 3, 8), networks.BigGANDiscriminator(shape, 3, 8)):
+        weighted = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.Embedding))]
+        assert spectral_layers(network) == weighted and network.projection in weighted
+
+
+def test_biggan_channels_are_the_papers():
+    """Tables of appendix B at 128 px, in units of ch: G 16, 16, 8, 4, 2, 1 and D 1, 2, 4, 8, 16, 16."""
+    with torch.device("meta"):
+        generator = networks.BigGANGenerator((3, 128, 128), 1000, latent_dim=120, width=96, widest=1536, attention=64)
+        discriminator = networks.BigGANDiscriminator(
+            (3, 128, 128), 1000, width=96, widest=1536, plain_blocks=1, attention=64
+        )
+    channels = [generator.start[0], *(b.conv2.out_channels for b in generator.blocks)]
+    assert channels == [96 * k for k in (16, 16, 8, 4, 2, 1)]
+    assert [b.conv2.out_channels for b in discriminator.blocks] == [96 * k for k in (1, 2, 4, 8, 16, 16)]
+    assert [b.down for b in discriminator.blocks] == [True] * 5 + [False]
+    assert generator.attention_after == 3 and discriminator.attention_after == 0  # both on maps of 64x64
+    assert generator.linear.in_features == 20
+    assert all(b.norm1.gain.in_features == 20 + 128 and b.norm1.gain.bias is None for b in generator.blocks)
+
+
+def test_biggan_gives_each_block_its_piece_of_the_latent():
+    """A piece changes what comes after its block only."""
+    network = networks.BigGANGenerator((1, 32, 32), latent_dim=10, width=4, embedding=4).eval()
+    seen: list[torch.Tensor] = []
+    for block in network.blocks:
+        block.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    z = torch.randn(1, 10)
+    network(z)
+    pieces = [range(3), range(3, 6), range(6, 8), range(8, 10)]  # 10 into 4
+    for number, piece in enumerate(pieces):
+        other = z.clone()
+        other[:, piece] += 1.0
+        network(other)
+        same = [torch.equal(a, b) for a, b in zip(seen[:3], seen[-3:], strict=True)]
+        assert same == [block < number - 1 for block in range(3)]
+
+
+def test_biggan_weights_are_orthogonal_at_first():
+    for network in (networks.BigGANGenerator((3, 32, 32), 10, 16, 8), networks.BigGANDiscriminator((3, 32, 32), 10, 8)):
+        for layer in spectral_layers(network):
+            rows = layer.parametrizations.weight.original.flatten(1)
+            products = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+            torch.testing.assert_close(products, torch.eye(len(products)), rtol=0, atol=1e-5)
+    small = networks.BigGANGenerator((3, 32, 32), 10, 16, 32, initialise=normal_init)
+    weight = small.blocks[0].conv1.parametrizations.weight.original
+    assert weight.std().item() == pytest.approx(0.02, rel=0.05)

@@ -19,6 +19,7 @@ from gan_lightning.losses.regularizers import (
     dragan_penalty,
     gradient_penalty,
     lecam_penalty,
+    off_diagonal_penalty,
     zero_centred_penalty,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "logistic_discriminator",
     "minimax_generator",
     "non_saturating_generator",
+    "off_diagonal_penalty",
     "relativistic",
     "relativistic_average",
     "relativistic_average_hinge",

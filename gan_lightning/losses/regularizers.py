@@ -6,7 +6,7 @@ the trainer's precision, and past `torch.compile`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -74,3 +74,21 @@ def lecam_penalty(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: 
         real_anchor, fake_anchor: moving averages a_R and a_F of the real and the fake scores.
     """
     return (real - fake_anchor).square().mean() + (fake - real_anchor).square().mean()
+
+
+def off_diagonal_penalty(weights: Iterable[Tensor]) -> Tensor:
+    """Sum of |W W^T - diag(W W^T)|_F^2, filters as rows: they shall be orthogonal, of any length.
+
+    Brock et al. 2019, arXiv:1809.11096, equation 3, without its weight beta. As for a gradient penalty, half precision
+    is not enough: it is computed in float32.
+
+    Args:
+        weights: each (filters, ...).
+    """
+    total: Tensor | float = 0.0
+    for weight in weights:
+        with torch.autocast(weight.device.type, enabled=False):
+            filters = weight.to(torch.promote_types(weight.dtype, torch.float32)).flatten(1)
+            products = filters @ filters.T
+            total = total + (products - products.diag().diag()).square().sum()
+    return total

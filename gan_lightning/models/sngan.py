@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
     Augmentation,
-    ImageNetwork,
+    ClassNetwork,
     ImageShape,
     LRSchedulerCallable,
     OptimizerCallable,
     Step,
     Terms,
     TwoPlayerGAN,
+    require_classes,
 )
 from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
 
@@ -21,15 +24,29 @@ class SNGAN(TwoPlayerGAN):
     """A discriminator whose layers all have spectral norm 1, and the hinge loss (Miyato et al. 2018, arXiv:1802.05957).
 
     The ResNets of the paper's table 4, Adam(0, 0.9) at 2e-4 and five discriminator steps, as for its residual networks.
+    With `conditioning: projection` the data's classes are used as in cGANs with Projection Discriminator (Miyato and
+    Koyama 2018, arXiv:1802.05637): conditional batch norm in the generator, an inner product in the discriminator.
     Deviations: the generator's batch is as large as the discriminator's, not twice; the learning rate is constant
     unless a `scheduler` is given (the paper: linear to zero over 100,000 steps).
+
+    Args:
+        conditioning: whether the networks are told the class, and how.
+
+    Raises:
+        ValueError: conditioning on data without classes.
     """
 
     def __init__(
         self,
         image_shape: ImageShape,
-        generator: ImageNetwork = lambda image_shape: ResNetGenerator(image_shape, latent_dim=128, width=256),
-        discriminator: ImageNetwork = lambda image_shape: ResNetDiscriminator(image_shape, width=128),
+        num_classes: int | None = None,
+        conditioning: Literal["none", "projection"] = "none",
+        generator: ClassNetwork = lambda image_shape, num_classes: ResNetGenerator(
+            image_shape, num_classes, latent_dim=128, width=256
+        ),
+        discriminator: ClassNetwork = lambda image_shape, num_classes: ResNetDiscriminator(
+            image_shape, num_classes, width=128
+        ),
         generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.0, beta2=0.9),
         discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
             params, lr=2e-4, beta1=0.0, beta2=0.9
@@ -39,16 +56,18 @@ class SNGAN(TwoPlayerGAN):
         augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
+        num_classes = require_classes("SNGAN", num_classes) if conditioning == "projection" else None
         super().__init__(
             image_shape,
-            generator(image_shape),
-            discriminator(image_shape),
+            generator(image_shape, num_classes),
+            discriminator(image_shape, num_classes),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
             augment,
             step,
+            num_classes,
         )
 
     def discriminator_loss(self, batch: Labeled) -> Terms:

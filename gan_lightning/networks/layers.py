@@ -1,8 +1,10 @@
-"""What several networks share: the sizes they build and spectral normalisation."""
+"""What several networks share: the sizes they build, normalisations, conditioning on classes, attention."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 
@@ -33,14 +35,110 @@ def maybe_spectral(layer: nn.Module, wanted: bool) -> nn.Module:
     return parametrizations.spectral_norm(layer, n_power_iterations=1) if wanted else layer
 
 
+WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+
+
 def normal_init(module: nn.Module, std: float = 0.02) -> None:
     """Weights from N(0, std), batch norm gains from N(1, std), biases 0: DCGAN's (arXiv:1511.06434, section 4)."""
     for layer in module.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(layer, WEIGHTED):
             nn.init.normal_(layer.weight, 0.0, std)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm2d) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, std)
-        else:
-            continue
-        if layer.bias is not None:
+    _zero_biases(module)
+
+
+def orthogonal_init(module: nn.Module) -> None:
+    """Orthogonal weights, biases 0 (Saxe et al. 2014, arXiv:1312.6120), as in BigGAN (arXiv:1809.11096, appendix B)."""
+    for layer in module.modules():
+        if isinstance(layer, WEIGHTED):
+            nn.init.orthogonal_(layer.weight)
+    _zero_biases(module)
+
+
+def _zero_biases(module: nn.Module) -> None:
+    for layer in module.modules():
+        if getattr(layer, "bias", None) is not None and isinstance(layer.bias, nn.Parameter):
             nn.init.zeros_(layer.bias)
+
+
+def spectral_normalise(module: nn.Module, embeddings: bool = True) -> None:
+    """Spectral norm on every convolution and linear layer of a module, and on embeddings; they must be initialised."""
+    kinds = (nn.Linear, nn.Conv2d, nn.Embedding) if embeddings else (nn.Linear, nn.Conv2d)
+    for layer in [layer for layer in module.modules() if isinstance(layer, kinds)]:
+        maybe_spectral(layer, True)
+
+
+def one_hot(label: Tensor, num_classes: int, like: Tensor) -> Tensor:
+    """(n, num_classes) in the type of `like`: of labels (n,), or of a mixture of classes as it is."""
+    return (label if label.is_floating_point() else F.one_hot(label, num_classes)).to(like.dtype)
+
+
+class ClassEmbedding(nn.Embedding):
+    """A vector for each class: of labels (n,) int64, or of mixtures (n, classes), whose vectors are mixed alike."""
+
+    def forward(self, label: Tensor) -> Tensor:
+        """(n,) or (n, classes) -> (n, dim)."""
+        return label @ self.weight if label.is_floating_point() else super().forward(label)
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose gain and bias depend on a condition: (1 + gain(y)) norm(x) + bias(y).
+
+    Dumoulin et al. 2017, arXiv:1610.07629; with `gain` and `bias` zero it is batch norm without them.
+
+    Args:
+        features: channels.
+        gain, bias: from the condition to (n, features).
+    """
+
+    def __init__(self, features: int, gain: nn.Module, bias: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(features, affine=False)
+        self.gain, self.bias = gain, bias
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(n, features, h, w), (n, ...) -> (n, features, h, w)."""
+        gain, bias = (layer(condition)[:, :, None, None] for layer in (self.gain, self.bias))
+        return (1 + gain) * self.norm(x) + bias
+
+
+def class_batch_norm(features: int, num_classes: int) -> ConditionalBatchNorm2d:
+    """A gain and a bias for each class, 1 and 0 at first (Miyato and Koyama 2018, arXiv:1802.05637, appendix A)."""
+    gain, bias = ClassEmbedding(num_classes, features), ClassEmbedding(num_classes, features)
+    nn.init.zeros_(gain.weight)
+    nn.init.zeros_(bias.weight)
+    return ConditionalBatchNorm2d(features, gain, bias)
+
+
+def normed(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
+    """Batch norm, conditional where there is a condition."""
+    return norm(x) if condition is None else norm(x, condition)
+
+
+class SelfAttention(nn.Module):
+    """Every place looks at every other: gamma o(x) + x (Zhang et al. 2019, arXiv:1805.08318, section 3).
+
+    Queries and keys have an eighth of the channels, values half of them; the softmax runs over the places that are
+    looked at, without a scale. `gamma` begins at 0, so that the network learns from near places first. Keys and values
+    are pooled 2x2 as in the authors' code.
+
+    Args:
+        channels: at least 8.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // 8, 1, bias=False)
+        self.key = nn.Conv2d(channels, channels // 8, 1, bias=False)
+        self.value = nn.Conv2d(channels, channels // 2, 1, bias=False)
+        self.out = nn.Conv2d(channels // 2, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, h, w) -> the same shape."""
+        query = self.query(x).flatten(2).mT  # (n, h w, c / 8)
+        key = F.max_pool2d(self.key(x), 2).flatten(2).mT  # (n, h w / 4, c / 8)
+        value = F.max_pool2d(self.value(x), 2).flatten(2).mT  # (n, h w / 4, c / 2)
+        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (n, h w, c / 2)
+        return x + self.gamma * self.out(seen.mT.unflatten(2, x.shape[2:]))

@@ -1,37 +1,76 @@
-"""SNGAN's residual networks (Miyato et al. 2018, arXiv:1802.05957, table 4), for any size that doubles from 4 .. 7."""
+"""Residual networks for any size that doubles from 4 .. 7: SNGAN's (arXiv:1802.05957), SAGAN's (arXiv:1805.08318) and
+BigGAN's (arXiv:1809.11096), which have their blocks in common."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import maybe_spectral, pyramid
+from gan_lightning.networks.layers import (
+    ClassEmbedding,
+    ConditionalBatchNorm2d,
+    SelfAttention,
+    class_batch_norm,
+    normed,
+    orthogonal_init,
+    pyramid,
+    spectral_normalise,
+)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, gain: float, spectral_norm: bool = False) -> nn.Module:
+def _conv(inputs: int, outputs: int, kernel: int, gain: float) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     nn.init.xavier_uniform_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
-    return maybe_spectral(layer, spectral_norm)
+    return layer
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def widths(stages: int, width: int, widest: int | None) -> list[int]:
+    """Channels of stages from the finest to the coarsest: doubled with each up to `widest`; None: all `width`."""
+    return [min(width * 2**stage, widest or width) for stage in range(stages)]
+
+
+def attention_stage(network: str, attention: int | None, sizes: list[int]) -> int | None:
+    """Which stage's map is followed by attention: the last of the greatest among these sizes that `attention` allows.
+
+    Raises:
+        ValueError: all maps are greater.
+    """
+    if attention is None:
+        return None
+    allowed = [size for size in sizes if size <= attention]
+    if not allowed:
+        raise ValueError(f"{network}: no map is as small as attention {attention}; the smallest is {min(sizes)}")
+    return len(sizes) - 1 - sizes[::-1].index(max(allowed))
 
 
 class UpBlock(nn.Module):
     """BN, ReLU, nearest upsampling, 3x3; BN, ReLU, 3x3; the shortcut is upsampled and passes a 1x1."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
+        self.norm1, self.norm2 = norm(inputs), norm(outputs)
         self.conv1 = _conv(inputs, outputs, 3, math.sqrt(2))
         self.conv2 = _conv(outputs, outputs, 3, math.sqrt(2))
         self.shortcut = _conv(inputs, outputs, 1, 1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, 2h, 2w)."""
-        h = self.conv1(F.interpolate(F.relu(self.norm1(x)), scale_factor=2))
-        h = self.conv2(F.relu(self.norm2(h)))
-        return h + self.shortcut(F.interpolate(x, scale_factor=2))
+        h = self.conv1(F.interpolate(F.relu(normed(self.norm1, x, condition)), scale_factor=2))
+        h = self.conv2(F.relu(normed(self.norm2, h, condition)))
+        # A 1x1 convolution and nearest upsampling commute; the small map is cheaper.
+        return h + F.interpolate(self.shortcut(x), scale_factor=2)
 
 
 class DownBlock(nn.Module):
@@ -40,13 +79,13 @@ class DownBlock(nn.Module):
     ReLU is never in place: in place it would change the shortcut's input too, which costs FID without a word.
     """
 
-    def __init__(self, inputs: int, outputs: int, down: bool, first: bool, spectral_norm: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, down: bool, first: bool) -> None:
         super().__init__()
         self.down, self.first = down, first
-        self.conv1 = _conv(inputs, outputs, 3, math.sqrt(2), spectral_norm)
-        self.conv2 = _conv(outputs, outputs, 3, math.sqrt(2), spectral_norm)
+        self.conv1 = _conv(inputs, outputs, 3, math.sqrt(2))
+        self.conv2 = _conv(outputs, outputs, 3, math.sqrt(2))
         plain = inputs == outputs and not down
-        self.shortcut = nn.Identity() if plain else _conv(inputs, outputs, 1, 1.0, spectral_norm)
+        self.shortcut = nn.Identity() if plain else _conv(inputs, outputs, 1, 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h / 2, w / 2), or the same size without `down`."""
@@ -58,64 +97,225 @@ class DownBlock(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """latent -> 4x4 -> one up-block for each doubling, all of `width` channels -> BN, ReLU, 3x3, tanh.
-
-    Raises:
-        ValueError: a size that no doubling reaches.
-    """
-
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int = 128, width: int = 256) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        doublings, height, breadth = pyramid(type(self).__name__, image_shape)
-        self.start = (width, height, breadth)
-        self.linear = nn.Linear(latent_dim, math.prod(self.start))
-        nn.init.xavier_uniform_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-        self.blocks = nn.Sequential(*(UpBlock(width, width) for _ in range(doublings)))
-        self.norm = nn.BatchNorm2d(width)
-        self.conv = _conv(width, image_shape[0], 3, 1.0)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(n, latent_dim) -> (n, *image_shape) in [-1, 1]."""
-        h = self.blocks(self.linear(z).unflatten(1, self.start))
-        return self.conv(F.relu(self.norm(h))).tanh()
-
-
-class ResNetDiscriminator(nn.Module):
-    """Down-blocks to twice the starting size, two plain blocks, ReLU, sum over places, linear; no batch norm.
+    """latent -> 4x4 -> one up-block for each doubling -> BN, ReLU, 3x3, tanh; SNGAN's table 4 by default.
 
     Args:
-        image_shape: (channels, height, width); 32 px gives the paper's two down- and two plain blocks.
-        width: channels of every block.
-        spectral_norm: on every layer; off for a critic with a gradient penalty.
-        sum_pool: sum over places, as SNGAN has it; False for the mean of WGAN-GP.
+        image_shape: (channels, height, width).
+        num_classes: of a conditional generator, whose batch norms have a gain and a bias for each class.
+        latent_dim: of the input.
+        width: channels of the last block.
+        widest: channels are doubled with each block before it, up to so many; None: all blocks have `width`.
+        attention: self-attention follows the greatest map of at most this size (the shorter side); None for none.
+        spectral_norm: on every convolution and linear layer, as SAGAN has it in the generator too.
 
     Raises:
-        ValueError: a size that no halving reaches.
+        ValueError: a size that no doubling reaches, or no map as small as `attention`.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        width: int = 128,
-        spectral_norm: bool = True,
-        sum_pool: bool = True,
+        num_classes: int | None = None,
+        latent_dim: int = 128,
+        width: int = 256,
+        widest: int | None = None,
+        attention: int | None = None,
+        spectral_norm: bool = False,
     ) -> None:
         super().__init__()
-        doublings, _, _ = pyramid(type(self).__name__, image_shape)
-        down = [True] * (doublings - 1) + [False, False]
-        inputs = [image_shape[0]] + [width] * len(down)
-        self.blocks = nn.Sequential(
-            *(DownBlock(inputs[i], width, d, i == 0, spectral_norm) for i, d in enumerate(down))
+        self.latent_dim = latent_dim
+        doublings, height, breadth = pyramid(type(self).__name__, image_shape)
+        channels = widths(doublings + 1, width, widest)[::-1]
+        sizes = [min(height, breadth) * 2 ** (i + 1) for i in range(doublings)]
+
+        def norm(features: int) -> nn.Module:
+            return class_batch_norm(features, num_classes) if num_classes else nn.BatchNorm2d(features)
+
+        self.start = (channels[0], height, breadth)
+        self.linear = _linear(latent_dim, math.prod(self.start))
+        self.blocks = nn.ModuleList(UpBlock(channels[i], channels[i + 1], norm) for i in range(doublings))
+        self.attention_after = attention_stage(type(self).__name__, attention, sizes)
+        if attention is not None:
+            self.attention = SelfAttention(channels[self.attention_after + 1])
+        self.norm = nn.BatchNorm2d(channels[-1])
+        self.conv = _conv(channels[-1], image_shape[0], 3, 1.0)
+        if spectral_norm:
+            spectral_normalise(self, embeddings=False)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(n, latent_dim), labels of a conditional generator -> (n, *image_shape) in [-1, 1]."""
+        h = self.linear(z).unflatten(1, self.start)
+        for i, block in enumerate(self.blocks):
+            h = block(h, label)
+            if i == self.attention_after:
+                h = self.attention(h)
+        return self.conv(F.relu(self.norm(h))).tanh()
+
+
+class BigGANGenerator(nn.Module):
+    """BigGAN's generator: every block sees a piece of the latent and the class (arXiv:1809.11096, appendix B).
+
+    The latent is cut into as many pieces as there are blocks and one for the start; a block's batch norms get their
+    gains and biases from its piece and from one class embedding that all share, by linear maps without a bias.
+    Without classes the shared embedding is a single vector, as in BigBiGAN (arXiv:1907.02544). Spectral norm on every
+    convolution and linear layer, not on the embedding.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_classes: of a conditional generator.
+        latent_dim: of the input; the paper at 128 px: 120, in pieces of 20. Pieces differ by at most 1 where it does
+            not divide.
+        width, widest, attention: as for :class:`ResNetGenerator`; the paper at 128 px: 96, 1536, 64.
+        embedding: numbers that describe a class.
+        spectral_norm: see above.
+        initialise: sets the initial weights; the paper's are orthogonal.
+
+    Raises:
+        ValueError: a size that no doubling reaches, or no map as small as `attention`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        latent_dim: int = 128,
+        width: int = 256,
+        widest: int | None = None,
+        attention: int | None = None,
+        embedding: int = 128,
+        spectral_norm: bool = True,
+        initialise: Callable[[nn.Module], None] = orthogonal_init,
+    ) -> None:
+        super().__init__()
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        doublings, height, breadth = pyramid(type(self).__name__, image_shape)
+        pieces = [len(piece) for piece in torch.arange(latent_dim, device="cpu").tensor_split(doublings + 1)]
+        channels = widths(doublings + 1, width, widest)[::-1]
+        sizes = [min(height, breadth) * 2 ** (i + 1) for i in range(doublings)]
+
+        def block(i: int) -> UpBlock:
+            def norm(features: int) -> nn.Module:
+                gain, bias = (nn.Linear(pieces[i + 1] + embedding, features, bias=False) for _ in range(2))
+                return ConditionalBatchNorm2d(features, gain, bias)
+
+            return UpBlock(channels[i], channels[i + 1], norm)
+
+        self.embedding = ClassEmbedding(num_classes or 1, embedding)
+        self.start = (channels[0], height, breadth)
+        self.linear = _linear(pieces[0], math.prod(self.start))
+        self.blocks = nn.ModuleList(block(i) for i in range(doublings))
+        self.attention_after = attention_stage(type(self).__name__, attention, sizes)
+        if attention is not None:
+            self.attention = SelfAttention(channels[self.attention_after + 1])
+        self.norm = nn.BatchNorm2d(channels[-1])
+        self.conv = _conv(channels[-1], image_shape[0], 3, 1.0)
+        initialise(self)
+        if spectral_norm:
+            spectral_normalise(self, embeddings=False)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(n, latent_dim), labels of a conditional generator -> (n, *image_shape) in [-1, 1]."""
+        if label is None:
+            label = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+        first, *pieces = z.tensor_split(len(self.blocks) + 1, 1)
+        shared = self.embedding(label)
+        h = self.linear(first).unflatten(1, self.start)
+        for i, (block, piece) in enumerate(zip(self.blocks, pieces, strict=True)):
+            h = block(h, torch.cat([shared, piece], 1))
+            if i == self.attention_after:
+                h = self.attention(h)
+        return self.conv(F.relu(self.norm(h))).tanh()
+
+
+class ResNetDiscriminator(nn.Module):
+    """Down-blocks, plain blocks, ReLU, sum over places, linear; no batch norm.
+
+    With classes the score has a second part, the inner product of the pooled features with a vector for each class
+    (Miyato and Koyama 2018, arXiv:1802.05637, equation 3).
+
+    Args:
+        image_shape: (channels, height, width); 32 px gives SNGAN's two down- and two plain blocks.
+        num_classes: of a conditional discriminator.
+        width: channels of the first block.
+        widest: channels are doubled with each block after it, up to so many; None: all blocks have `width`.
+        plain_blocks: at the end, which do not halve the map: 2 stop at 8x8, 1 at 4x4, as for 64 px and more.
+        attention: self-attention follows the greatest map of at most this size (the shorter side); None for none.
+        spectral_norm: on every layer and embedding; off for a critic with a gradient penalty.
+        sum_pool: sum over places, as SNGAN has it; False for the mean of WGAN-GP.
+        initialise: sets the initial weights; None: SNGAN's, of Glorot and Bengio 2010.
+
+    Raises:
+        ValueError: a size that no halving reaches, or no map as small as `attention`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        width: int = 128,
+        widest: int | None = None,
+        plain_blocks: int = 2,
+        attention: int | None = None,
+        spectral_norm: bool = True,
+        sum_pool: bool = True,
+        initialise: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        super().__init__()
+        doublings, height, breadth = pyramid(type(self).__name__, image_shape)
+        if not 1 <= plain_blocks <= doublings + 1:
+            raise ValueError(f"plain_blocks must lie in 1 .. {doublings + 1} for this size, not {plain_blocks}")
+        down = [True] * (doublings + 1 - plain_blocks) + [False] * plain_blocks
+        channels = [image_shape[0], *widths(len(down), width, widest)]
+        sizes = [min(height, breadth) * 2**doublings // 2 ** sum(down[: i + 1]) for i in range(len(down))]
+        self.blocks = nn.ModuleList(
+            DownBlock(channels[i], channels[i + 1], d, first=i == 0) for i, d in enumerate(down)
         )
-        linear = nn.Linear(width, 1)
-        nn.init.xavier_uniform_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        self.linear = maybe_spectral(linear, spectral_norm)
+        self.attention_after = attention_stage(type(self).__name__, attention, sizes)
+        if attention is not None:
+            self.attention = SelfAttention(channels[self.attention_after + 1])
+        self.feature_dim = channels[-1]
+        self.linear = _linear(self.feature_dim, 1)
+        if num_classes:
+            self.projection = ClassEmbedding(num_classes, self.feature_dim)
+            nn.init.xavier_uniform_(self.projection.weight)
+        if initialise is not None:
+            initialise(self)
+        if spectral_norm:
+            spectral_normalise(self)
         self.sum_pool = sum_pool
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(n, *image_shape) -> (n,) scores."""
-        h = F.relu(self.blocks(image))
-        return self.linear(h.sum((2, 3)) if self.sum_pool else h.mean((2, 3))).squeeze(1)
+    def features(self, image: Tensor) -> Tensor:
+        """(n, *image_shape) -> (n, feature_dim), pooled over places."""
+        h = image
+        for i, block in enumerate(self.blocks):
+            h = block(h)
+            if i == self.attention_after:
+                h = self.attention(h)
+        h = F.relu(h)
+        return h.sum((2, 3)) if self.sum_pool else h.mean((2, 3))
+
+    def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
+        """(n, *image_shape), labels of a conditional discriminator -> (n,) scores."""
+        h = self.features(image)
+        score = self.linear(h).squeeze(1)
+        return score if label is None else score + (self.projection(label) * h).sum(1)
+
+
+class BigGANDiscriminator(ResNetDiscriminator):
+    """BigGAN's discriminator: the blocks of :class:`ResNetDiscriminator`, orthogonal at first.
+
+    The arguments are those of :class:`ResNetDiscriminator`; the paper at 128 px: width 96, widest 1536, 1 plain block,
+    attention 64.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        width: int = 256,
+        widest: int | None = None,
+        plain_blocks: int = 2,
+        attention: int | None = None,
+        initialise: Callable[[nn.Module], None] = orthogonal_init,
+    ) -> None:
+        super().__init__(image_shape, num_classes, width, widest, plain_blocks, attention, initialise=initialise)

@@ -1,0 +1,86 @@
+"""Large Scale GAN Training for High Fidelity Natural Image Synthesis, 2018."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gan_lightning import losses, optim
+from gan_lightning.batches import Labeled
+from gan_lightning.core import (
+    Augmentation,
+    ClassNetwork,
+    ImageShape,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    Step,
+    Terms,
+    TwoPlayerGAN,
+)
+from gan_lightning.networks import BigGANDiscriminator, BigGANGenerator
+from gan_lightning.noise import truncated_normal
+
+
+class BigGAN(TwoPlayerGAN):
+    """SAGAN grown large (Brock et al. 2019, arXiv:1809.11096): big batches, one class embedding that all layers share,
+    a piece of the latent for each block, orthogonal weights, an average of the generator, truncated latents.
+
+    Hinge losses, spectral norm in both players, two discriminator steps with 2e-4 for each generator step with 5e-5.
+    Data without classes train it unconditionally. The networks' defaults are those of 32 px; the paper's at 128 px are
+    width 96, widest 1536, attention 64 (configs/biggan). Deviations: batch statistics are of each process, averaged
+    before sampling, not of all processes; the discriminator's steps each have a batch of `data.batch_size`.
+
+    Args:
+        orthogonal_weight: beta of the generator's penalty on what is not orthogonal between its filters, equation 3;
+            the paper's is 1e-4. The class embedding is left out.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int | None = None,
+        generator: ClassNetwork = lambda image_shape, num_classes: BigGANGenerator(
+            image_shape, num_classes, latent_dim=128, width=256
+        ),
+        discriminator: ClassNetwork = lambda image_shape, num_classes: BigGANDiscriminator(
+            image_shape, num_classes, width=256
+        ),
+        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
+            params, lr=5e-5, beta1=0.0, beta2=0.999, eps=1e-6
+        ),
+        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
+            params, lr=2e-4, beta1=0.0, beta2=0.999, eps=1e-6
+        ),
+        scheduler: LRSchedulerCallable | None = None,
+        orthogonal_weight: float = 1e-4,
+        n_critic: int = 2,
+        augment: Augmentation | None = None,
+        step: Step = Step(),
+    ) -> None:
+        super().__init__(
+            image_shape,
+            generator(image_shape, num_classes),
+            discriminator(image_shape, num_classes),
+            generator_optimizer,
+            discriminator_optimizer,
+            scheduler,
+            n_critic,
+            augment,
+            step,
+            num_classes,
+        )
+        self.orthogonal_weight = orthogonal_weight
+
+    def truncate(self, z: Tensor, psi: float) -> Tensor:
+        """Latents (n, latent_dim) from the normal distribution without its tails beyond psi (section 3.1)."""
+        return truncated_normal(z, psi)
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        return {"adversarial": losses.hinge_discriminator(real, fake)}
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        terms = {"adversarial": losses.hinge_generator(self.discriminate(self.fake_like(batch)))}
+        if self.orthogonal_weight:
+            filters = [w for name, w in self.generator.named_parameters() if w.ndim > 1 and "embedding" not in name]
+            terms["orthogonal"] = self.orthogonal_weight * losses.off_diagonal_penalty(filters)
+        return terms

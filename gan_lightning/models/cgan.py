@@ -1,0 +1,76 @@
+"""Conditional Generative Adversarial Nets, 2014."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gan_lightning import losses, optim
+from gan_lightning.batches import Labeled
+from gan_lightning.core import (
+    Augmentation,
+    ClassNetwork,
+    ImageShape,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    Step,
+    Terms,
+    TwoPlayerGAN,
+    require_classes,
+)
+from gan_lightning.networks import ConditionalMaxoutDiscriminator, ConditionalMLPGenerator
+from gan_lightning.noise import Noise
+
+
+class CGAN(TwoPlayerGAN):
+    """Both players are told the class (Mirza and Osindero 2014, arXiv:1411.1784, equation 2).
+
+    The label joins the noise in the generator and the image in the discriminator, and the losses are the logistic ones
+    of the first GAN. A fake comes to the discriminator with the label that it was made for, drawn uniformly, not with
+    that of some real image. Deviations: images lie in [-1, 1] with tanh; Adam in place of SGD with momentum and a
+    decay for each update.
+
+    Raises:
+        ValueError: data without classes.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int | None = None,
+        generator: ClassNetwork = lambda image_shape, num_classes: ConditionalMLPGenerator(
+            image_shape, num_classes, latent_dim=100, noise_units=200, label_units=1000, joint_units=1200
+        ),
+        discriminator: ClassNetwork = lambda image_shape, num_classes: ConditionalMaxoutDiscriminator(
+            image_shape, num_classes, image_units=240, label_units=50, joint_units=240
+        ),
+        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
+        scheduler: LRSchedulerCallable | None = None,
+        n_critic: int = 1,
+        augment: Augmentation | None = None,
+        step: Step = Step(),
+    ) -> None:
+        require_classes("CGAN", num_classes)
+        super().__init__(
+            image_shape,
+            generator(image_shape, num_classes),
+            discriminator(image_shape, num_classes),
+            generator_optimizer,
+            discriminator_optimizer,
+            scheduler,
+            n_critic,
+            augment,
+            step,
+            num_classes,
+        )
+
+    def latent(self, noise: Noise, n: int) -> Tensor:
+        """(n, latent_dim) from U[-1, 1)."""
+        return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        return {"adversarial": losses.logistic_discriminator(real, fake)}
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        return {"adversarial": losses.non_saturating_generator(self.discriminate(self.fake_like(batch)))}
