@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from lightning.pytorch import LightningDataModule
 
@@ -74,3 +77,42 @@ def test_every_model_has_a_digits_config_that_takes_a_step(
     quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.callbacks=null"]
     fit.main([f"--config={path}", "--trainer.max_steps=1", "--data.batch_size=4", *quiet])
     assert list(tmp_path.glob(f"runs/{model}-Digits/*/last.ckpt"))
+
+
+@pytest.mark.parametrize("name", ["sngan/cifar10", "sngan/cifar10_projection", "sagan/cifar10", "biggan/cifar10"])
+def test_a_published_setting_runs_twenty_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own optimizers, schedules, averages and numbers of steps; narrow networks, few images of the same shape."""
+    monkeypatch.chdir(tmp_path)
+    text = re.sub(r"width: \d+", "width: 8", (ROOT / f"{name}.yaml").read_text())
+    (tmp_path / "narrow.yaml").write_text(text)
+    narrow = ["generator=ResNetGenerator", "discriminator=ResNetDiscriminator", "generator.width=8"]
+    narrow = [f"--model.{flag}" for flag in [*narrow, "discriminator.width=8"]] if "width" not in text else []
+    flags = ["--data=StackedDigits", "--data.n=100", "--data.batch_size=4", "--trainer.max_steps=20", *narrow]
+    fit.main(["--config=narrow.yaml", *flags, "--trainer.logger=false", "--trainer.enable_progress_bar=false"])
+    (checkpoint,) = tmp_path.glob("runs/*/*/last.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["global_step"] == 20
+    assert all(value.isfinite().all() for value in state["state_dict"].values() if torch.is_tensor(value))
+
+
+def test_published_settings_for_cifar10_are_the_sheets() -> None:
+    """Batch, steps, discriminator steps, learning rates and betas, decay, start and pace of the average."""
+    expected = {  # per generator step: images, hence the half-life of an average that keeps 0.9999
+        "sngan/cifar10": (64, 100_000, 5, 2e-4, 2e-4, (0.0, 0.9), None),
+        "sngan/cifar10_projection": (64, 100_000, 5, 2e-4, 2e-4, (0.0, 0.9), None),
+        "sagan/cifar10": (64, 100_000, 1, 1e-4, 4e-4, (0.0, 0.9), 64),
+        "biggan/cifar10": (50, 125_000, 4, 2e-4, 2e-4, (0.0, 0.999), 200),
+    }
+    for name, (batch, steps, n_critic, g, d, betas, images) in expected.items():
+        cli = parse(f"--config={ROOT / f'{name}.yaml'}")
+        built = cli.config.model.init_args
+        assert (cli.config.data.init_args.batch_size, cli.config.trainer.max_steps) == (batch, steps)
+        assert built.n_critic == n_critic
+        for rate, optimizer in ((g, built.generator_optimizer), (d, built.discriminator_optimizer)):
+            settings = optimizer.init_args
+            assert (settings.lr, settings.beta1, settings.beta2) == (rate, *betas)
+        if images is None:
+            assert built.scheduler.init_args.end == steps  # linear to zero
+        else:
+            half_life = math.log(0.5) / math.log(0.9999) * images
+            assert built.step.ema_half_life == pytest.approx(half_life, rel=1e-3) and built.step.ema_start == 1000

@@ -107,6 +107,7 @@ class ResNetGenerator(nn.Module):
         widest: channels are doubled with each block before it, up to so many; None: all blocks have `width`.
         attention: self-attention follows the greatest map of at most this size (the shorter side); None for none.
         spectral_norm: on every convolution and linear layer, as SAGAN has it in the generator too.
+        initialise: sets the initial weights; None: SNGAN's, of Glorot and Bengio 2010.
 
     Raises:
         ValueError: a size that no doubling reaches, or no map as small as `attention`.
@@ -121,6 +122,7 @@ class ResNetGenerator(nn.Module):
         widest: int | None = None,
         attention: int | None = None,
         spectral_norm: bool = False,
+        initialise: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
@@ -139,6 +141,8 @@ class ResNetGenerator(nn.Module):
             self.attention = SelfAttention(channels[self.attention_after + 1])
         self.norm = nn.BatchNorm2d(channels[-1])
         self.conv = _conv(channels[-1], image_shape[0], 3, 1.0)
+        if initialise is not None:
+            initialise(self)
         if spectral_norm:
             spectral_normalise(self, embeddings=False)
 
