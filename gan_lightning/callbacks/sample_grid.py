@@ -30,7 +30,7 @@ def picture(images: Tensor, columns: int) -> Tensor:
 
 
 class SampleGrid(Callback):
-    """Draws a square grid of the generator's average, with latents that stay the same.
+    """Draws a square grid of the generator's average, with latents that stay the same; a class a column where it can.
 
     Args:
         every_n_steps: generator steps between two grids; a last one is drawn at the end. None: only that.
@@ -60,7 +60,9 @@ class SampleGrid(Callback):
         if not trainer.is_global_zero:
             return
         points = tuple(pl_module.image_shape[1:]) == (1, 1)
-        image = picture(pl_module.sample(2_000 if points else self.rows**2), self.rows)
+        classes = getattr(pl_module, "num_classes", None) or 0
+        columns = classes if 1 < classes <= 2 * self.rows else self.rows  # samples are of each class in turn
+        image = picture(pl_module.sample(2_000 if points else self.rows * columns), columns)
         folder = Path(self.folder or trainer.default_root_dir)
         (folder / "samples").mkdir(parents=True, exist_ok=True)
         save_image(image, folder / "samples" / f"step-{trainer.global_step:06d}.png")
