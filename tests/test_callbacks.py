@@ -20,7 +20,9 @@ from gan_lightning.networks import MLPDiscriminator, MLPGenerator
 
 def small(image_shape: tuple[int, int, int] = (1, 8, 8)) -> GAN:
     return GAN(
-        image_shape, generator=lambda s: MLPGenerator(s, 4, 8, 1), discriminator=lambda s: MLPDiscriminator(s, 8, 1)
+        image_shape,
+        generator=lambda s: MLPGenerator(s, None, 4, 8, 1),
+        discriminator=lambda s: MLPDiscriminator(s, None, 8, 1),
     )
 
 
