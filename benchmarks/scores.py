@@ -177,8 +177,8 @@ def cached(options: argparse.Namespace) -> bool:
     reals, extractor = Counted(digits.image, digits.label), metrics.DigitFeatures()
     module = DCGAN(
         (1, 32, 32),
-        generator=lambda shape: DCGANGenerator(shape, 100, 32),
-        discriminator=lambda shape: DCGANDiscriminator(shape, 32),
+        generator=lambda shape: DCGANGenerator(shape, latent_dim=100, width=32),
+        discriminator=lambda shape: DCGANDiscriminator(shape, width=32),
     )
     protocol = scoring.Protocol(n_fake=n)
     asks = [kind(protocol=protocol).ask for kind in (callbacks.FID, callbacks.InceptionScore)]
