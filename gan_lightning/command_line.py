@@ -12,10 +12,10 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gan_lightning import callbacks, data, metrics, models, networks, optim, scoring
+from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
 from gan_lightning.errors import nearest
 
-_PLACES: tuple[ModuleType, ...] = (models, data, networks, optim, callbacks, metrics, lightning_callbacks)
+_PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)
 
 
 def _classes(*places: ModuleType) -> dict[str, type]:
@@ -65,7 +65,7 @@ class Parser(LightningArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings]
 
     def _arguments(self) -> list[str]:
-        kinds = _classes(models, data, networks, optim, callbacks).values()
+        kinds = _classes(models, data, networks, augment, optim, callbacks).values()
         return sorted({name for kind in kinds for name in inspect.signature(kind.__init__).parameters} - {"self"})
 
     def _known(self, key: str) -> list[str]:

@@ -369,8 +369,9 @@ class TwoPlayerGAN(AdversarialModule):
 
     def discriminator_turn(self, batch: Labeled) -> None:
         self.turn("discriminator", self._on_what_it_sees(self.discriminator_loss), batch)
-        if self.augment is not None:
+        if self.augment is not None and self.augment.adaptive:
             self.augment.adapt(self.images_seen)
+            self.watch("augment/p", self.augment.p.clone())
 
     def generator_turn(self, batch: Labeled) -> None:
         self.turn("generator", self._on_what_it_sees(self.generator_loss), batch, counts=True)

@@ -1,5 +1,7 @@
 """What changes images before the discriminator sees them: real ones and fakes alike, differentiable."""
 
+from gan_lightning.augment.ada import ADA
 from gan_lightning.augment.base import Augment
+from gan_lightning.augment.diffaugment import DiffAugment
 
-__all__ = ["Augment"]
+__all__ = ["ADA", "Augment", "DiffAugment"]

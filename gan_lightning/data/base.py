@@ -49,6 +49,10 @@ class ImageSet(Dataset, ABC):
             digest.update(image.contiguous().numpy())
         return digest.hexdigest()
 
+    def drawn(self, draw: Draw) -> tuple:
+        """A training batch: the images of a draw, and what a subclass puts beside them."""
+        return self.__getitems__(draw.index)
+
     def __getitem__(self, index: int) -> Labeled:
         """One image (C, H, W) and its label ()."""
         image, label = self.__getitems__([index])
@@ -154,19 +158,19 @@ class Drawn(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> Labeled:
-        image, label = self.images.__getitems__(draw.index)
+    def __getitem__(self, draw: Draw) -> tuple:
+        batch = self.images.drawn(draw)
         if self.flip_seed is not None:
             coins = hashes(key(self.flip_seed, draw.epoch), draw.index) >> np.uint64(63)  # the top bit of each
             mirrored = torch.from_numpy(coins.astype(bool))
-            image[mirrored] = image[mirrored].flip(3)
-        return Labeled(image, label)
+            batch.image[mirrored] = batch.image[mirrored].flip(3)
+        return batch
 
 
 MESSAGE = 2**19  # bytes that a worker sends at a time, where one batch is not more; measured as about the best
 
 
-def to_pipe(batches: list[Labeled]) -> list[Labeled]:
+def to_pipe(batches: list[tuple]) -> list[tuple]:
     """What a worker sends: a short message as arrays, in the pipe itself.
 
     A tensor travels through shared memory under a file descriptor of its own, which costs a batch of 64 MNIST images
@@ -174,10 +178,10 @@ def to_pipe(batches: list[Labeled]) -> list[Labeled]:
     """
     if sum(batch.image.nbytes for batch in batches) > MESSAGE:
         return batches
-    return [Labeled(*(field.numpy() for field in batch)) for batch in batches]
+    return [type(batch)(*(field.numpy() for field in batch)) for batch in batches]
 
 
-def unchanged(batches: list[Labeled]) -> list[Labeled]:
+def unchanged(batches: list[tuple]) -> list[tuple]:
     return batches
 
 
@@ -214,13 +218,13 @@ class Loader:
     def __len__(self) -> int:
         return len(self.order)
 
-    def __iter__(self) -> Iterator[Labeled]:
+    def __iter__(self) -> Iterator[tuple]:
         if self._loader is None:
             # Its own generator: a DataLoader draws a seed for its workers, by default from the global stream.
             self._loader = self._make(generator=torch.Generator())
         for batches in self._loader:
             for batch in batches:
-                yield Labeled(*map(torch.as_tensor, batch))
+                yield type(batch)(*map(torch.as_tensor, batch))
 
     def close(self) -> None:
         """End the workers; iterating again starts new ones."""
@@ -289,13 +293,17 @@ class ImageData(LightningDataModule, ABC):
             self._sets[split] = self.load(split)
         return self._sets[split]
 
+    def training_set(self) -> ImageSet:
+        """What training draws from: the whole split, unless a subclass holds some back."""
+        return self.reference("train")
+
     def setup(self, stage: str) -> None:
         """Read the data, and refuse what Lightning would pass over in silence.
 
         Raises:
             ValueError: no images, fewer than one batch, or a batch that the processes cannot share equally.
         """
-        count = len(self.reference("train"))
+        count = len(self.training_set())
         if stage != "fit":
             return
         if count < self.batch_size:
@@ -315,15 +323,20 @@ class ImageData(LightningDataModule, ABC):
         self._loaders.clear()
 
     @property
+    def _seed(self) -> int:
+        """The run's: that of the model in training, which takes a checkpoint's up again."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return getattr(module, "seed", global_seed())
+
+    @property
     def _processes(self) -> tuple[int, int]:
         """This process's rank, and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def train_dataloader(self) -> Loader:
         """Shuffled whole batches, from the batch that follows the model's `iteration`; the last part is dropped."""
-        images = self.reference("train")
+        images, seed = self.training_set(), self._seed
         module = None if self.trainer is None else self.trainer.lightning_module
-        seed = getattr(module, "seed", global_seed())
         order = TrainingOrder(
             len(images), self.batch_size, seed, lambda: int(getattr(module, "iteration", 0)), *self._processes
         )
