@@ -28,6 +28,14 @@ class Labeled(NamedTuple):
         return self._replace(image=self.image.detach())
 
 
+class PartlyLabeled(NamedTuple):
+    """Images without classes, and as many of the few that have one."""
+
+    image: Tensor  # (B, C, H, W)
+    labeled_image: Tensor  # (B, C, H, W)
+    label: Tensor  # (B,) int64, of the second
+
+
 class Draw(NamedTuple):
     """What a batch sampler asks a training set for: one batch, and the epoch that keys its augmentation."""
 

@@ -481,9 +481,10 @@ class TwoPlayerGAN(AdversarialModule):
         network = self.generator if live else self.ema.network
         norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
         before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
-        momenta = [norm.momentum for norm in norms]
+        momenta, training = [norm.momentum for norm in norms], network.training
         try:
             if count:
+                network.eval()  # but for its batch norms: no dropout, no step of spectral norm's power iteration
                 for norm in norms:
                     norm.reset_running_stats()
                     norm.momentum = None  # torch's way to say: the average of all batches alike
@@ -492,13 +493,13 @@ class TwoPlayerGAN(AdversarialModule):
                     for first in range(0, count * size, size):
                         z = self.latent(SampleNoise(STANDING, range(first, first + size), self.device), size)
                         _plainly(network, z, self.sample_labels(first, size))
-                for norm in norms:
-                    norm.eval()
+                network.eval()
             yield
         finally:
             for norm, state, momentum in zip(norms, before, momenta, strict=True):
                 norm.load_state_dict(state)
                 norm.momentum = momentum
+            network.train(training)
 
 
 def require_classes(model: str, num_classes: int | None) -> int:

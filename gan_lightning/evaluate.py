@@ -51,6 +51,8 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     fake.add_argument("--n", "--n_fake", type=int, help="images (default: 10,000 of a checkpoint, all of a folder)")
     fake.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
     fake.add_argument("--live", action="store_true", help="the trained weights in place of their average")
+    fake.add_argument("--standing", type=int, metavar="N", help="batch statistics of N batches of the model's samples")
+    fake.add_argument("--truncation", type=float, metavar="PSI", help="of the latents, for a model that knows it")
     how = parser.add_argument_group("how")
     how.add_argument("--size", type=int, help="bring the images of folders to this height and width")
     how.add_argument(
@@ -86,6 +88,9 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
         parser.error("give a checkpoint, or --fake with a folder of images")
     if given.real is not None and (given.data is not None or for_data or given.split is not None):
         parser.error("give --data (with its --split) or --real, not both")
+    for flag in ("standing", "truncation"):
+        if given.checkpoint is None and getattr(given, flag) is not None:
+            parser.error(f"--{flag} is for the generator of a checkpoint: leave it out")
     if given.make_stats and given.fake is not None:
         parser.error("--make_stats looks at real images alone: leave --fake out")
     if given.checkpoint is None and given.data is None and given.real is None:
@@ -193,7 +198,8 @@ def scores_asked(given: argparse.Namespace, protocol: Protocol) -> list[Score]:
 
 
 def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Namespace, about: dict[str, Any]) -> Found:
-    """Accuracy on the data's "val" split of a linear classifier on the discriminator's features."""
+    """Accuracy on the data's "val" split of a linear classifier on the features that the model represents images by,
+    or on its discriminator's where it has none."""
     import torch
 
     from gan_lightning.data.base import to_unit
@@ -202,9 +208,12 @@ def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Names
 
     if not data.num_classes or data.num_classes < 2:
         raise ValueError(f"linear_probe needs labels, and {data.name} has none")
-    if not hasattr(module, "discriminator"):
+    if hasattr(module, "represent"):
+        seen, features = module.represent, "encoder's average, {}, means over places"
+    elif hasattr(module, "discriminator"):
+        seen, features = ProbeFeatures(module.discriminator), "discriminator, {}, maxima of 4x4 cells"
+    else:
         raise ValueError(f"linear_probe reads a discriminator, and {type(module).__name__} has none")
-    seen = ProbeFeatures(module.discriminator)
     sides = []
     for split, most in (("train", given.n or 10_000), ("val", None)):
         images = data.reference(split)
@@ -221,7 +230,7 @@ def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Names
         "split": "val",
         "n_train": len(sides[0]),
         "n_test": len(sides[2]),
-        "features": f"discriminator, {sides[0].shape[1]}, maxima of 4x4 cells",
+        "features": features.format(sides[0].shape[1]),
         "classifier": f"linear L2-SVM, C={penalty:g}",
         "precision": "float32",
         **about,
@@ -305,6 +314,8 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
         seed=given.seed,
         batch_size=given.batch_size,
         stats=str(given.real) if reals is None else None,
+        standing=given.standing or 0,
+        truncation=given.truncation,
     )
     asks = [score.ask for score in scores_asked(given, protocol)]
     extractor: Extractor | None = None

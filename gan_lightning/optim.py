@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import torch
 from torch import nn
+
+__all__ = ["CosineDecay", "LinearDecay", "PaperAdam"]
 
 
 class PaperAdam(torch.optim.Adam):
@@ -27,19 +31,58 @@ class PaperAdam(torch.optim.Adam):
         super().__init__(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
 
 
-class LinearDecay(torch.optim.lr_scheduler.LRScheduler):
-    """Constant until generator step `start`, then linear to zero at step `end`.
+class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):
+    """Base of schedules in generator steps: linear warm-up, the full rate, and a decay that ends at zero.
+
+    Step t of the first `warmup` ones has the share (t + 1) / warmup of the rate, so that the first one moves already.
+
+    Args:
+        optimizer: whose rates they are.
+        end: the first step with a rate of zero, which it keeps.
+        start: the step that the decay begins with; 0 for the one after the warm-up.
+        warmup: steps of warm-up; 0 for none.
 
     Raises:
-        ValueError: `end` is not after `start`.
+        ValueError: the three do not come in the order warmup, start, end, or one is negative.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, end: int, start: int = 0) -> None:
-        if end <= start:
-            raise ValueError(f"LinearDecay: end ({end}) must come after start ({start})")
-        self.start, self.end = start, end
+    def __init__(self, optimizer: torch.optim.Optimizer, end: int, start: int = 0, warmup: int = 0) -> None:
+        name = type(self).__name__
+        if warmup < 0 or start < 0:
+            raise ValueError(f"{name}: start ({start}) and warmup ({warmup}) must not be negative")
+        if 0 < start < warmup:
+            raise ValueError(f"{name}: start ({start}) must not come before the end of the warm-up ({warmup})")
+        if end <= max(start, warmup):
+            after = f"start ({start})" if start >= warmup else f"the end of the warm-up ({warmup})"
+            raise ValueError(f"{name}: end ({end}) must come after {after}")
+        self.start, self.end, self.warmup = start, end, warmup
         super().__init__(optimizer)
 
+    @abstractmethod
+    def left(self, progress: float) -> float:
+        """The share of the rate that is left when this share of the decay, from 0 to 1, is over."""
+
     def get_lr(self) -> list[float]:
-        share_left = (self.end - self.last_epoch) / (self.end - self.start)  # torch counts steps in `last_epoch`
-        return [lr * min(1.0, max(0.0, share_left)) for lr in self.base_lrs]
+        step, start = self.last_epoch, max(self.start, self.warmup)  # torch counts steps in `last_epoch`
+        if step < self.warmup:
+            share = (step + 1) / self.warmup
+        else:
+            share = self.left(min(1.0, max(0.0, (step - start) / (self.end - start))))
+        return [lr * share for lr in self.base_lrs]
+
+
+class LinearDecay(Decay):
+    """Linear warm-up, the full rate until generator step `start`, then linear to zero at `end`: see `Decay`."""
+
+    def left(self, progress: float) -> float:
+        return 1.0 - progress
+
+
+class CosineDecay(Decay):
+    """Linear warm-up, the full rate until generator step `start`, then half a cosine to zero at `end`: see `Decay`.
+
+    Loshchilov and Hutter 2017 (arXiv:1608.03983), equation 5 without restarts and with a least rate of zero.
+    """
+
+    def left(self, progress: float) -> float:
+        return 0.5 * (1.0 + math.cos(math.pi * progress))

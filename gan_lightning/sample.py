@@ -1,14 +1,15 @@
 """Images, grids and latent walks from a checkpoint alone: `python -m gan_lightning.sample CKPT --n 64 --out DIR`.
 
 Pictures are numbered, and picture i depends on the seed and on i alone: not on how many are made, nor on the batch size
-or the device, because networks are evaluated in float64 here and rounded once.
+or the device, because networks are evaluated in float64 here and rounded once. With `--labels` they are numbered row by
+row, `--n` to each label, and the i-th of every row is of the same latent.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,42 +17,76 @@ from gan_lightning.errors import Parser, short_errors
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
     from lightning.pytorch import LightningModule
+    from PIL import Image
     from torch import Tensor
 
     from gan_lightning.core import TwoPlayerGAN
 
 GRID_MOST = 256  # images in a grid
-WALKERS = 16  # latents that walk side by side
+WALKERS = 16  # latents that walk or are traversed side by side
 STATIONS = 5  # latents that each of them visits
+CODE_VALUES = 10  # of a code that is continuous
+RECONSTRUCTION = "reconstruction-"  # before the number of one
+NEEDS = (  # flag, what the model must have, in words
+    ("truncation", "truncate", "truncation"),
+    ("traverse", "codes", "codes"),
+    ("reconstruct", "reconstruct", "reconstruction"),
+)
+Between = Callable[["Tensor", "Tensor", float], "Tensor"]  # two points and a share of the way -> a point on it
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser("python -m gan_lightning.sample", description="Images from a checkpoint alone.", allow_abbrev=False)
     parser.add_argument("checkpoint", help="a .ckpt file")
-    parser.add_argument("--n", type=int, default=64, help="how many images (default %(default)s)")
+    parser.add_argument("--n", type=int, default=64, help="how many images (default %(default)s), of each of --labels")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write to (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
     parser.add_argument("--grid", action="store_true", help=f"also grid.png, of the first {GRID_MOST} at most")
-    parser.add_argument("--label", type=int, help="the class to draw, for a model with classes")
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument("--label", type=int, help="the class to draw (default: each in turn)")
+    classes.add_argument("--labels", type=integers, help="0,1,2: a row of the grid for each, of the same latents")
+    parser.add_argument("--truncation", type=float, metavar="PSI", help="of normal latents, for a model that knows it")
+    parser.add_argument("--standing", type=int, default=0, metavar="N", help="batch statistics of N batches of samples")
     parser.add_argument(
         "--interpolate",
         choices=["slerp", "lerp"],
         help="also walk.gif, a closed walk from latent to latent: along great circles (slerp, for normal latents; "
-        "White 2016, arXiv:1609.04468) or straight (lerp, for uniform ones)",
+        "White 2016, arXiv:1609.04468) or straight (lerp, for uniform ones); with --labels from label to label",
     )
     parser.add_argument("--frames", type=int, default=60, help="of the walk (default %(default)s)")
+    parser.add_argument("--traverse", type=int, metavar="CODE", help="also traverse.png, a row for each value of it")
+    also = "also reconstructions.png, a folder's pictures beside what the model makes of them, and numbered files"
+    parser.add_argument("--reconstruct", type=Path, metavar="DIR", help=also)
     parser.add_argument("--live", action="store_true", help="the trained weights in place of their average")
     parser.add_argument("--batch_size", type=int, default=64, help="images at a time (default %(default)s)")
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
     given = parser.parse_args(argv)
-    for name, least in (("n", 1), ("frames", 2), ("batch_size", 1)):
+    for name, least in (("n", 1), ("frames", 2), ("batch_size", 1), ("standing", 0)):
         if getattr(given, name) < least:
             parser.error(f"--{name} must be at least {least}, not {getattr(given, name)}")
+    if given.truncation is not None and not 0 < given.truncation < math.inf:
+        parser.error(f"--truncation must be a number above 0, not {given.truncation}")
     if given.out.exists() and not given.out.is_dir():
         parser.error(f"--out {given.out} is a file, not a folder")
-    if older := [file for file in given.out.glob("[0-9]*.png") if file.stem >= f"{given.n:06d}"]:
-        parser.error(f"--out {given.out} holds more pictures than --n {given.n}, up to {max(older).name}: empty it")
+    if given.label is not None:
+        given.labels = [given.label]
+    refuse_older(given.out, "", given.n * len(given.labels or [None]))
     return given
+
+
+def refuse_older(out: Path, kind: str, n: int) -> None:
+    """Refuse a folder where pictures of another call would stay among `n` of a kind.
+
+    Raises:
+        ValueError: it holds pictures with greater numbers.
+    """
+    if older := [file for file in out.glob(f"{kind}[0-9]*.png") if file.stem >= f"{kind}{n:06d}"]:
+        raise ValueError(f"--out {out} holds more than the {n} pictures to come, up to {max(older).name}: empty it")
+
+
+def integers(text: str) -> list[int]:
+    """The numbers of "0,1,2"."""
+    return [int(number) for number in text.split(",")]
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -73,6 +108,13 @@ def lerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     return (1 - share) * a + share * b
 
 
+def closed_walk(stations: list[Tensor], frames: int, between: Between) -> Iterator[Tensor]:
+    """So many points on the way from station to station and back to the first."""
+    for frame in range(frames):
+        at, past = divmod(frame * len(stations), frames)
+        yield between(stations[at], stations[(at + 1) % len(stations)], past / frames)
+
+
 def require_images(module: LightningModule) -> None:
     """Refuse a model that cannot be looked at.
 
@@ -87,69 +129,164 @@ def require_images(module: LightningModule) -> None:
         raise ValueError(f"{name} was trained on points of shape {(channels, height, width)}, not on images")
 
 
+def require_what_was_asked_for(module: TwoPlayerGAN, given: argparse.Namespace) -> None:
+    """Refuse flags that the model cannot follow.
+
+    Raises:
+        ValueError: it has no such class or code, no truncation or no reconstruction.
+    """
+    name = type(module).__name__
+    for flag, method, what in NEEDS:
+        if getattr(given, flag) is not None and not hasattr(module, method):
+            raise ValueError(f"{name} has no {what}: leave --{flag} out")
+    if given.labels and not module.num_classes:
+        raise ValueError(f"{name} was trained without classes: leave --label and --labels out")
+    for label in given.labels or []:
+        if not 0 <= label < module.num_classes:
+            raise ValueError(f"label {label}: {name} has the classes 0 to {module.num_classes - 1}")
+    if given.traverse is not None and not 0 <= given.traverse < module.codes:
+        raise ValueError(f"--traverse {given.traverse}: {name} has the codes 0 to {module.codes - 1}")
+
+
+def read_pictures(folder: Path, image_shape: tuple[int, int, int]) -> Tensor:
+    """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.folder.read_image`.
+
+    Raises:
+        ValueError: there are none, one cannot be read, or the model's images are not square.
+    """
+    import torch
+
+    from gan_lightning.data.folder import Files, image_files
+
+    channels, height, width = image_shape
+    if height != width:
+        raise ValueError(f"--reconstruct brings pictures to squares, and the model's are {width}x{height}")
+    paths = image_files(folder)
+    if not paths:
+        raise ValueError(f"--reconstruct {folder}: there are no pictures")
+    return Files(paths, torch.zeros(len(paths)), height, channels).__getitems__(list(range(len(paths)))).image
+
+
 class Painter:
     """Makes pictures of a checkpoint's latents.
 
     Args:
         module: in float64.
-        seed: of the latents.
-        label: the class to draw; None for a model without classes.
-        live: the trained weights, not their average.
-        batch_size: images at a time.
-
-    Raises:
-        ValueError: the model makes no images, or has no such class.
+        given: the flags, which the model can follow.
     """
 
-    def __init__(self, module: TwoPlayerGAN, seed: int, label: int | None, live: bool, batch_size: int) -> None:
-        name = type(module).__name__
-        require_images(module)
-        classes = getattr(module, "num_classes", None)
-        if label is not None and not classes:
-            raise ValueError(f"{name} was trained without classes: leave --label out")
-        if label is not None and not 0 <= label < classes:
-            raise ValueError(f"--label {label}: {name} has the classes 0 to {classes - 1}")
-        self.module, self.seed, self.label, self.live, self.batch_size = module, seed, label, live, batch_size
+    def __init__(self, module: TwoPlayerGAN, given: argparse.Namespace) -> None:
+        self.module, self.seed, self.truncation = module, given.seed, given.truncation
+        self.live, self.batch_size = given.live, given.batch_size
 
     def latents(self, indices: range) -> Tensor:
         """(n, ...) the latents of these numbers."""
         from gan_lightning.noise import SampleNoise
 
-        return self.module.latent(SampleNoise(self.seed, indices, self.module.device), len(indices)).double()
+        z = self.module.latent(SampleNoise(self.seed, indices, self.module.device), len(indices)).double()
+        return z if self.truncation is None else self.module.truncate(z, self.truncation)
 
-    def paint(self, z: Tensor) -> Tensor:
-        """(n, C, H, W) uint8 on the CPU, of latents (n, ...), a batch at a time."""
-        import torch
+    def labels(self, label: int | None, indices: range) -> Tensor | None:
+        """(n,) the class, or each in turn; None for a model without classes."""
+        labels = self.module.sample_labels(indices.start, len(indices))
+        return labels if label is None else labels.fill_(label)
 
+    def paint(self, z: Tensor, label: Tensor | None) -> list[Tensor]:
+        """(C, H, W) uint8 on the CPU each, of latents (n, ...) and labels (n,) or (n, classes), a batch at a time."""
         from gan_lightning.metrics import to_uint8
 
-        pieces = []
-        for part in z.split(self.batch_size):
-            label = {} if self.label is None else {"label": torch.full((len(part),), self.label, device=z.device)}
-            image = self.module.generate(part, self.live, **label)
-            pieces.append(to_uint8(image).cpu())
-        return torch.cat(pieces)
+        parts = z.split(self.batch_size)
+        labels = [None] * len(parts) if label is None else label.split(self.batch_size)
+        batches = (self.module.generate(part, self.live, own) for part, own in zip(parts, labels, strict=True))
+        return [image for batch in batches for image in to_uint8(batch).cpu()]
 
-    def images(self, n: int) -> Iterator[Tensor]:
-        """Images 0 .. n - 1 in batches."""
-        for first in range(0, n, self.batch_size):
-            yield self.paint(self.latents(range(first, min(first + self.batch_size, n))))
 
-    def walk(self, walkers: int, frames: int, between: Callable[[Tensor, Tensor, float], Tensor]) -> Iterator[Tensor]:
-        """Frames (walkers, C, H, W) of a walk from images 0 .. walkers - 1 through other latents and back."""
-        count = min(STATIONS, frames)
-        stations = [self.latents(range(i * walkers, (i + 1) * walkers)) for i in range(count)]
-        for frame in range(frames):
-            at, past = divmod(frame * count, frames)
-            yield self.paint(between(stations[at], stations[(at + 1) % count], past / frames))
+# What the flags ask for.
+
+
+def draw(painter: Painter, given: argparse.Namespace) -> Image.Image:
+    """Write the numbered pictures; returns the grid of the first ones."""
+    labels, kept = given.labels or [None], []
+    columns = min(given.n, max(1, GRID_MOST // len(labels)))
+    for row, label in enumerate(labels):
+        for first in range(0, given.n, given.batch_size):
+            numbers = range(first, min(first + given.batch_size, given.n))
+            images = painter.paint(painter.latents(numbers), painter.labels(label, numbers))
+            write(images, given.out, "", row * given.n + first)
+            kept += images[: max(0, columns - first)]
+    return tiles(kept, columns if len(labels) > 1 else None)
+
+
+def walk(painter: Painter, given: argparse.Namespace) -> list[Image.Image]:
+    """Frames of a walk from the first images through other latents and back, or through labels with these latents."""
+    labels, first = given.labels or [None], range(min(WALKERS, given.n))
+    z, count = painter.latents(first), min(STATIONS, given.frames)
+    if len(labels) > 1:
+        classes = range(painter.module.num_classes)
+        stations = [z.new_tensor([float(c == label) for c in classes]).repeat(len(z), 1) for label in labels]
+        return [tiles(painter.paint(z, mixture)) for mixture in closed_walk(stations, given.frames, lerp)]
+    stations = [painter.latents(range(i * len(z), (i + 1) * len(z))) for i in range(count)]
+    points = closed_walk(stations, given.frames, slerp if given.interpolate == "slerp" else lerp)
+    return [tiles(painter.paint(point, painter.labels(labels[0], first))) for point in points]
+
+
+def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:
+    """A row for each value of the code, a column for each latent."""
+    columns = range(min(WALKERS, given.n))
+    label = painter.labels(given.labels[0] if given.labels else None, columns)
+    rows = painter.module.traverse(painter.latents(columns), given.traverse, CODE_VALUES)
+    return tiles([image for z in rows for image in painter.paint(z, label)], len(columns))
+
+
+def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) -> Image.Image:
+    """Write the numbered reconstructions of (n, C, H, W) uint8; returns the first ones, each beside its original."""
+    import torch
+
+    from gan_lightning.data.base import to_unit
+    from gan_lightning.metrics import to_uint8
+
+    module, shown = painter.module, []
+    for first in range(0, len(originals), given.batch_size):
+        part = originals[first : first + given.batch_size]
+        with torch.no_grad():
+            made = list(to_uint8(module.reconstruct(to_unit(part).to(module.device).double())).cpu())
+        write(made, given.out, RECONSTRUCTION, first)
+        shown += [image for pair in zip(part, made, strict=True) for image in pair]
+    shown = shown[:GRID_MOST]
+    return tiles(shown, 2 * math.ceil(math.sqrt(len(shown)) / 2))
+
+
+def picture(image: Tensor) -> Image.Image:
+    """Of (C, H, W) uint8."""
+    from PIL import Image
+
+    return Image.fromarray(image[0].numpy() if len(image) == 1 else image.movedim(0, 2).numpy())
+
+
+def tiles(images: list[Tensor], columns: int | None = None) -> Image.Image:
+    """Of (C, H, W) uint8 each, in so many columns, or in a square."""
+    from torchvision.utils import make_grid
+
+    return picture(make_grid(images, nrow=columns or math.ceil(math.sqrt(len(images)))))
+
+
+def write(images: list[Tensor], out: Path, kind: str, first: int) -> None:
+    """Files numbered from `first`, of (C, H, W) uint8 each."""
+    for number, image in enumerate(images, first):
+        picture(image).save(out / f"{kind}{number:06d}.png")
+
+
+def save(image: Image.Image, path: Path, more: Sequence[Image.Image] = ()) -> None:
+    """An image, or the frames of an endless film; says where."""
+    film = {"save_all": True, "append_images": more, "duration": 50, "loop": 0} if more else {}
+    image.save(path, **film)
+    print(f"{path.stem}: {path}")
 
 
 @short_errors()
 def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
     import torch
-    from PIL import Image
-    from torchvision.utils import make_grid
 
     from gan_lightning.checkpoints import load_model
 
@@ -157,31 +294,26 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--device cuda: torch finds no GPU here; use --device cpu")
     device = "cuda" if given.device != "cpu" and torch.cuda.is_available() else "cpu"
     module = load_model(given.checkpoint, device).double()
-    painter = Painter(module, given.seed, given.label, given.live, given.batch_size)
-
-    def picture(image: Tensor) -> Image.Image:  # (C, H, W) uint8
-        return Image.fromarray(image[0].numpy() if painter.module.image_shape[0] == 1 else image.movedim(0, 2).numpy())
-
-    def tiles(images: Tensor) -> Image.Image:
-        return picture(make_grid(images, nrow=math.ceil(math.sqrt(len(images)))))
-
+    require_images(module)
+    require_what_was_asked_for(module, given)
+    originals = read_pictures(given.reconstruct, module.image_shape) if given.reconstruct else None
+    if originals is not None:
+        refuse_older(given.out, RECONSTRUCTION, len(originals))
     given.out.mkdir(parents=True, exist_ok=True)
-    first, number = [], 0  # of the grid
-    for images in painter.images(given.n):
-        for image in images:
-            picture(image).save(given.out / f"{number:06d}.png")
-            number += 1
-        first.append(images[: max(0, GRID_MOST - sum(map(len, first)))])
-    weights = "live" if given.live else "averaged"
-    print(f"{given.n} images of {type(module).__name__} ({weights} weights, seed {given.seed}): {given.out}")
-    if given.grid:
-        tiles(torch.cat(first)).save(given.out / "grid.png")
-        print(f"grid: {given.out / 'grid.png'}")
-    if given.interpolate:
-        between = slerp if given.interpolate == "slerp" else lerp
-        frames = [tiles(images) for images in painter.walk(min(WALKERS, given.n), given.frames, between)]
-        frames[0].save(given.out / "walk.gif", save_all=True, append_images=frames[1:], duration=50, loop=0)
-        print(f"walk: {given.out / 'walk.gif'}")
+    painter = Painter(module, given)
+    with module.standing(given.standing, live=given.live):
+        grid = draw(painter, given)
+        weights, each = "live" if given.live else "averaged", " of each label" if len(given.labels or []) > 1 else ""
+        print(f"{given.n} images{each} of {type(module).__name__} ({weights} weights, seed {given.seed}): {given.out}")
+        if given.grid:
+            save(grid, given.out / "grid.png")
+        if given.interpolate:
+            frames = walk(painter, given)
+            save(frames[0], given.out / "walk.gif", frames[1:])
+        if given.traverse is not None:
+            save(traverse(painter, given), given.out / "traverse.png")
+        if originals is not None:
+            save(reconstruct(painter, given, originals), given.out / "reconstructions.png")
 
 
 if __name__ == "__main__":

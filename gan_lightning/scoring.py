@@ -10,12 +10,14 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -28,7 +30,7 @@ from tqdm import tqdm
 from gan_lightning import metrics
 from gan_lightning.batches import Labeled
 from gan_lightning.cache import cache_folder
-from gan_lightning.core import TwoPlayerGAN
+from gan_lightning.core import SampleNoise, TwoPlayerGAN
 from gan_lightning.errors import nearest
 from gan_lightning.metrics import FID, Extractor, Reference, load_reference, save_reference
 from gan_lightning.metrics.base import FeatureMetric, RowMetric
@@ -55,6 +57,9 @@ class Protocol:
         stats: file of the real set's statistics (of `evaluate --make_stats`, or of pytorch-fid's form); None to find
             them in the cache, or make them.
         device: where the extractor runs: with the model, or on the CPU.
+        standing: batches of samples whose batch statistics the generator takes (see :meth:`TwoPlayerGAN.standing`);
+            0 for the averages that training gathered.
+        truncation: of the latents, for a model with a method `truncate`; None for none.
     """
 
     n_fake: int = 10_000
@@ -65,6 +70,8 @@ class Protocol:
     batch_size: int = 100
     stats: str | None = None
     device: Literal["model", "cpu"] = "model"
+    standing: int = 0
+    truncation: float | None = None
 
     def __post_init__(self) -> None:
         if self.n_fake < 2 or (self.n_real is not None and self.n_real < 2):
@@ -73,6 +80,10 @@ class Protocol:
             )
         if self.batch_size < 1:
             raise ValueError(f"the batch_size of a score must be positive, not {self.batch_size}")
+        if self.standing < 0:
+            raise ValueError(f"standing must be a number of batches, 0 for none, not {self.standing}")
+        if self.truncation is not None and not 0 < self.truncation < math.inf:
+            raise ValueError(f"truncation must be a number above 0, not {self.truncation}")
 
 
 Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> Labeled: an ImageSet, or Samples
@@ -94,12 +105,18 @@ class Ask(NamedTuple):
 
 
 class Samples:
-    """A model's images by number: image i depends on the seed and on i alone."""
+    """A model's images by number: image i depends on the seed and on i alone.
+
+    Raises:
+        ValueError: the protocol truncates latents, and the model cannot.
+    """
 
     ENDLESS = sys.maxsize  # as many as one likes
 
     def __init__(self, module: TwoPlayerGAN, protocol: Protocol) -> None:
-        self.module, self.protocol = module, protocol
+        if protocol.truncation is not None and not hasattr(module, "truncate"):
+            raise ValueError(f"{type(module).__name__} has no truncation: leave it out")
+        self.module, self.protocol, self.live = module, protocol, protocol.weights == "live"
 
     def __len__(self) -> int:
         return self.ENDLESS
@@ -109,12 +126,25 @@ class Samples:
         """Of a conditional model."""
         return self.module.num_classes
 
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Within it images are drawn with the protocol's batch statistics: the same ones on every process."""
+        with ExitStack() as stack:
+            with together(), full_float32():
+                stack.enter_context(self.module.standing(self.protocol.standing, live=self.live))
+            yield
+
     def __getitems__(self, index: list[int]) -> Labeled:
         """Images of consecutive numbers, with the classes that they were asked to be of."""
         first, n = index[0], len(index)
+        label = self.module.sample_labels(first, n)
         with full_float32():
-            image = self.module.sample(n, self.protocol.seed, first, live=self.protocol.weights == "live")
-        return Labeled(image, self.module.sample_labels(first, n))
+            if self.protocol.truncation is None:
+                image = self.module.sample(n, self.protocol.seed, first, self.live)
+            else:
+                z = self.module.latent(SampleNoise(self.protocol.seed, range(first, first + n), self.module.device), n)
+                image = self.module.generate(self.module.truncate(z, self.protocol.truncation), self.live, label)
+        return Labeled(image, label)
 
 
 def scores_of(
@@ -151,7 +181,8 @@ def scores_of(
     shown = [
         (metric, subset(len(fakes), ask.protocol.n_fake, protocol.seed)) for ask, metric in zip(asks, made, strict=True)
     ]
-    look(extractor, fakes, shown, False, protocol.batch_size, device, progress)
+    with fakes.standing() if isinstance(fakes, Samples) else nullcontext():
+        look(extractor, fakes, shown, False, protocol.batch_size, device, progress)
     found = []
     for ask, metric, side in zip(asks, made, sides, strict=True):
         values = metric.compute()
@@ -441,7 +472,8 @@ def card_of(module: TwoPlayerGAN, protocol: Protocol, step: int) -> dict[str, An
     return {
         "model": type(module).__name__,
         "weights": protocol.weights,
-        "batch_norm": "running averages",  # networks are in evaluation mode
+        "batch_norm": f"standing, {protocol.standing} batches" if protocol.standing else "running averages",
+        **({} if protocol.truncation is None else {"truncation": protocol.truncation}),
         "generator": str(module.dtype).removeprefix("torch."),
         "image_shape": "x".join(map(str, module.image_shape)),
         **({"labels": "balanced"} if module.num_classes else {}),

@@ -16,8 +16,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from gan_lightning import models, networks, optim
+from gan_lightning.batches import whole
 from gan_lightning.core import Step, TwoPlayerGAN
 from gan_lightning.data.base import ImageData, InMemory, Split, to_unit
+from gan_lightning.networks.improved import MinibatchDiscrimination
 
 # Commands are run as a user would, in folders of their own; the package need not be installed for that.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -73,6 +75,32 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.DCGANGenerator, latent_dim=6, width=width),
             "discriminator": partial(networks.AuxiliaryDiscriminator, width=width),
         }
+    if name == "BEGAN":
+        return {
+            "generator": partial(networks.BEGANGenerator, latent_dim=6, width=width),
+            "discriminator": partial(networks.BEGANDiscriminator, hidden=6, width=width),
+        }
+    if name == "CoGAN":
+        return {
+            "generator": partial(networks.CoupledGenerator, latent_dim=6, width=width),
+            "discriminator": partial(networks.CoupledDiscriminator, width=width, units=2 * width),
+        }
+    if name == "BigBiGAN":
+        return {
+            "generator": partial(networks.BigGANGenerator, latent_dim=6, embedding=width, width=width),
+            "discriminator": partial(networks.BigBiGANDiscriminator, width=width, units=2 * width),
+            "encoder": partial(networks.BigBiGANEncoder, width=width, units=2 * width),
+        }
+    if name == "InfoGAN":
+        return {
+            "generator": partial(networks.InfoGANGenerator, width=width),
+            "discriminator": partial(networks.InfoGANDiscriminator, width=width),
+        }
+    if name == "ImprovedGAN":
+        return {
+            "generator": partial(networks.ImprovedGenerator, latent_dim=6, width=width, reference=4),
+            "discriminator": partial(networks.ImprovedDiscriminator, width=width, minibatch_kernels=3, reference=4),
+        }
     if name == "SAGAN":
         wide = {"width": 2 * width, "widest": 4 * width, "attention": 8}
         return {
@@ -112,12 +140,69 @@ class PlainAuxiliary(networks.MLPDiscriminator):
         return score, torch.stack(logits, 1)
 
 
+class PlainLatent(networks.MLPGenerator):
+    """A perceptron whose model says how long the latent is."""
+
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, width: int = 12) -> None:
+        super().__init__(image_shape, None, latent_dim, width)
+
+
+class PlainHalves(networks.MLPDiscriminator):
+    """A perceptron that gives scores of the left and the right half, as CoGAN's discriminator does."""
+
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 12) -> None:
+        super().__init__((*image_shape[:2], image_shape[2] // 2), None, width)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Twice (n,) scores."""
+        left, right = (self.layers(half).squeeze(1) for half in image.chunk(2, 3))
+        return left, right
+
+
+class PlainInfo(networks.MLPDiscriminator):
+    """A perceptron that gives a score, category logits and means, as InfoGAN's discriminator does."""
+
+    def __init__(self, image_shape: tuple[int, int, int], categories: int, continuous: int, width: int = 12) -> None:
+        super().__init__(image_shape, None, width)
+        self.layers[-1] = nn.Linear(width, 1 + categories + continuous)
+        self.parts = [1, categories, continuous]
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (n,), logits (n, categories) and means (n, continuous)."""
+        score, logits, means = self.layers(image).split(self.parts, 1)
+        return score.squeeze(1), logits, means
+
+
+class PlainFeatures(networks.MLPDiscriminator):
+    """A perceptron whose last hidden layer can be looked at, with minibatch discrimination over the whole batch."""
+
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int | None = None, width: int = 12) -> None:
+        super().__init__(image_shape, None, width)
+        self.minibatch, self.head = (
+            MinibatchDiscrimination(width, 3, 2),
+            nn.Linear(width + 3, num_classes or 1),
+        )
+
+    def features(self, image: Tensor) -> Tensor:
+        """(n, width)."""
+        return self.layers[:-1](image)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scores of the whole batch in training, (n,) in evaluation."""
+        h = self.features(image)
+        return self.head(self.minibatch(whole(h) if self.training else h)).squeeze(1)
+
+
 def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:
-    """Perceptrons, in which a sample never meets another sample: for tests of exact equality."""
-    discriminator = {"ACGAN": PlainAuxiliary}.get(name, networks.MLPDiscriminator)
+    """Perceptrons, in which a sample never meets another sample unless the model says so: for exact equality."""
+    if name == "BEGAN":  # its own networks have no layer in which samples meet
+        return own_networks(name)
+    own = {"ACGAN": PlainAuxiliary, "InfoGAN": PlainInfo, "ImprovedGAN": PlainFeatures, "CoGAN": PlainHalves}
+    latent = {} if name == "InfoGAN" else {"latent_dim": 6}
+    generator = PlainLatent if name == "InfoGAN" else networks.MLPGenerator
     return {
-        "generator": partial(networks.MLPGenerator, latent_dim=6, width=width),
-        "discriminator": partial(discriminator, width=width),
+        "generator": partial(generator, width=width, **latent),
+        "discriminator": partial(own.get(name, networks.MLPDiscriminator), width=width),
     }
 
 

@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHAPE, Noisy, adam, assert_same, gap, plain_networks, quiet, sgd, tensors, tiny, trained
+from conftest import SHAPE, Noisy, adam, assert_same, draw, gap, plain_networks, quiet, sgd, tensors, tiny, trained
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim import lr_scheduler
 
-from gan_lightning import losses, optim
+from gan_lightning import fit, losses, optim
 from gan_lightning.batches import Labeled, split, whole
+from gan_lightning.checkpoints import load_model
 from gan_lightning.core import AdversarialModule, NotFiniteError, Step, Terms, TwoPlayerGAN
 from gan_lightning.data import Digits
 from gan_lightning.ema import EMA
@@ -435,22 +438,103 @@ def test_schedules_step_once_for_each_generator_step_and_resume(tmp_path):
     assert first.rates + second.rates == whole_run.rates
 
 
-def test_linear_decay_refuses_an_end_before_its_start():
-    with pytest.raises(ValueError, match=r"end \(5\) must come after start \(5\)"):
-        optim.LinearDecay(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), end=5, start=5)
+def rates_of(schedule: Any, steps: int) -> list[float]:
+    """The learning rates of so many steps under a schedule of an optimizer whose own rate is 0.3."""
+    optimizer, rates = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3), []
+    scheduler = schedule(optimizer)
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+DECAYS = {  # ours, and torch's decay over so many steps, which goes on after its end in another way
+    "linear": (optim.LinearDecay, lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)),
+    "cosine": (optim.CosineDecay, lr_scheduler.CosineAnnealingLR),
+}
+
+
+@pytest.mark.parametrize("kind", DECAYS)
+@pytest.mark.parametrize(("start", "warmup"), [(0, 0), (7, 0), (0, 4), (4, 4), (7, 4), (1, 1)])
+def test_decays_are_torchs_in_sequence(kind, start, warmup):
+    """Warm-up, constant and decay one after the other, and nothing after the end."""
+    ours, theirs = DECAYS[kind]
+    end, begin = 20, max(start, warmup)
+
+    def sequence(optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+        parts = [theirs(optimizer, end - begin)]
+        if begin > warmup:
+            parts.insert(0, lr_scheduler.ConstantLR(optimizer, 1.0))
+        if warmup:
+            parts.insert(0, lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1))
+        ends = [step for step in dict.fromkeys([warmup, begin]) if step]
+        return lr_scheduler.SequentialLR(optimizer, parts, ends) if ends else parts[0]
+
+    rates = rates_of(partial(ours, end=end, start=start, warmup=warmup), end + 3)
+    assert rates[: end + 1] == pytest.approx(rates_of(sequence, end + 1), rel=1e-6, abs=1e-9)
+    assert rates[0] > 0 and rates[end:] == [0.0] * 3
+
+
+@pytest.mark.parametrize("kind", [optim.LinearDecay, optim.CosineDecay])
+def test_decays_resume(kind, tmp_path):
+    def model() -> TwoPlayerGAN:
+        return tiny("DCGAN", scheduler=partial(kind, end=10, start=5, warmup=4))
+
+    whole_run, first, second = Settings(), Settings(), Settings()
+    trained(model(), 7, callbacks=[whole_run])
+    trained(model(), 3, callbacks=[first]).save_checkpoint(tmp_path / "a.ckpt")  # in the middle of the warm-up
+    trained(model(), 7, callbacks=[second], ckpt_path=tmp_path / "a.ckpt")
+    assert first.rates + second.rates == whole_run.rates
+    assert len({rates[0] for rates in whole_run.rates}) == 5, "up, constant and down"
+
+
+def test_decays_are_set_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = [
+        "--model.generator=MLPGenerator",
+        "--model.generator.width=4",
+        "--model.discriminator=MLPDiscriminator",
+        "--model.discriminator.width=4",
+    ]
+    schedule = ["--model.scheduler", "CosineDecay", "--model.scheduler.end", "100", "--model.scheduler.warmup", "10"]
+    options = ["--data.size=8", "--trainer.logger=false", "--trainer.max_steps=3", "--trainer.accelerator=cpu"]
+    fit.main(["--model=DCGAN", *small, *schedule, *options])
+    (path,) = tmp_path.glob("runs/*/*/last.ckpt")
+    saved = torch.load(path, weights_only=True)
+    assert [state["_last_lr"] for state in saved["lr_schedulers"]] == [[pytest.approx(2e-4 * 4 / 10)]] * 2
+    loaded = load_model(path)  # the schedule is among its arguments
+    assert rates_of(loaded.players()["generator"].scheduler, 3) == pytest.approx([0.03, 0.06, 0.09])
+
+
+@pytest.mark.parametrize("kind", [optim.LinearDecay, optim.CosineDecay])
+def test_decays_refuse_an_order_that_makes_no_sense(kind):
+    for numbers, message in [
+        ({"end": 5, "start": 5}, r"end \(5\) must come after start \(5\)"),
+        ({"end": 4, "start": 5, "warmup": 2}, r"end \(4\) must come after start \(5\)"),
+        ({"end": 10, "warmup": 10}, r"end \(10\) must come after the end of the warm-up \(10\)"),
+        ({"end": 10, "start": 3, "warmup": 4}, r"start \(3\) must not come before the end of the warm-up \(4\)"),
+        ({"end": 10, "start": -1}, r"start \(-1\) and warmup \(0\) must not be negative"),
+        ({"end": 10, "warmup": -2}, r"start \(0\) and warmup \(-2\) must not be negative"),
+    ]:
+        with pytest.raises(ValueError, match=f"{kind.__name__}: {message}"):
+            rates_of(partial(kind, **numbers), 1)
 
 
 # The average of the generator
 
 
-@pytest.mark.parametrize("every", [1, 2, 4])
-def test_ema_equals_one_written_by_hand(every):
-    """Bit for bit; batch statistics are copied, the discriminator has no average, and live weights stay live."""
+@pytest.mark.parametrize(("every", "statistics"), [(1, False), (2, False), (4, False), (2, True)])
+def test_ema_equals_one_written_by_hand(every, statistics):
+    """Bit for bit; batch statistics are copied, or averaged too; no average of the discriminator; live weights stay."""
     half_life, rampup = 100.0, 0.3
-    step = Step(ema_every=every, ema_half_life=half_life, ema_rampup=rampup)
+    step = Step(ema_every=every, ema_half_life=half_life, ema_rampup=rampup, ema_statistics=statistics)
     model = tiny("DCGAN", adam(), n_critic=2, step=step)
     by_hand, last, live = tensors(model.generator), [0], {}
-    parameters = set(weights(model.generator))
+    averaged = set(weights(model.generator))
+    if statistics:
+        norms = {n for n, m in model.generator.named_modules() if isinstance(m, nn.BatchNorm2d)}
+        averaged |= {f"{name}.running_{moment}" for name in norms for moment in ("mean", "var")}
 
     def follow(name: str, _: Any) -> None:
         if name != "generator":
@@ -462,7 +546,7 @@ def test_ema_equals_one_written_by_hand(every):
             beta = 0.5 ** ((images - last[0]) / min(half_life, rampup * images))
             for tensor_name, value in live.items():
                 mine = by_hand[tensor_name]
-                by_hand[tensor_name] = mine.lerp(value, 1 - beta) if tensor_name in parameters else value
+                by_hand[tensor_name] = mine.lerp(value, 1 - beta) if tensor_name in averaged else value
             last[0] = images
 
     follow.calls = 0
@@ -500,6 +584,32 @@ def test_ema_ramps_up_and_can_be_off():
     nn.init.ones_(live.weight)
     off.update(64)
     assert torch.equal(off.network.weight, live.weight)
+
+
+def test_ema_of_batch_statistics_is_the_closed_form_and_other_buffers_are_copied():
+    """sum_k x_k (1 - beta_k) prod_(j > k) beta_j, of means and variances; of counts and spectral vectors the newest."""
+    torch.manual_seed(0)
+    live = nn.Sequential(spectral_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4))
+    emas = [EMA(live, half_life=100.0, rampup=None, statistics=on) for on in (True, False)]
+    seen, images = [tensors(live)], [0, 40, 100, 250]
+    for total in images[1:]:
+        live(draw(16, 3, seed=total))
+        seen.append(tensors(live))
+        for ema in emas:
+            ema.update(total)
+    betas = [0.0] + [0.5 ** ((b - a) / 100) for a, b in zip(images, images[1:], strict=False)]
+    averaged, copied = (tensors(ema.network) for ema in emas)
+    assert_same(copied, tensors(live))  # whose weights have not moved
+    for name, value in averaged.items():
+        if name in ("1.running_mean", "1.running_var"):
+            shares = [(1 - betas[k]) * math.prod(betas[k + 1 :]) for k in range(4)]
+            torch.testing.assert_close(value, sum(s * x[name] for s, x in zip(shares, seen, strict=True)))
+            assert not torch.allclose(value, seen[-1][name], rtol=1e-3)
+        else:
+            assert torch.equal(value, seen[-1][name]), name
+    assert averaged["1.num_batches_tracked"] == 3
+    assert {name.rpartition(".")[2] for name in averaged} >= {"_u", "_v"}
+    assert not torch.equal(seen[-1]["0.parametrizations.weight.0._u"], seen[0]["0.parametrizations.weight.0._u"])
 
 
 def test_ema_is_frozen_and_always_in_evaluation_mode():
@@ -540,9 +650,9 @@ def test_key_tells_positions_and_signs_apart():
 
 
 def test_parts_of_noise_are_rows_of_the_whole():
-    for draw in ("normal", "uniform"):
-        expected = getattr(PartNoise(5, 0, 1, CPU), draw)(12, 3)
-        parts = [getattr(PartNoise(5, part, 4, CPU), draw)(3, 3) for part in range(4)]
+    for kind in ("normal", "uniform"):
+        expected = getattr(PartNoise(5, 0, 1, CPU), kind)(12, 3)
+        parts = [getattr(PartNoise(5, part, 4, CPU), kind)(3, 3) for part in range(4)]
         assert torch.equal(torch.cat(parts), expected)
     expected = PartNoise(5, 0, 1, CPU).integers(10, 12)
     assert torch.equal(torch.cat([PartNoise(5, part, 2, CPU).integers(10, 6) for part in range(2)]), expected)
@@ -700,6 +810,74 @@ def test_sample_is_a_function_of_seed_and_number():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert model.sample(2).dtype == torch.float32
         torch.testing.assert_close(model.sample(2), images[:2])
+
+
+# Standing statistics
+
+
+def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+
+
+def moments_by_hand(network: nn.Module, inputs: list[tuple[Tensor, ...]]) -> dict[str, list[Tensor]]:
+    """Mean and unbiased variance of what each batch norm sees, itself in training mode, averaged over the batches."""
+    network, seen = copy.deepcopy(network).eval(), {}
+    for name, layer in norms_of(network).items():
+        layer.train()
+        seen[name] = []
+        layer.register_forward_pre_hook(
+            lambda _, given, name=name: seen[name].append(given[0].transpose(0, 1).flatten(1))
+        )
+    with torch.no_grad():
+        for given in inputs:
+            network(*given)
+    return {
+        n: [torch.stack([m(x) for x in rows]).mean(0) for m in (lambda x: x.mean(1), lambda x: x.var(1))]
+        for n, rows in seen.items()
+    }
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["averaged", "live"])
+@pytest.mark.parametrize("name", ["DCGAN", "SNGAN", "BigGAN"])
+def test_standing_statistics_are_averages_of_batches(name, live):
+    """Of latents that differ from batch to batch, and of the classes in turn."""
+    model = tiny(name, adam())
+    trained(model, 2)
+    network, given = model.generator if live else model.ema.network, []
+    before, modes = tensors(model), [layer.training for layer in model.modules()]
+    momenta = [norm.momentum for norm in norms_of(network).values()]
+    watch = network.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
+    with model.standing(3, size=5, live=live):
+        watch.remove()
+        expected = moments_by_hand(network, given)
+        assert expected and expected.keys() == norms_of(network).keys()
+        for layer, norm in norms_of(network).items():
+            torch.testing.assert_close([norm.running_mean, norm.running_var], expected[layer], rtol=1e-4, atol=1e-6)
+        together = model.sample(4, live=live)
+        torch.testing.assert_close(model.sample(1, first=3, live=live), together[3:])  # no batch statistics any more
+    assert not torch.allclose(model.sample(4, live=live), together, atol=1e-3)
+    with model.standing(1, size=5, live=live):
+        pass  # nothing is drawn, which would set the modes by itself
+    assert_same(tensors(model), before)
+    assert [norm.momentum for norm in norms_of(network).values()] == momenta
+    assert [layer.training for layer in model.modules()] == modes
+    assert len(given) == 3 and not torch.equal(given[0][0], given[1][0])
+    if model.num_classes:
+        assert torch.cat([label for _, label in given]).tolist() == [i % 2 for i in range(15)]
+
+
+def test_standing_statistics_of_no_batches_change_nothing_and_end_with_an_error():
+    model = tiny("DCGAN")
+    trained(model, 2)
+    before, images = tensors(model), model.sample(3)
+    with model.standing(0):
+        assert_same(tensors(model), before)
+        assert torch.equal(model.sample(3), images)
+    with pytest.raises(KeyError), model.standing(2):
+        raise KeyError("whatever happens within")
+    assert_same(tensors(model), before)
+    assert torch.equal(model.sample(3), images)
+    assert {norm.momentum for norm in norms_of(model).values()} == {0.1}
 
 
 def test_deep_copy_of_a_model_still_follows_itself():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import draw, plain_networks, quiet, random_inception, tiny
+from conftest import Noisy, draw, plain_networks, quiet, random_inception, tiny
 from PIL import Image
 from torch import Tensor
 
@@ -139,6 +139,29 @@ def test_live_weights_another_split_and_another_seed_are_other_scores(
     assert cards[4] == {"value": pytest.approx(cards[0]["value"], rel=1e-6), "card": cards[0]["card"]}
     fields = zip(cards, ("weights", "weights", "split", "seed"), strict=False)
     assert [entry["card"][field] for entry, field in fields] == ["ema", "live", "val", 1]
+
+
+def test_standing_statistics_and_truncation_are_flags_and_part_of_the_card(
+    run: Path, tmp_path: Path, cache: Path, scores: Callable[..., Found], capsys: pytest.CaptureFixture
+) -> None:
+    found = scores(run / "last.ckpt", "--n", "100", "--standing", "2")["FID-digits"]
+    module, extractor = load_model(run / "last.ckpt"), DigitFeatures()
+    with module.standing(2):
+        images = module.sample(100)
+    sides = [extractor(x).pooled.double() for x in (Digits(size=16).reference("train").image, images)]
+    expected = frechet_distance(*(m for side in sides for m in (side.mean(0), side.T.cov()))).item()
+    assert found["value"] == pytest.approx(expected, rel=1e-5)
+    plain = scores(run / "last.ckpt", "--n", "100")["FID-digits"]
+    assert differences(plain["card"], found["card"]) == ["batch_norm: running averages, standing, 2 batches"]
+    assert "DCGAN has no truncation" in error_of(run / "last.ckpt", "--truncation", "0.5", capsys=capsys)
+
+    trainer = quiet(max_steps=1, plugins=[AtomicCheckpointIO()])
+    trainer.fit(tiny("BigGAN"), Noisy())
+    trainer.save_checkpoint(tmp_path / "big.ckpt", weights_only=False)
+    flags = [tmp_path / "big.ckpt", "--data", "Digits", "--data.size", "16", "--n", "80"]
+    plain, found = (scores(*flags, *more)["FID-digits"] for more in ([], ["--truncation", "0.3"]))
+    assert differences(plain["card"], found["card"]) == ["truncation: -, 0.3"]
+    assert abs(found["value"] - plain["value"]) > 1e-3 * plain["value"]
 
 
 def test_a_linear_probe_reads_the_discriminator(run: Path, scores: Callable[..., Found]) -> None:
@@ -320,6 +343,10 @@ def test_bad_input_is_answered_in_a_line(
         (checkpoint, "--data", "Digits", "--data.size", "32"): "makes 1x16x16 images, Digits has 1x32x32",
         (checkpoint, "--data", "Gaussians"): "makes 1x16x16 images, Gaussians has 2x1x1",
         (checkpoint, "--real", larger): "unequal image sizes: .*larger has 32x32 pixels, .*last.ckpt has 16x16",
+        ("--real", real, "--fake", fake, "--standing", "3"): "--standing is for the generator of a checkpoint",
+        ("--real", real, "--fake", fake, "--truncation", "1"): "--truncation is for the generator of a checkpoint",
+        (checkpoint, "--standing", "-1"): "standing must be a number of batches, 0 for none, not -1",
+        (checkpoint, "--truncation", "-1"): "truncation must be a number above 0, not -1.0",
         (checkpoint, "--n", "0"): "--n must be at least 1, not 0",
         (checkpoint, "--jsn", "x"): "unknown argument '--jsn', did you mean '--json'",
         (checkpoint, "--json", tmp_path / "no" / "x.json"): "folder .*no does not exist",

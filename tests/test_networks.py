@@ -26,11 +26,17 @@ GENERATORS = {
     "BigGANGenerator": lambda shape, *k: networks.BigGANGenerator(
         shape, *k, latent_dim=LATENT, width=8, widest=16, attention=16, embedding=4
     ),
+    "InfoGANGenerator": lambda shape: networks.InfoGANGenerator(shape, LATENT, width=2),
+    "ImprovedGenerator": lambda shape: networks.ImprovedGenerator(shape, LATENT, width=2),
+    "ImprovedGenerator, virtual": lambda shape: networks.ImprovedGenerator(shape, LATENT, width=2, reference=3),
+    "SemiSupervisedGenerator": lambda shape: networks.SemiSupervisedGenerator(shape, LATENT, width=8),
     "ConditionalMLPGenerator": lambda shape, *k: networks.ConditionalMLPGenerator(
         shape, *(k or [3]), latent_dim=LATENT, noise_units=4, label_units=4, joint_units=8
     ),
 }
 ALWAYS_CONDITIONAL = ("ConditionalMLPGenerator", "ConditionalMaxoutDiscriminator", "AuxiliaryDiscriminator")
+NEVER_CONDITIONAL = ("MaxoutDiscriminator", "AuxiliaryDiscriminator", "InfoGAN", "Improved", "SemiSupervised")
+SEVERAL_OUTPUTS = ("AuxiliaryDiscriminator", "InfoGANDiscriminator")  # a score and more
 DISCRIMINATORS = {
     "MLPDiscriminator": lambda shape, *k: networks.MLPDiscriminator(shape, *k, width=8),
     "MaxoutDiscriminator": lambda shape: networks.MaxoutDiscriminator(shape, units=4, pieces=2),
@@ -46,6 +52,11 @@ DISCRIMINATORS = {
         shape, *k, width=8, widest=16, plain_blocks=1, attention=32
     ),
     "BigGANDiscriminator": lambda shape, *k: networks.BigGANDiscriminator(shape, *k, width=8, attention=16),
+    "ImprovedDiscriminator": lambda shape: networks.ImprovedDiscriminator(
+        shape, width=2, minibatch_kernels=3, reference=2, noise=0.1
+    ),
+    "InfoGANDiscriminator": lambda shape: networks.InfoGANDiscriminator(shape, 3, 2, width=2),
+    "SemiSupervisedDiscriminator": lambda shape: networks.SemiSupervisedDiscriminator(shape, 3, width=16),
     "ConditionalMaxoutDiscriminator": lambda shape, *k: networks.ConditionalMaxoutDiscriminator(
         shape, *(k or [3]), image_units=4, label_units=4, joint_units=4
     ),
@@ -53,8 +64,18 @@ DISCRIMINATORS = {
 }
 
 
+OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/papers/test_<paper>.py
+    "BEGANDiscriminator",
+    "BEGANGenerator",
+    "BigBiGANDiscriminator",
+    "BigBiGANEncoder",
+    "CoupledDiscriminator",
+    "CoupledGenerator",
+}
+
+
 def test_every_network_is_tested():
-    assert {name.split(",")[0] for name in GENERATORS | DISCRIMINATORS} == set(networks.__all__)
+    assert {name.split(",")[0] for name in GENERATORS | DISCRIMINATORS} | OF_THEIR_OWN_KIND == set(networks.__all__)
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
@@ -75,16 +96,16 @@ def test_generators_build_every_size(name, size, channels):
 def test_discriminators_build_every_size(name, size, channels):
     label = [torch.tensor([0, 1, 2, 2])] if name == "ConditionalMaxoutDiscriminator" else []
     score = DISCRIMINATORS[name]((channels, size, size))(torch.rand(4, channels, size, size) * 2 - 1, *label)
-    if name == "AuxiliaryDiscriminator":
-        score, logits = score
+    if name in SEVERAL_OUTPUTS:
+        score, logits, *_ = score
         assert logits.shape == (4, 3) and logits.isfinite().all()
-    assert score.shape == (4,) and score.isfinite().all()
+    assert score.shape == ((4, 3) if name == "SemiSupervisedDiscriminator" else (4,)) and score.isfinite().all()
 
 
 def test_scores_are_logits_not_probabilities():
     """No sigmoid at the end: scale the last layer, and the scores leave [0, 1] on both sides."""
     for name, build in DISCRIMINATORS.items():
-        if name in ALWAYS_CONDITIONAL:
+        if name in ALWAYS_CONDITIONAL or name in SEVERAL_OUTPUTS or name == "SemiSupervisedDiscriminator":
             continue
         network = build((1, 28, 28)).eval()
         last = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
@@ -282,7 +303,7 @@ def test_sngan_has_the_papers_parameters():
 # Conditioning
 
 
-CONDITIONAL = [n for n in GENERATORS | DISCRIMINATORS if n not in ("MaxoutDiscriminator", "AuxiliaryDiscriminator")]
+CONDITIONAL = [name for name in GENERATORS | DISCRIMINATORS if not name.startswith(NEVER_CONDITIONAL)]
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)

@@ -7,16 +7,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import conftest
 import pytest
 import torch
-from conftest import Noisy, quiet
+from conftest import Noisy, quiet, tiny
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_lightning import models, networks, optim
+from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
-from gan_lightning.core import AdversarialModule, Step
+from gan_lightning.core import AdversarialModule, ImageShape, Step, Terms, TwoPlayerGAN
 from gan_lightning.errors import NotFiniteError, nearest, short_errors
+from gan_lightning.metrics import to_uint8
+from gan_lightning.noise import SampleNoise, truncated_normal
 from gan_lightning.sample import lerp, main, slerp
 
 SHAPE = (1, 8, 8)
@@ -30,7 +34,13 @@ def saved(path: Path, kind: type = models.DCGAN, shape: tuple[int, int, int] = S
         models.SNGAN: (partial(networks.ResNetGenerator, width=4), partial(networks.ResNetDiscriminator, width=4)),
     }.get(kind, (partial(networks.MLPGenerator, width=16), partial(networks.MLPDiscriminator, width=16)))
     fast = partial(optim.PaperAdam, lr=0.05)  # the average stays far behind
-    model = kind(shape, *small, generator_optimizer=fast, n_critic=1, step=Step(ema_rampup=None))
+    parts = dict(zip(("generator", "discriminator"), small, strict=True))
+    model = kind(shape, **parts, generator_optimizer=fast, n_critic=1, step=Step(ema_rampup=None))
+    return kept(model, path, shape, steps)
+
+
+def kept(model: TwoPlayerGAN, path: Path, shape: tuple[int, int, int] = SHAPE, steps: int = 2) -> str:
+    """A checkpoint of a model after a little training."""
     trainer = quiet(max_steps=steps, plugins=[AtomicCheckpointIO()])
     trainer.fit(model, Noisy(image_shape=shape))
     trainer.save_checkpoint(path, weights_only=False)
@@ -113,7 +123,7 @@ def test_pictures_of_two_calls_are_not_mixed(checkpoint: str, tmp_path: Path, ca
     main([*flags, "--n", "3"])
     main([*flags, "--n", "3", "--seed", "1"])  # the same pictures, drawn again
     capsys.readouterr()
-    assert "holds more pictures than --n 2, up to 000002.png" in refused([*flags, "--n", "2"], capsys)
+    assert "holds more than the 2 pictures to come, up to 000002.png" in refused([*flags, "--n", "2"], capsys)
 
 
 def test_slerp_keeps_the_length_and_ends_where_it_should() -> None:
@@ -130,21 +140,162 @@ def test_slerp_keeps_the_length_and_ends_where_it_should() -> None:
     assert torch.allclose(lerp(a, b, 0.25), 0.75 * a + 0.25 * b)
 
 
-class Conditional(models.GAN):
-    """Draws brighter images for greater labels."""
+class Flat(nn.Module):
+    """Flat images of a level that can be worked out by hand: z_0 / 8, and (c - 1) / 2 for the class c of three."""
 
-    num_classes = 2
+    latent_dim = 2
 
-    def generate(self, z: Tensor, live: bool = False, label: Tensor | None = None) -> Tensor:
-        images = super().generate(z, live)
-        return images if label is None else torch.zeros_like(images) + label.view(-1, 1, 1, 1)
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__()
+        self.image_shape, self.gain = image_shape, nn.Parameter(torch.ones(1))
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        shares = label if label.is_floating_point() else nn.functional.one_hot(label, 3).to(z.dtype)
+        level = self.gain * z[:, 0] / 8 + (shares * torch.tensor([-0.5, 0.0, 0.5], dtype=z.dtype)).sum(1)
+        return level.view(-1, 1, 1, 1).expand(-1, *self.image_shape)
 
 
-def test_a_class_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = saved(tmp_path / "last.ckpt", Conditional)
-    main([path, "--n", "2", "--label", "1", "--out", str(tmp_path / "out")])
-    assert (pixels(tmp_path / "out") == 255).all()
-    assert "classes 0 to 1" in refused([path, "--label", "2", "--out", str(tmp_path / "out")], capsys)
+class Able(TwoPlayerGAN):
+    """A model with three classes and all abilities that a flag may ask for, each in its simplest form."""
+
+    codes = 2
+
+    def __init__(self, image_shape: ImageShape = SHAPE) -> None:
+        parts = Flat(image_shape), networks.MLPDiscriminator(image_shape, 3, width=4)
+        still = partial(torch.optim.SGD, lr=0.0)
+        super().__init__(image_shape, *parts, still, still, None, 1, None, Step(), num_classes=3)
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        return {"none": self.discriminate(batch).mean()}
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        return {"none": self.discriminate(self.fake_like(batch)).mean()}
+
+    def truncate(self, z: Tensor, psi: float) -> Tensor:
+        return z.clamp(-psi, psi)
+
+    def traverse(self, z: Tensor, code: int, steps: int) -> Tensor:
+        rows = z.repeat(3 if code == 0 else steps, 1, 1)
+        rows[..., 0] = torch.arange(len(rows), dtype=z.dtype)[:, None] / 4
+        return rows
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return -images
+
+
+@pytest.fixture(scope="module")
+def able(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return kept(Able(), tmp_path_factory.mktemp("able") / "last.ckpt")
+
+
+def levels(z: Tensor, label: Tensor | float) -> Tensor:
+    """(n,) the grey levels of :class:`Flat`'s images of numbers z and classes, which may be mixed."""
+    return ((z / 8 + (label - 1) / 2 + 1) * 127.5).round().clamp(0, 255).byte()
+
+
+def numbers(n: int, seed: int = 0) -> Tensor:
+    """(n,) the first number of each latent."""
+    return Able().latent(SampleNoise(seed, range(n), torch.device("cpu")), n)[:, 0].double()
+
+
+def tiles(image: Image.Image, rows: int, columns: int) -> Tensor:
+    """(rows, columns) the grey levels of a grid of flat pictures of 8x8, 2 pixels apart."""
+    assert image.size == (10 * columns + 2, 10 * rows + 2)
+    levels = torch.frombuffer(bytearray(image.convert("L").tobytes()), dtype=torch.uint8).view(10 * rows + 2, -1)
+    grid = torch.stack([levels[dy::10, dx::10][:rows, :columns] for dy in range(2, 10) for dx in range(2, 10)])
+    assert (grid == grid[0]).all()
+    return grid[0]
+
+
+def test_a_class_can_be_asked_for(able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([able, "--n", "5", "--label", "1", "--out", str(tmp_path / "one")])
+    assert torch.equal(pixels(tmp_path / "one")[:, 0], levels(numbers(5), 1))
+    main([able, "--n", "5", "--batch_size", "2", "--out", str(tmp_path / "none")])
+    assert torch.equal(pixels(tmp_path / "none")[:, 0], levels(numbers(5), torch.tensor([0, 1, 2, 0, 1])))
+    for flag in ("--label", "--labels"):
+        assert "label 3: Able has the classes 0 to 2" in refused(
+            [able, flag, "3", "--out", str(tmp_path / "x")], capsys
+        )
+
+
+def test_classes_are_rows_of_the_same_latents(able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([able, "--n", "5", "--labels", "2,0,2", "--batch_size", "2", "--grid", "--out", str(tmp_path)])
+    expected = torch.stack([levels(numbers(5), label) for label in (2, 0, 2)])
+    assert len(expected.unique()) == 10
+    assert torch.equal(pixels(tmp_path)[:, 0].view(3, 5), expected)
+    assert torch.equal(tiles(Image.open(tmp_path / "grid.png"), 3, 5), expected)
+    assert "5 images of each label of Able" in capsys.readouterr().out
+    assert "more than the 10 pictures" in refused([able, "--n", "5", "--labels", "0,1", "--out", str(tmp_path)], capsys)
+    main([able, "--n", "300", "--labels", "0,1,2", "--grid", "--out", str(tmp_path)])
+    assert tiles(Image.open(tmp_path / "grid.png"), 3, 85).shape == (3, 85), "256 images at most"
+
+
+def test_a_walk_from_label_to_label_keeps_the_latents(able: str, tmp_path: Path) -> None:
+    flags = ["--n", "4", "--labels", "0,2,1", "--interpolate", "slerp", "--frames", "12", "--out", str(tmp_path)]
+    main([able, *flags])
+    walk = Image.open(tmp_path / "walk.gif")
+    for frame, label in enumerate([0, 0.5, 1, 1.5, 2, 1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25]):  # 0 -> 2 -> 1 -> 0
+        walk.seek(frame)
+        assert torch.equal(tiles(walk, 2, 2).flatten(), levels(numbers(4), label)), frame
+    assert walk.n_frames == 12
+
+
+def test_latents_can_be_truncated(able: str, tmp_path: Path) -> None:
+    main([able, "--n", "6", "--label", "1", "--truncation", "0.5", "--out", str(tmp_path)])
+    assert (numbers(6).abs() > 0.5).any()
+    assert torch.equal(pixels(tmp_path)[:, 0], levels(numbers(6).clamp(-0.5, 0.5), 1))
+
+
+@pytest.mark.parametrize(("code", "rows"), [(0, 3), (1, 10)])
+def test_a_code_is_traversed(able: str, tmp_path: Path, code: int, rows: int) -> None:
+    """A row for each value, a column for each latent, here of each class in turn."""
+    main([able, "--n", "4", "--traverse", str(code), "--out", str(tmp_path)])
+    expected = levels(torch.arange(rows)[:, None] / 4, torch.tensor([0, 1, 2, 0]))
+    assert torch.equal(tiles(Image.open(tmp_path / "traverse.png"), rows, 4), expected)
+
+
+def test_pictures_of_a_folder_are_reconstructed(able: str, tmp_path: Path) -> None:
+    """Here turned into negatives; in the order of their names, whatever their size and kind."""
+    folder = tmp_path / "given"
+    (folder / "deeper").mkdir(parents=True)
+    given = {"b.png": 10, "a.png": 200, "deeper/d.bmp": 120, "deeper/c.png": 30, "z.png": 77}
+    for i, (name, level) in enumerate(given.items()):
+        Image.new("RGB", (8 + i, 8 + 2 * i), (level,) * 3).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    main([able, "--n", "1", "--reconstruct", str(folder), "--batch_size", "2", "--out", str(tmp_path / "out")])
+    files = sorted((tmp_path / "out").glob("reconstruction-*.png"))
+    assert [file.name for file in files] == [f"reconstruction-{i:06d}.png" for i in range(5)]
+    originals = [200, 10, 30, 120, 77]  # a, b, deeper/c, deeper/d, z
+    assert [Image.open(file).getextrema() for file in files] == [(255 - level,) * 2 for level in originals]
+    assert Image.open(files[3]).size == (8, 8)
+    pairs = tiles(Image.open(tmp_path / "out" / "reconstructions.png"), 3, 4).view(6, 2)
+    assert pairs[:5].tolist() == [[level, 255 - level] for level in originals]
+
+
+def test_standing_statistics_stand_for_those_of_training(checkpoint: str, tmp_path: Path) -> None:
+    for n, name in ((0, "none"), (3, "three")):
+        main([checkpoint, "--n", "4", "--standing", str(n), "--out", str(tmp_path / name)])
+    module = load_model(checkpoint).double()
+    with module.standing(3):
+        expected = to_uint8(module.generate(module.latent(SampleNoise(0, range(4), module.device), 4).double()))
+    assert torch.equal(pixels(tmp_path / "three"), expected.flatten(1))
+    assert not torch.equal(pixels(tmp_path / "three"), pixels(tmp_path / "none"))
+
+
+def test_models_with_these_abilities_are_drawn(tmp_path: Path) -> None:
+    """BigGAN's classes and truncated latents, InfoGAN's codes."""
+    path, out = kept(tiny("BigGAN"), tmp_path / "big.ckpt", conftest.SHAPE), tmp_path / "big"
+    flags = ["--labels", "0,1", "--truncation", "0.4", "--standing", "2", "--interpolate", "slerp", "--frames", "4"]
+    main([path, "--n", "2", *flags, "--out", str(out)])
+    module = load_model(path).double()
+    z = module.latent(SampleNoise(0, range(2), module.device), 2).double()
+    with module.standing(2):
+        drawn = [module.generate(truncated_normal(z, 0.4), False, torch.full((2,), label)) for label in (0, 1)]
+    assert torch.equal(pixels(out), to_uint8(torch.cat(drawn)).flatten(1))
+    assert Image.open(out / "walk.gif").n_frames == 4
+    path = kept(tiny("InfoGAN"), tmp_path / "info.ckpt", conftest.SHAPE)
+    main([path, "--n", "3", "--traverse", "0", "--out", str(tmp_path / "info")])
+    assert Image.open(tmp_path / "info" / "traverse.png").size == (3 * 18 + 2, 10 * 18 + 2)
 
 
 def refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -157,12 +308,17 @@ def refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return message
 
 
-def test_bad_input_is_one_line(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(checkpoint: str, able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "out")]
     file, corrupt, bare = tmp_path / "file", tmp_path / "corrupt.ckpt", tmp_path / "bare.ckpt"
     file.write_text("")
     corrupt.write_bytes(Path(checkpoint).read_bytes()[:1000])
     torch.save({"weight": torch.zeros(1)}, bare)
+    empty, spoilt = tmp_path / "empty", tmp_path / "spoilt"
+    empty.mkdir()
+    spoilt.mkdir()
+    Image.new("L", (8, 8)).save(spoilt / "a.png")
+    (spoilt / "b.png").write_bytes((spoilt / "a.png").read_bytes()[:40])
     points = saved(tmp_path / "points.ckpt", models.WGAN, (2, 1, 1))
     for flags, message in [
         ([checkpoint.replace("last", "lst"), *out], "did you mean 'last.ckpt'"),
@@ -176,6 +332,19 @@ def test_bad_input_is_one_line(checkpoint: str, tmp_path: Path, capsys: pytest.C
         ([checkpoint, *out, "--sed", "1"], "unknown argument '--sed', did you mean '--seed'"),
         ([checkpoint, *out, "--interpolate", "cubic"], "invalid choice: 'cubic'"),
         ([checkpoint, *out, "--label", "3"], "DCGAN was trained without classes"),
+        ([checkpoint, *out, "--labels", "0,1"], "DCGAN was trained without classes"),
+        ([checkpoint, *out, "--truncation", "1"], "DCGAN has no truncation: leave --truncation out"),
+        ([checkpoint, *out, "--traverse", "0"], "DCGAN has no codes: leave --traverse out"),
+        ([checkpoint, *out, "--reconstruct", str(spoilt)], "DCGAN has no reconstruction: leave --reconstruct out"),
+        ([able, *out, "--label", "0", "--labels", "1,2"], "--labels: not allowed with argument --label"),
+        ([able, *out, "--labels", "0,,1"], "--labels: invalid integers value: '0,,1'"),
+        ([able, *out, "--truncation", "0"], "--truncation must be a number above 0, not 0.0"),
+        ([able, *out, "--truncation", "nan"], "--truncation must be a number above 0, not nan"),
+        ([able, *out, "--standing", "-1"], "--standing must be at least 0, not -1"),
+        ([able, *out, "--traverse", "2"], "--traverse 2: Able has the codes 0 to 1"),
+        ([able, *out, "--reconstruct", str(empty)], "empty: there are no pictures"),
+        ([able, *out, "--reconstruct", str(tmp_path / "none")], "none: there are no pictures"),
+        ([able, *out, "--reconstruct", str(spoilt)], "b.png cannot be read"),
         ([], "required: checkpoint"),
     ]:
         assert message in refused(flags, capsys)

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from gan_lightning import scoring
+from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import (
     FID,
     KID,
@@ -36,7 +37,10 @@ from gan_lightning.data import CIFAR10, MNIST, Digits, FashionMNIST, Gaussians, 
 from gan_lightning.data.base import InMemory
 from gan_lightning.metrics import DigitFeatures, Extractor, Features, frechet_distance
 from gan_lightning.models import DCGAN
+from gan_lightning.noise import truncated_normal
 from gan_lightning.scoring import Protocol
+
+CPU = torch.device("cpu")
 
 
 class Pixels(Extractor):
@@ -238,7 +242,13 @@ def test_real_counts_default_to_all_or_to_as_many_as_fakes() -> None:
 class Conditional(DCGAN):
     """Draws a bright field where its class says, of the three that :class:`Pixels` tells apart."""
 
-    num_classes = 3
+    def __init__(self) -> None:
+        super().__init__(SHAPE, **plain_networks())
+        self.num_classes = 3
+
+    def training_step(self, batch: Labeled, batch_idx: int) -> None:
+        """Nothing is learned; a step is counted."""
+        self.turn("generator", lambda batch: {"none": self.generator.layers[0].weight.sum()}, batch, counts=True)
 
     def generate(self, z: Tensor, live: bool = False, label: Tensor | None = None) -> Tensor:
         images = torch.full((len(z), *SHAPE), -0.5)
@@ -249,7 +259,7 @@ class Conditional(DCGAN):
 
 def test_a_conditional_model_is_asked_for_each_class_in_turn() -> None:
     score = LabelAccuracy(Pixels(), Protocol(n_fake=60, batch_size=7))
-    model = Conditional(SHAPE, **plain_networks())
+    model = Conditional()
     trained(model, 1, digits(), callbacks=[score])
     z = model.latent(scoring_noise(60), 60)
     right = (z[:, 0] <= 0.8) | (torch.arange(60) % 3 == 0)  # with no bright field the first is as good as any
@@ -259,10 +269,81 @@ def test_a_conditional_model_is_asked_for_each_class_in_turn() -> None:
         (LabelAccuracy(Pixels()), "no class was asked for"),
         (LabelAccuracy(), "the model has 3 classes, the extractor digits tells 10 apart"),
     ):
-        model = plain() if type(score.given) is Pixels else Conditional(SHAPE, **plain_networks())
+        model = plain() if type(score.given) is Pixels else Conditional()
         with pytest.raises(ValueError, match=message):
             trained(model, 1, digits(), callbacks=[score])
         assert model.iteration == 0, "before training"
+
+
+# How the generator is set up for a score.
+
+
+def test_standing_statistics_and_truncation_are_part_of_the_protocol() -> None:
+    """Images of such a generator, a card that says so, passes of their own, and the same module afterwards."""
+    model, extractor = tiny("BigGAN", adam(), num_classes=10), Pixels()
+    ways = {"plain": {}, "standing": {"standing": 3}, "truncated": {"truncation": 0.4}}
+    ways["both"] = ways["standing"] | ways["truncated"]
+    trained(model, 2, digits(batch_size=16))
+    model.eval()
+    real, z = digits().reference("train").image, model.latent(scoring_noise(30), 30)
+    before, found, expected = tensors(model), {}, {}
+    momenta = [layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for name, way in ways.items():
+        protocol = Protocol(n_fake=30, batch_size=16, **way)
+        ask, about = FID(extractor, protocol).ask, scoring.card_of(model, protocol, 2)
+        samples = scoring.Samples(model, protocol)
+        ((figures, card),) = scoring.scores_of([ask], extractor, samples, digits().reference("train"), "x", about, CPU)
+        found[name] = figures["FID-pixels"], card["batch_norm"], card.get("truncation")
+        assert_same(tensors(model), before)
+        assert [layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)] == momenta
+        with model.standing(way.get("standing", 0)):
+            fake = model.generate(truncated_normal(z, way.get("truncation", 100.0)), False, torch.arange(30) % 10)
+        expected[name] = distance_of(real, fake)
+    assert {name: value for name, (value, *_) in found.items()} == pytest.approx(expected, rel=1e-5)
+    assert len(set(expected.values())) == 4
+    cards = {name: card for name, (_, *card) in found.items()}
+    assert cards == {
+        "plain": ["running averages", None],
+        "standing": ["standing, 3 batches", None],
+        "truncated": ["running averages", 0.4],
+        "both": ["standing, 3 batches", 0.4],
+    }
+
+
+def test_scores_of_standing_statistics_share_a_pass_with_their_like_alone() -> None:
+    extractor, protocol = Pixels(), Protocol(n_fake=30, n_real=40, standing=2)
+    fid, prdc = FID(extractor, protocol), PRDC(extractor, protocol, k=3)
+    modes = ModeCoverage(extractor, Protocol(n_fake=30, n_real=40))
+    model = tiny("DCGAN")
+    trained(model, 2, digits(), callbacks=[fid, prdc, modes])
+    assert extractor.images == 40 + 2 * 30
+    assert [score.card["batch_norm"] for score in (fid, prdc, modes)] == 2 * ["standing, 2 batches"] + [
+        "running averages"
+    ]
+    with model.standing(2):
+        fake = model.sample(30)
+    rows = torch.randperm(1500, generator=torch.Generator().manual_seed(0))[:40]
+    assert fid.scores["FID-pixels"] == pytest.approx(distance_of(digits().reference("train").image[rows], fake), 1e-5)
+
+
+@pytest.mark.parametrize("weights", ["ema", "live"])
+def test_training_is_the_same_with_scores_of_standing_statistics(weights: str) -> None:
+    score = FID(Pixels(), Protocol(n_fake=20, standing=2, weights=weights), every_n_steps=1)
+    assert_same(weights_after([score], {}), weights_after([], {}))
+
+
+def test_a_setup_that_the_model_does_not_know_is_refused() -> None:
+    for numbers, message in (
+        ({"standing": -1}, "standing must be a number of batches, 0 for none, not -1"),
+        ({"truncation": 0.0}, "truncation must be a number above 0, not 0.0"),
+        ({"truncation": float("nan")}, "truncation must be a number above 0, not nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Protocol(**numbers)
+    model = plain()
+    with pytest.raises(ValueError, match="LSGAN has no truncation"):
+        trained(model, 1, digits(), callbacks=[FID(Pixels(), Protocol(truncation=0.5))])
+    assert model.iteration == 0, "before training"
 
 
 def scoring_noise(n: int):
@@ -542,8 +623,8 @@ def test_fewer_images_than_features_are_warned_of() -> None:
 
 def test_images_that_are_not_finite_are_refused() -> None:
     class Broken(DCGAN):
-        def generate(self, z: Tensor, live: bool = False) -> Tensor:
-            return super().generate(z, live) * torch.where(z[:, :1, None, None] > 0.99, float("nan"), 1.0)
+        def generate(self, z: Tensor, live: bool = False, label: Tensor | None = None) -> Tensor:
+            return super().generate(z, live, label) * torch.where(z[:, :1, None, None] > 0.99, float("nan"), 1.0)
 
     with pytest.raises(ValueError, match="not finite"):
         trained(Broken(SHAPE, **plain_networks()), 1, digits(), callbacks=[FID(Pixels(), Protocol(n_fake=500))])
@@ -568,6 +649,16 @@ def test_two_processes_score_one_generator(two: list[dict]) -> None:
     for found in two:
         assert found["batch norm"][0] == pytest.approx(found["batch norm"][1], rel=1e-6)
     assert two[0]["batch norm"] == two[1]["batch norm"]
+
+
+def test_two_processes_score_one_generator_with_standing_statistics(two: list[dict]) -> None:
+    """Each process finds the statistics by itself, and all find the same."""
+    for found in two:
+        assert found["standing"][0] == pytest.approx(found["standing"][1], rel=1e-6)
+        assert found["statistics"].keys() == two[0]["statistics"].keys()
+        assert_same(found["statistics"], two[0]["statistics"])
+    assert two[0]["standing"] == two[1]["standing"]
+    assert two[0]["standing"] != two[0]["batch norm"]
 
 
 def test_a_process_without_a_batch_takes_part(two: list[dict]) -> None:
@@ -623,6 +714,12 @@ def main(folder: Path) -> None:
     model.average_batch_statistics()
     expected = distance_of(digits().reference("train").image, model.sample(70))
     found["batch norm"] = [fid.scores["FID-pixels"], expected]
+    with model.standing(3):
+        expected = distance_of(digits().reference("train").image, model.sample(70))
+        found["statistics"] = {name: value.clone() for name, value in model.ema.network.named_buffers()}
+    standing = FID(Pixels(), Protocol(n_fake=70, standing=3))
+    trained(tiny("DCGAN"), 3, digits(), callbacks=[standing], **several)
+    found["standing"] = [standing.scores["FID-pixels"], expected]
     found["unscored"] = weights_after([], several)
     found["scored"] = weights_after([FID(Pixels(), Protocol(n_fake=20), every_n_steps=1)], several)
     start = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -149,8 +150,7 @@ class Score(Callback):
         """Those that share a pass with this one, itself too."""
 
         def shared(score: Score) -> tuple:
-            p = score.protocol
-            return id(score.extractor), p.split, p.weights, p.seed, p.batch_size, p.stats, p.device
+            return id(score.extractor), replace(score.protocol, n_fake=2, n_real=None)
 
         return [c for c in trainer.callbacks if isinstance(c, Score) and shared(c) == shared(self)]
 

@@ -2,9 +2,24 @@
 
 from gan_lightning.data.cifar10 import CIFAR10
 from gan_lightning.data.digits import Digits
+from gan_lightning.data.domains import DigitDomains, MNISTDomains
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
 from gan_lightning.data.mnist import MNIST, FashionMNIST
+from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
 from gan_lightning.data.stacked import StackedDigits, StackedMNIST
 
-__all__ = ["CIFAR10", "Digits", "FashionMNIST", "Gaussians", "ImageFolder", "MNIST", "StackedDigits", "StackedMNIST"]
+__all__ = [
+    "CIFAR10",
+    "DigitDomains",
+    "Digits",
+    "FashionMNIST",
+    "Gaussians",
+    "ImageFolder",
+    "MNIST",
+    "MNISTDomains",
+    "PartlyLabeledDigits",
+    "PartlyLabeledMNIST",
+    "StackedDigits",
+    "StackedMNIST",
+]

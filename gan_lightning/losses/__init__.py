@@ -15,6 +15,10 @@ from gan_lightning.losses.adversarial import (
     wasserstein_discriminator,
     wasserstein_generator,
 )
+from gan_lightning.losses.bidirectional import pair_encoder_generator, pair_hinge_discriminator
+from gan_lightning.losses.information import categorical_code, continuous_code
+from gan_lightning.losses.matching import feature_matching
+from gan_lightning.losses.reconstruction import absolute_error
 from gan_lightning.losses.regularizers import (
     dragan_penalty,
     gradient_penalty,
@@ -22,9 +26,14 @@ from gan_lightning.losses.regularizers import (
     off_diagonal_penalty,
     zero_centred_penalty,
 )
+from gan_lightning.losses.semi_supervised import semi_supervised_score
 
 __all__ = [
+    "absolute_error",
+    "categorical_code",
+    "continuous_code",
     "dragan_penalty",
+    "feature_matching",
     "gradient_penalty",
     "hinge_discriminator",
     "hinge_generator",
@@ -35,10 +44,13 @@ __all__ = [
     "minimax_generator",
     "non_saturating_generator",
     "off_diagonal_penalty",
+    "pair_encoder_generator",
+    "pair_hinge_discriminator",
     "relativistic",
     "relativistic_average",
     "relativistic_average_hinge",
     "relativistic_average_least_squares",
+    "semi_supervised_score",
     "wasserstein_discriminator",
     "wasserstein_generator",
     "zero_centred_penalty",

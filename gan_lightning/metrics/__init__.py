@@ -1,7 +1,9 @@
 """Scores over features: the extractors that make features, and the statistics that compare them."""
 
+from gan_lightning.metrics.agreement import pixel_agreement
 from gan_lightning.metrics.cifar import CIFARResNet56
 from gan_lightning.metrics.classes import LabelAccuracy, ModeCoverage
+from gan_lightning.metrics.clustering import matched_accuracy
 from gan_lightning.metrics.digits import DigitFeatures, StackedDigitFeatures
 from gan_lightning.metrics.extractor import Extractor, Features
 from gan_lightning.metrics.fid import FID, Gaussian, frechet_distance
@@ -33,6 +35,8 @@ __all__ = [
     "frechet_distance",
     "linear_probe",
     "load_reference",
+    "matched_accuracy",
+    "pixel_agreement",
     "save_reference",
     "to_uint8",
     "unit_interval",

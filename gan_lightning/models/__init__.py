@@ -1,11 +1,16 @@
 """The models: one paper, one file."""
 
 from gan_lightning.models.acgan import ACGAN
+from gan_lightning.models.began import BEGAN
+from gan_lightning.models.bigbigan import BigBiGAN
 from gan_lightning.models.biggan import BigGAN
 from gan_lightning.models.cgan import CGAN
+from gan_lightning.models.cogan import CoGAN
 from gan_lightning.models.dcgan import DCGAN
 from gan_lightning.models.gan import GAN
 from gan_lightning.models.geometric_gan import GeometricGAN
+from gan_lightning.models.improved_gan import ImprovedGAN
+from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
@@ -15,11 +20,16 @@ from gan_lightning.models.wgangp import WGANGP
 
 __all__ = [
     "ACGAN",
+    "BEGAN",
+    "BigBiGAN",
     "BigGAN",
     "CGAN",
+    "CoGAN",
     "DCGAN",
     "GAN",
     "GeometricGAN",
+    "ImprovedGAN",
+    "InfoGAN",
     "LSGAN",
     "RelativisticGAN",
     "SAGAN",

@@ -1,0 +1,121 @@
+"""CoGAN's coupled networks (Liu and Tuzel 2016, arXiv:1606.07536): a pair is one image, two domains side by side.
+
+The layers are those of the authors' networks for digits. What is private to a domain is what is near its pixels: the
+end of the generator, the front of the discriminator. Each half may have any size that doubles from 4 .. 7.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_lightning.networks.began import glorot_init
+from gan_lightning.networks.layers import pyramid
+
+
+def half_of(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of one domain's images.
+
+    Raises:
+        ValueError: a width that is not even.
+    """
+    channels, height, width = image_shape
+    if width % 2:
+        raise ValueError(
+            f"{name} needs two domains side by side, and a width of {width} has no halves: use paired data"
+        )
+    return channels, height, width // 2
+
+
+def require_private(name: str, private: int, most: int) -> None:
+    """Refuse to share nothing, or everything.
+
+    Raises:
+        ValueError: `private` is not in 1 .. most.
+    """
+    if not 1 <= private <= most:
+        raise ValueError(f"{name}: private must be 1 .. {most} for these images, not {private}")
+
+
+class CoupledGenerator(nn.Module):
+    """One latent -> shared transposed convolutions with batch norm and PReLU -> an end for each domain, tanh.
+
+    Deviations from the authors' code: each stage doubles the size exactly, with 4x4 kernels, and the last layer is
+    5x5; batch norm has its gain and bias, so that PReLU's kink may lie anywhere.
+
+    Args:
+        image_shape: (channels, height, 2 * width of one domain).
+        latent_dim: of the input.
+        width: channels of the last shared layer, doubled with each layer before it.
+        private: last layers that each domain has for itself; the paper's is 1.
+
+    Raises:
+        ValueError: a size that no doubling reaches, an odd width, or nothing left to share.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_dim: int = 100, width: int = 128, private: int = 1
+    ) -> None:
+        super().__init__()
+        self.latent_dim, name = latent_dim, type(self).__name__
+        doublings, *start = pyramid(name, half_of(name, image_shape))
+        require_private(name, private, doublings + 1)
+
+        def layer(i: int) -> list[nn.Module]:
+            if i > doublings:
+                return [nn.Conv2d(width, image_shape[0], 5, padding=2), nn.Tanh()]
+            outputs = width * 2 ** (doublings - i)
+            size = {"kernel_size": 4, "stride": 2, "padding": 1} if i else {"kernel_size": tuple(start)}
+            deconv = nn.ConvTranspose2d(2 * outputs if i else latent_dim, outputs, bias=False, **size)
+            return [deconv, nn.BatchNorm2d(outputs), nn.PReLU()]
+
+        def layers(first: int, last: int) -> nn.Sequential:
+            return nn.Sequential(*(module for i in range(first, last) for module in layer(i)))
+
+        count = doublings + 2
+        self.front = layers(0, count - private)
+        self.ends = nn.ModuleList([layers(count - private, count) for _ in range(2)])
+        glorot_init(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(n, latent_dim) -> (n, *image_shape) in [-1, 1]: the pair of one latent, domain A on the left."""
+        h = self.front(z[:, :, None, None])
+        return torch.cat([end(h) for end in self.ends], 3)
+
+
+class CoupledDiscriminator(nn.Module):
+    """Two private fronts -> one shared back -> a score for each domain: LeNet with PReLU, as the authors have it.
+
+    Deviation: padded convolutions, for images of any size.
+
+    Args:
+        image_shape: (channels, height, 2 * width of one domain).
+        width: channels of the first layer; the second has 5/2 of it.
+        units: of the hidden linear layer.
+        private: first layers that each domain has for itself, 1 or 2; the paper's is 1.
+
+    Raises:
+        ValueError: an odd width, or nothing left to share.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 20, units: int = 500, private: int = 1) -> None:
+        super().__init__()
+        name = type(self).__name__
+        channels, height, breadth = half_of(name, image_shape)
+        require_private(name, private, 2)
+        maps = (channels, width, 5 * width // 2)
+
+        def convs(first: int, last: int) -> list[nn.Module]:
+            pairs = zip(maps[first:last], maps[first + 1 : last + 1], strict=True)
+            return [layer for a, b in pairs for layer in (nn.Conv2d(a, b, 5, padding=2), nn.MaxPool2d(2))]
+
+        self.fronts = nn.ModuleList([nn.Sequential(*convs(0, private)) for _ in range(2)])
+        features = maps[2] * (height // 4) * (breadth // 4)
+        head = [nn.Flatten(), nn.Linear(features, units), nn.PReLU(), nn.Linear(units, 1), nn.Flatten(0)]
+        self.back = nn.Sequential(*convs(private, 2), *head)
+        glorot_init(self)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, *image_shape) -> the scores (n,) of the left halves and (n,) of the right halves."""
+        a, b = (self.back(front(half)) for front, half in zip(self.fronts, image.chunk(2, 3), strict=True))
+        return a, b
