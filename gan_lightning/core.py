@@ -242,7 +242,9 @@ class AdversarialModule(LightningModule):
         self._clock = (0.0, 0)
         if self.step.compile:
             for player in self._players.values():
-                player.network.compile()  # in place: the names in the state_dict stay
+                several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
+                for network in several:  # a list of networks has no forward of its own
+                    network.compile()  # in place: the names in the state_dict stay
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         if not self._clock[0]:
@@ -317,9 +319,9 @@ class TwoPlayerGAN(AdversarialModule):
         n_critic: discriminator turns for each generator turn, each on a batch of its own.
         augment: builds what changes images before the discriminator sees them; None for nothing.
         step: see :class:`Step`.
-        num_classes: of a conditional model.
     """
 
+    num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
     boundary: float | None = 0.0  # scores above it mean "real"; None: half-way between the mean scores of the two
 
     def __init__(
@@ -333,12 +335,11 @@ class TwoPlayerGAN(AdversarialModule):
         n_critic: int,
         augment: Augmentation | None,
         step: Step,
-        num_classes: int | None = None,
     ) -> None:
         super().__init__(step)
         if n_critic < 1:
             raise ValueError(f"n_critic must be at least 1, not {n_critic}")
-        self.image_shape, self.num_classes = tuple(image_shape), num_classes
+        self.image_shape = tuple(image_shape)
         self.generator, self.discriminator = generator, discriminator
         self.ema = EMA(
             generator, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import os
 import random
 import resource
@@ -235,7 +236,8 @@ def test_a_model_built_in_python_loads_from_the_file_alone(tmp_path: Path) -> No
     assert gap(tensors(loaded.ema.network), tensors(loaded.generator)) > 0  # the average is not the live network
     assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == []
     hparams = read(path)["hyper_parameters"]
-    assert hparams["generator"]["init_args"] == {"latent_dim": 100, "width": 128}  # today's defaults, by value
+    values = {"num_classes": None, "latent_dim": 100, "width": 128}  # today's defaults
+    assert hparams["generator"]["init_args"] == values
     assert hparams["step"]["ema_half_life"] == 50.0
     # A loaded model is saved and loaded as well as the first.
     fit(loaded, Checkpoint(str(tmp_path / "again")), 1)
@@ -280,9 +282,12 @@ def test_a_built_model_loads_from_the_file_alone(tmp_path: Path) -> None:
 def test_the_parser_builds_what_the_defaults_say(name: str) -> None:
     kind = getattr(models, name)
     torch.manual_seed(0)
-    direct = kind(SHAPE)
+    arguments = {"image_shape": SHAPE}
+    if "num_classes" in inspect.signature(kind).parameters:
+        arguments["num_classes"] = 2
+    direct = kind(**arguments)
     torch.manual_seed(0)
-    parsed = instantiate(kind, resolve(kind, {"image_shape": SHAPE}))
+    parsed = instantiate(kind, resolve(kind, arguments))
     assert_same(direct.state_dict(), parsed.state_dict())
     assert plain_hyperparameters(direct) == plain_hyperparameters(parsed)
 

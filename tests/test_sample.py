@@ -163,7 +163,8 @@ class Able(TwoPlayerGAN):
     def __init__(self, image_shape: ImageShape = SHAPE) -> None:
         parts = Flat(image_shape), networks.MLPDiscriminator(image_shape, 3, width=4)
         still = partial(torch.optim.SGD, lr=0.0)
-        super().__init__(image_shape, *parts, still, still, None, 1, None, Step(), num_classes=3)
+        super().__init__(image_shape, *parts, still, still, None, 1, None, Step())
+        self.num_classes = 3
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         return {"none": self.discriminate(batch).mean()}

@@ -64,8 +64,8 @@ class ACGAN(TwoPlayerGAN):
             n_critic,
             augment,
             step,
-            num_classes,
         )
+        self.num_classes = num_classes
         self.class_weight = class_weight
 
     def discriminate(self, sample: Labeled) -> tuple[Tensor, Tensor]:

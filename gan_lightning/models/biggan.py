@@ -66,8 +66,8 @@ class BigGAN(TwoPlayerGAN):
             n_critic,
             augment,
             step,
-            num_classes,
         )
+        self.num_classes = num_classes
         self.orthogonal_weight = orthogonal_weight
 
     def truncate(self, z: Tensor, psi: float) -> Tensor:

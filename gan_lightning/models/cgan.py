@@ -61,8 +61,8 @@ class CGAN(TwoPlayerGAN):
             n_critic,
             augment,
             step,
-            num_classes,
         )
+        self.num_classes = num_classes
 
     def latent(self, noise: Noise, n: int) -> Tensor:
         """(n, latent_dim) from U[-1, 1)."""

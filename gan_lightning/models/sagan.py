@@ -55,8 +55,8 @@ class SAGAN(TwoPlayerGAN):
             n_critic,
             augment,
             step,
-            num_classes,
         )
+        self.num_classes = num_classes
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.judge(batch, self.fake_like(batch).detach())

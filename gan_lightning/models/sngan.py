@@ -56,19 +56,19 @@ class SNGAN(TwoPlayerGAN):
         augment: Augmentation | None = None,
         step: Step = Step(),
     ) -> None:
-        num_classes = require_classes("SNGAN", num_classes) if conditioning == "projection" else None
+        classes = require_classes("SNGAN", num_classes) if conditioning == "projection" else None
         super().__init__(
             image_shape,
-            generator(image_shape, num_classes),
-            discriminator(image_shape, num_classes),
+            generator(image_shape, classes),
+            discriminator(image_shape, classes),
             generator_optimizer,
             discriminator_optimizer,
             scheduler,
             n_critic,
             augment,
             step,
-            num_classes,
         )
+        self.num_classes = classes
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.judge(batch, self.fake_like(batch).detach())
