@@ -7,20 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import pyramid
+from gan_lightning.networks.layers import glorot_init, pyramid
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ELU()]
-
-
-def glorot_init(module: nn.Module) -> None:
-    """Weights by Glorot and Bengio 2010, biases 0."""
-    for layer in module.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
 
 
 class BEGANGenerator(nn.Module):

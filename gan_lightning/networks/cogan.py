@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.networks.began import glorot_init
-from gan_lightning.networks.layers import pyramid
+from gan_lightning.networks.layers import glorot_init, pyramid
 
 
 def half_of(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -48,6 +48,14 @@ def normal_init(module: nn.Module, std: float = 0.02) -> None:
     _zero_biases(module)
 
 
+def glorot_init(module: nn.Module) -> None:
+    """Weights by Glorot and Bengio 2010, biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, WEIGHTED):
+            nn.init.xavier_uniform_(layer.weight)
+    _zero_biases(module)
+
+
 def orthogonal_init(module: nn.Module) -> None:
     """Orthogonal weights, biases 0 (Saxe et al. 2014, arXiv:1312.6120), as in BigGAN (arXiv:1809.11096, appendix B)."""
     for layer in module.modules():
