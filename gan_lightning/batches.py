@@ -36,6 +36,34 @@ class PartlyLabeled(NamedTuple):
     label: Tensor  # (B,) int64, of the second
 
 
+class Paired(NamedTuple):
+    """Images, and what each should become."""
+
+    source: Tensor  # (B, C, H, W)
+    target: Tensor  # (B, C, kH, kW), k the factor of super-resolution, else 1
+
+
+class Unpaired(NamedTuple):
+    """Images of two domains, no two of them a pair."""
+
+    a: Tensor  # (B, C, H, W)
+    b: Tensor  # (B, C, H, W)
+
+
+class Attributed(NamedTuple):
+    """Images, and which attributes each has."""
+
+    image: Tensor  # (B, C, H, W)
+    attributes: Tensor  # (B, attributes) float32, 1 where it has it, else 0
+
+
+class Masked(NamedTuple):
+    """Whole images, and the holes to fill in them."""
+
+    image: Tensor  # (B, C, H, W)
+    hole: Tensor  # (B, 1, H, W) bool, true where the image is hidden
+
+
 class Draw(NamedTuple):
     """What a batch sampler asks a training set for: one batch, and the epoch that keys its augmentation."""
 

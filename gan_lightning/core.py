@@ -463,7 +463,7 @@ class TwoPlayerGAN(AdversarialModule):
         network = self.generator if live else self.ema.network
         training = network.training
         network.eval()
-        images = _plainly(network, z, label).float()
+        images = plainly(network, z, label).float()
         network.train(training)
         return images
 
@@ -493,7 +493,7 @@ class TwoPlayerGAN(AdversarialModule):
                 with torch.no_grad():
                     for first in range(0, count * size, size):
                         z = self.latent(SampleNoise(STANDING, range(first, first + size), self.device), size)
-                        _plainly(network, z, self.sample_labels(first, size))
+                        plainly(network, z, self.sample_labels(first, size))
                 network.eval()
             yield
         finally:
@@ -514,7 +514,7 @@ def require_classes(model: str, num_classes: int | None) -> int:
     return num_classes
 
 
-def _plainly(network: nn.Module, *inputs: Tensor | None) -> Tensor:
+def plainly(network: nn.Module, *inputs: Tensor | None) -> Tensor:
     """A network's output in its own precision, autocast off, of the inputs that are given."""
     dtype = next(network.parameters()).dtype
     cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs if x is not None]

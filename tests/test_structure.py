@@ -25,12 +25,14 @@ ALLOWED: dict[str, set[str]] = {
     "processes": {"errors"},
     "hyperparameters": {"errors"},
     "core": {"augment", "batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
-    "models": {"core", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},
+    "translator": {"core"},
+    "history": {"batches"},
+    "models": {"core", "translator", "history", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},
     "metrics": {"batches", "noise"},
     "data": {"batches", "noise", "cache"},
     "cache": set(),
-    "scoring": {"batches", "cache", "core", "errors", "metrics", "processes"},
-    "callbacks": {"batches", "checkpoints", "core", "hyperparameters", "metrics", "scoring"},
+    "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
+    "callbacks": {"batches", "checkpoints", "core", "translator", "hyperparameters", "metrics", "scoring"},
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics"}

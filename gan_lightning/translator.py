@@ -1,0 +1,128 @@
+"""Base of the models that turn an image into another: translation, refinement, faces, holes, resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, plainly
+
+Columns = dict[str, Tensor]  # pictures by the name of their column, (n, C, H, W) in [-1, 1] each
+PatchNetwork = Callable[[int], nn.Module]  # builds a network for images of so many channels, of any size
+
+
+class Translator(AdversarialModule):
+    """A generator of images from images, and a discriminator of what it makes.
+
+    A paper writes the two losses, :meth:`translate` and :meth:`columns`, and says by the attributes below what its
+    pictures are compared with. Nothing is averaged over training: the papers use the last weights.
+
+    Attributes:
+        directions: names of what :meth:`translate` can do, the usual one first; none where there is but one.
+        scale: sides of a translated image, in sides of its source.
+        multiple: the sides of a source must be multiples of this; pad and crop back.
+        any_size: whether sources may have other sizes than `image_shape`.
+        pairs: by the name of a comparison, the columns of the image made and of the one that it should equal.
+        domains: by the name of a comparison, the columns of images made and of real ones that should look alike.
+
+    Args:
+        image_shape: (channels, height, width) of what is made.
+        generator: the network, or networks that move together.
+        discriminator: the same of the other player; None where there is none.
+        generator_optimizer, discriminator_optimizer: build the optimizers.
+        scheduler: builds the schedule of both learning rates, in generator steps.
+        step: see :class:`Step`; `ema_*` are not used.
+    """
+
+    directions: ClassVar[tuple[str, ...]] = ()
+    scale: int = 1
+    multiple: int = 1
+    any_size: bool = True
+    pairs: ClassVar[dict[str, tuple[str, str]]] = {}
+    domains: ClassVar[dict[str, tuple[str, str]]] = {}
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        generator: nn.Module,
+        discriminator: nn.Module | None,
+        generator_optimizer: OptimizerCallable,
+        discriminator_optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None,
+        step: Step,
+    ) -> None:
+        super().__init__(step)
+        self.image_shape = tuple(image_shape)
+        self.generator, self.discriminator = generator, discriminator
+        self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)
+
+    def players(self) -> dict[str, Player]:
+        generator_optimizer, discriminator_optimizer, scheduler = self._players_of
+        both = {"generator": Player(self.generator, generator_optimizer, scheduler)}
+        if self.discriminator is not None:
+            both["discriminator"] = Player(self.discriminator, discriminator_optimizer, scheduler)
+        return both
+
+    def training_step(self, batch: tuple, batch_idx: int) -> None:
+        if self.discriminator is not None:
+            self.turn("discriminator", self.discriminator_loss, batch)
+        self.turn("generator", self.generator_loss, batch, counts=True)
+
+    def discriminator_loss(self, batch: tuple) -> Terms:
+        """What the discriminator minimises on real images and the generator's."""
+        raise TypeError(f"{type(self).__name__} must define discriminator_loss(batch)")
+
+    def generator_loss(self, batch: tuple) -> Terms:
+        """What the generator minimises."""
+        raise TypeError(f"{type(self).__name__} must define generator_loss(batch)")
+
+    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
+        """Translated images (n, C, scale * H, scale * W) of (n, C, H, W), both in [-1, 1], in evaluation mode.
+
+        Args:
+            image: sources; their sides are multiples of `multiple`.
+            direction: one of `directions`, the first where None.
+
+        Raises:
+            ValueError: there is no such direction.
+        """
+        raise TypeError(f"{type(self).__name__} must define translate(image, direction)")
+
+    def columns(self, batch: tuple) -> Columns:
+        """What a batch of validation looks like, sources and what is made of them, in the order of a grid's columns."""
+        raise TypeError(f"{type(self).__name__} must define columns(batch)")
+
+    def which(self, direction: str | None) -> int:
+        """The place of a direction among `directions`, 0 for None.
+
+        Raises:
+            ValueError: there is no such direction.
+        """
+        if direction is None:
+            return 0
+        if direction not in self.directions:
+            known = f"knows {' and '.join(self.directions)}" if self.directions else "translates one way"
+            raise ValueError(f"direction {direction!r}: {type(self).__name__} {known}")
+        return self.directions.index(direction)
+
+    @torch.no_grad()
+    def made_by(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """A network's images of these inputs, float32, in evaluation mode and the network's own precision."""
+        with evaluating(network):
+            return plainly(network, *inputs).float()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode, and back."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
