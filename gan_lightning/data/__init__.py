@@ -7,6 +7,7 @@ from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
 from gan_lightning.data.mnist import MNIST, FashionMNIST
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
+from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
 from gan_lightning.data.stacked import StackedDigits, StackedMNIST
 
 __all__ = [
@@ -20,6 +21,11 @@ __all__ = [
     "MNISTDomains",
     "PartlyLabeledDigits",
     "PartlyLabeledMNIST",
+    "ShapeAttributes",
+    "ShapeDomains",
+    "ShapeIdentities",
+    "ShapePairs",
+    "ShapeRefinement",
     "StackedDigits",
     "StackedMNIST",
 ]
