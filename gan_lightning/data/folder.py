@@ -46,10 +46,8 @@ def read_pixels(path: Path, channels: int) -> np.ndarray:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as file:  # reads the header only
             pixels = _decode(content, file)
-            if pixels is not None:
-                image = Image.fromarray(pixels)
-            else:
-                image = ImageOps.exif_transpose(file)  # reads all of it: a file that is cut off ends here
+            # Pillow reads all of it here: a file that is cut off ends.
+            image = ImageOps.exif_transpose(file) if pixels is None else Image.fromarray(pixels)
             if image.mode == "F":
                 raise ValueError("32-bit float pixels; save it with 8 or 16 bits")
             if image.mode.startswith("I"):  # Pillow's own conversion to 8 bits would clip, not scale
@@ -110,7 +108,7 @@ def held_out(name: str, fraction: float) -> bool:
 
 
 def faults_of(data: ImageData, rows: Sequence[Row], read: Callable[[Row], object]) -> list[str | None]:
-    """What is wrong with each row of files, None where nothing is; rank 0 reads them all, on all cores, and all hear."""
+    """What is wrong with each row of files, None where nothing is: rank 0 reads all, on all cores, and all hear."""
 
     def fault(row: Row) -> str | None:
         try:
@@ -243,7 +241,8 @@ class ImageFolder(ImageData):
             ValueError: naming the files that cannot, unless they are to be skipped.
         """
 
-        faults = faults_of(self, self.paths, lambda path: read_image(path, *self.image_shape[1::-1]))
+        channels, size, _ = self.image_shape
+        faults = faults_of(self, self.paths, lambda path: read_image(path, size, channels))
         messages = [message for message in faults if message]
         if messages:
             named = listed(messages)

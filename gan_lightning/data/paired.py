@@ -95,10 +95,10 @@ class PairedImages(FileData):
 
     `root` holds `train` and, for validation, `val` or `test`, folders of images with A left and B right; or `trainA`
     and `trainB` with `valA`, `valB` or `testA`, `testB`, whose images are matched by name without suffix; or `root` and
-    `second` are the two folders, which may have `train` and `val` or `test` inside. Without `train`, a folder's images
-    are all of it. Where nothing is meant for validation, a share of the pairs, chosen by a hash of the name, is held
-    out. Images are stretched to a square, as by the paper (arXiv:1611.07004); in training to `jitter`, of which a random
-    `size` is taken, and mirrored at random, both images of a pair alike. Batches are `Paired`.
+    `second` are the two folders, which may have `train` and `val` or `test` inside. Without `train`, all images of a
+    folder are meant. Where nothing is meant for validation, a share of the pairs, chosen by a hash of the name, is held
+    out. Images are stretched to a square, as in the paper (arXiv:1611.07004), in training to `jitter`, of which a
+    random `size` is taken, and mirrored at random, both images of a pair alike. Batches are `Paired`.
 
     Args:
         root: the folder.

@@ -55,9 +55,9 @@ class UnpairedImages(FileData):
     As CycleGAN's sets are laid out (arXiv:1703.10593), `root` holds the folders `trainA` and `trainB`, and for
     validation `valA` and `valB` or `testA` and `testB`. `a` and `b` name others below `root` (or anywhere, by a whole
     path): folders, or text files that list images, one on a line, by paths below `root` or `root/images`. Where the
-    last part of a name says "train", the one that says "val" or "test" instead is for validation; where there is none, a
-    share of the images, chosen by a hash of the name, is held out. From each image the square in its middle is taken
-    and resized; in training to `jitter`, of which a random `size` is taken, and mirrored at random. Batches are
+    last part of a name says "train", the one that says "val" or "test" instead is for validation; where there is none,
+    a share of the images, chosen by a hash of the name, is held out. From each image the square in its middle is taken
+    and resized, in training to `jitter`, of which a random `size` is taken, and mirrored at random. Batches are
     `Unpaired`.
 
     Args:
