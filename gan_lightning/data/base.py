@@ -49,6 +49,10 @@ class ImageSet(Dataset, ABC):
                 digest.update(image.contiguous().numpy())
         return digest.hexdigest()
 
+    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
+        """The same images, each augmented as its key (n,) uint64 says; as they are where a set has nothing to vary."""
+        return self.__getitems__(index)
+
     def drawn(self, draw: Draw) -> tuple:
         """A training batch: the images of a draw, and what a subclass puts beside them."""
         return self.__getitems__(draw.index)
