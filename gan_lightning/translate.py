@@ -281,9 +281,9 @@ def tiled(network: Network, source: Tensor, tile: int, overlap: int, multiple: i
             made = network(part)
             if total is None:
                 total = made.new_zeros(*made.shape[:2], *weights.shape)
-            place = (slice(scale * top, scale * top + len(down)), slice(scale * left, scale * left + len(across)))
-            total[:, :, *place] += made * weight
-            weights[place] += weight
+            down_to, across_to = scale * top + len(down), scale * left + len(across)
+            total[:, :, scale * top : down_to, scale * left : across_to] += made * weight
+            weights[scale * top : down_to, scale * left : across_to] += weight
     return total / weights
 
 
