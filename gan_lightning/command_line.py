@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
 from gan_lightning.errors import nearest
+from gan_lightning.translator import Translator
 
 _PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)
 
@@ -114,15 +115,23 @@ def closing(cli: LightningCLI) -> str:
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} images, {folder}"]
     lines += [line for score in scores for line in scoring.table(score.scores)]
     lines += scoring.card_lines([score.card for score in scores if score.card])
+    if (error := trainer.callback_metrics.get("validation/error")) is not None:
+        lines += scoring.table({"validation/error": float(error)})
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
-        lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.2f})"]
+        lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
     if grid.path:
         lines += [f"samples     {os.path.relpath(grid.path)}"]
+    if isinstance(cli.model, Translator):
+        looks = [f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated"]
+    else:
+        looks = [
+            f"  python -m gan_lightning.sample {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",
+            f"  python -m gan_lightning.evaluate {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
+        ]
     lines += [
         "next:",
-        f"  python -m gan_lightning.sample {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",
-        f"  python -m gan_lightning.evaluate {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
+        *looks,
         f"  python -m gan_lightning.fit --ckpt_path {last} --trainer.max_steps {2 * trainer.global_step}",
         "  python -m gan_lightning.fit --list",
     ]

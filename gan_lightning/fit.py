@@ -38,7 +38,7 @@ class FitCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
-        for shared in ("image_shape", "num_classes"):
+        for shared in ("image_shape", "num_classes", "attributes"):
             parser.link_arguments(f"data.{shared}", f"model.init_args.{shared}", apply_on="instantiate")
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:

@@ -124,7 +124,10 @@ def require_images(module: LightningModule) -> None:
     name = type(module).__name__
     channels, height, width = getattr(module, "image_shape", (0, 1, 1))
     if not hasattr(module, "latent"):
-        raise ValueError(f"{name} makes no images from latents, so it cannot be sampled")
+        instead = (
+            ": use python -m gan_lightning.translate" if hasattr(module, "translate") else ", so it cannot be sampled"
+        )
+        raise ValueError(f"{name} makes no images from latents{instead}")
     if channels not in (1, 3) or height * width == 1:
         raise ValueError(f"{name} was trained on points of shape {(channels, height, width)}, not on images")
 

@@ -14,6 +14,7 @@ from gan_lightning.callbacks.scores import (
     ModeCoverage,
     Score,
 )
+from gan_lightning.callbacks.translation import TranslationScores
 
 __all__ = [
     "Checkpoint",
@@ -28,4 +29,5 @@ __all__ = [
     "PRDC",
     "SampleGrid",
     "Score",
+    "TranslationScores",
 ]

@@ -1,4 +1,4 @@
-"""The same latents' images over training, as pictures in the run's folder and in W&B."""
+"""The same latents' images over training, or the same pictures' translations, in the run's folder and in W&B."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
 
+from gan_lightning.callbacks.scores import _apart
 from gan_lightning.callbacks.trigger import passed
+from gan_lightning.translator import Columns, Translator
 
 
 def scatter(points: Tensor, pixels: int = 256) -> Tensor:
@@ -29,13 +32,36 @@ def picture(images: Tensor, columns: int) -> Tensor:
     return make_grid(images.clamp(-1, 1), nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
 
 
+def columns_of(trainer: Trainer, pl_module: Translator, index: list[int], split: str = "val") -> Columns:
+    """What a translator makes of the samples of these numbers, brought to the model as Lightning's loaders do."""
+    data = trainer.datamodule
+    batch = data.reference(split).__getitems__(index)
+    batch = type(batch)(*(field.to(pl_module.device) for field in batch))
+    return pl_module.columns(data.on_after_batch_transfer(batch, 0))
+
+
+def side_by_side(columns: Columns) -> Tensor:
+    """(n * columns, C, H, W), sample by sample, of columns (n, c, h, w): grown to the greatest of them, unsmoothed."""
+    shapes = [image.shape[1:] for image in columns.values()]
+    channels, *size = (max(sides) for sides in zip(*shapes, strict=True))
+    grown = [F.interpolate(image.float().cpu(), size, mode="nearest") for image in columns.values()]
+    return torch.stack([image.expand(-1, channels, -1, -1) for image in grown], 1).flatten(0, 1)
+
+
 class SampleGrid(Callback):
-    """Draws a square grid of the generator's average, with latents that stay the same; a class a column where it can.
+    """Draws what the generator makes, of inputs that stay the same, while it trains; it leaves no trace in training.
+
+    Of a GAN a square grid by the generator's average; a class a column where it can. Of a :class:`Translator` a row for
+    each of the first validation samples (training samples where there are none for validation), a column for each of
+    the model's `columns`.
 
     Args:
         every_n_steps: generator steps between two grids; a last one is drawn at the end. None: only that.
-        rows: of the grid, as many columns.
+        rows: of the grid, as many columns where there are no samples to translate.
         folder: where `step-<n>.png` and `samples.png`, the newest, are written; the trainer's root by default.
+
+    Raises:
+        ValueError: in `setup`, a translator without a data module of this package.
     """
 
     def __init__(self, every_n_steps: int | None = 500, rows: int = 8, folder: str | None = None) -> None:
@@ -44,6 +70,10 @@ class SampleGrid(Callback):
         self.every_n_steps, self.rows, self.folder = every_n_steps, rows, folder
         self.path: Path | None = None  # of the newest grid
         self._step = 0  # `trainer.global_step` after the last batch
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if isinstance(pl_module, Translator) and not hasattr(trainer.datamodule, "reference"):
+            raise ValueError("SampleGrid needs a data module of gan_lightning, for what it shows: train without it")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
@@ -57,12 +87,12 @@ class SampleGrid(Callback):
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, Translator):
+            image = self._translations(trainer, pl_module)
+        else:
+            image = self._samples(pl_module) if trainer.is_global_zero else None
         if not trainer.is_global_zero:
             return
-        points = tuple(pl_module.image_shape[1:]) == (1, 1)
-        classes = getattr(pl_module, "num_classes", None) or 0
-        columns = classes if 1 < classes <= 2 * self.rows else self.rows  # samples are of each class in turn
-        image = picture(pl_module.sample(2_000 if points else self.rows * columns), columns)
         folder = Path(self.folder or trainer.default_root_dir)
         (folder / "samples").mkdir(parents=True, exist_ok=True)
         save_image(image, folder / "samples" / f"step-{trainer.global_step:06d}.png")
@@ -71,3 +101,20 @@ class SampleGrid(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("samples", [image], step=None)
+
+    def _samples(self, pl_module: LightningModule) -> Tensor:
+        points = tuple(pl_module.image_shape[1:]) == (1, 1)
+        classes = getattr(pl_module, "num_classes", None) or 0
+        columns = classes if 1 < classes <= 2 * self.rows else self.rows  # samples are of each class in turn
+        return picture(pl_module.sample(2_000 if points else self.rows * columns), columns)
+
+    def _translations(self, trainer: Trainer, pl_module: Translator) -> Tensor | None:
+        """Of the first process; the others take part in what puts their batch statistics together."""
+        with _apart(pl_module):
+            if not trainer.is_global_zero:
+                return None
+            split = "val" if len(trainer.datamodule.reference("val")) else "train"
+            count = min(self.rows, len(trainer.datamodule.reference(split)))
+            torch.manual_seed(0)  # of a model that draws noise in evaluation too
+            columns = columns_of(trainer, pl_module, list(range(count)), split)
+            return picture(side_by_side(columns), len(columns))

@@ -12,6 +12,7 @@ from gan_lightning.metrics.inception import Inception
 from gan_lightning.metrics.inception_score import InceptionScore
 from gan_lightning.metrics.kid import KID
 from gan_lightning.metrics.linear_probe import ProbeFeatures, linear_probe
+from gan_lightning.metrics.pairs import PairScores
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
 
@@ -29,6 +30,7 @@ __all__ = [
     "MemorisationDistance",
     "ModeCoverage",
     "PRDC",
+    "PairScores",
     "ProbeFeatures",
     "Reference",
     "StackedDigitFeatures",

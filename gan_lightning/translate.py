@@ -1,0 +1,418 @@
+"""Pictures made of pictures by a checkpoint alone: `python -m gan_lightning.translate CKPT --input DIR --out DIR`.
+
+Pictures of any size and kind, each translated by itself, in float32: what comes out of a file depends on nothing else.
+A picture is made longer by its own reflection where the model needs sides that are multiples of a number, and cropped
+back; a model of one size gets it resized, and what it makes is resized back. An alpha channel is kept, but by a model
+that fills holes, which fills what is transparent (without an alpha channel the central quarter) and keeps the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gan_lightning.errors import Parser, nearest, short_errors
+
+if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
+    from lightning.pytorch import LightningModule
+    from torch import Tensor
+
+    from gan_lightning.translator import Translator
+
+OVERLAP = 64  # of tiles, where none is given
+LEAST = 16  # sides of what a network of any size sees: it may halve them, and reflect what is left, which takes 2
+OPAQUE = 128  # alpha from which a pixel counts as there
+TOUCHED = 1e-3  # share of hidden pixels in a resized one from which it is hidden too
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # what torch says on GPUs and CPUs
+Network = Callable[["Tensor"], "Tensor"]  # (1, C, H, W), a mask as a last channel where holes are filled -> images
+
+
+class Picture(NamedTuple):
+    """A file's pixels."""
+
+    image: Tensor  # (C, H, W) uint8
+    alpha: Tensor | None  # (H, W) uint8; None where the file has none
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser("python -m gan_lightning.translate", description="Pictures made of pictures.", allow_abbrev=False)
+    parser.add_argument("checkpoint", help="a .ckpt file of a model that translates images")
+    parser.add_argument("--input", type=Path, required=True, help="a picture, or a folder of them at any depth")
+    parser.add_argument("--out", type=Path, default=Path("translated"), help="folder to write to (default %(default)s)")
+    parser.add_argument("--direction", help="such as AtoB or BtoA (default: the model's first)")
+    parser.add_argument("--attributes", help="+Blond_Hair,-Male: what a face shall have, and what not")
+    parser.add_argument("--tile", type=int, help="cut large pictures into squares of this side (default: do not)")
+    parser.add_argument("--overlap", type=int, help=f"of tiles, blended from one to the next (default {OVERLAP})")
+    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
+    given = parser.parse_args(joined(sys.argv[1:] if argv is None else argv))
+    if given.overlap is not None and given.tile is None:
+        parser.error("--overlap is of tiles: give --tile too")
+    given.overlap = OVERLAP if given.overlap is None else given.overlap
+    if given.tile is not None and not 0 <= given.overlap < given.tile:
+        parser.error(f"--overlap must be at least 0 and less than --tile {given.tile}, not {given.overlap}")
+    if not given.input.exists():
+        raise FileNotFoundError(f"--input {given.input}: there is no such file or folder")
+    if given.out.exists() and not given.out.is_dir():
+        parser.error(f"--out {given.out} is a file, not a folder")
+    return given
+
+
+def joined(argv: Sequence[str]) -> list[str]:
+    """The arguments, `--attributes -Male` as one word: argparse takes its value for a flag."""
+    argv = list(argv)
+    if "--attributes" in argv[:-1]:
+        at = argv.index("--attributes")
+        if not argv[at + 1].startswith("--"):
+            argv[at : at + 2] = [f"--attributes={argv[at + 1]}"]
+    return argv
+
+
+# Files.
+
+
+def files_of(source: Path, out: Path) -> dict[Path, Path]:
+    """What is read -> what is written: the same name with `.png`, in the same folder below `out`.
+
+    Args:
+        source: a picture, or a folder; those below `out`, which an earlier call made, are left out.
+
+    Raises:
+        ValueError: there are no pictures, or one would be written over one that is read or over another's.
+    """
+    from gan_lightning.data.folder import image_files
+
+    root = source if source.is_dir() else source.parent
+    if out.resolve() == root.resolve():
+        raise ValueError(f"--out {out} is the folder that is read: nothing is translated in place")
+    paths = image_files(source) if source.is_dir() else [source]
+    if root.resolve() in out.resolve().parents:
+        paths = [path for path in paths if out.resolve() not in path.resolve().parents]
+    if not paths:
+        raise ValueError(f"--input {source}: there are no pictures")
+    files = {path: (out / path.relative_to(root)).with_suffix(".png") for path in paths}
+    read = {path.resolve() for path in paths}
+    makers: dict[str, Path] = {}
+    for path, target in files.items():
+        if target.resolve() in read:
+            raise ValueError(f"{target} is read, and would be overwritten: choose another --out")
+        other = makers.setdefault(str(target).lower(), path)  # some file systems do not tell A from a
+        if other is not path:
+            raise ValueError(f"{other} and {path} would both become {target}: rename one")
+    return files
+
+
+def read(path: Path, channels: int) -> Picture:
+    """A picture upright, grey or in colour; see :func:`data.folder.read_image`.
+
+    Raises:
+        ValueError: naming the file, which cannot be read.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from gan_lightning.data.folder import read_image
+
+    pixels = np.ascontiguousarray(read_image(path, None, 4))
+    colours = pixels[:3]
+    if channels == 1:
+        colours = np.asarray(Image.fromarray(np.ascontiguousarray(colours.transpose(1, 2, 0))).convert("L"))[None]
+    with Image.open(path) as file:
+        alpha = torch.from_numpy(pixels[3].copy()) if file.has_transparency_data else None
+    return Picture(torch.from_numpy(colours.copy()), alpha)
+
+
+def write(made: Picture, path: Path) -> None:
+    from PIL import Image
+
+    from gan_lightning.sample import picture
+
+    image = picture(made.image)
+    if made.alpha is not None:
+        image.putalpha(Image.fromarray(made.alpha.numpy()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+# What is asked for.
+
+
+def wanted_of(text: str, known: Sequence[str]) -> dict[str, bool]:
+    """{"Blond_Hair": True, "Male": False} of "+Blond_Hair,-Male".
+
+    Raises:
+        ValueError: an attribute that the model does not know, without a sign, or twice.
+    """
+    wanted: dict[str, bool] = {}
+    for word in text.split(","):
+        sign, name = word.strip()[:1], word.strip()[1:]
+        if sign not in ("+", "-"):
+            raise ValueError(f"--attributes {word.strip()!r}: write +{word.strip()} or -{word.strip()}")
+        if name not in known:
+            raise ValueError(
+                f"there is no attribute {name!r}{nearest(name, known) or ': there are ' + ', '.join(known)}"
+            )
+        if name in wanted:
+            raise ValueError(f"--attributes names {name} twice")
+        wanted[name] = sign == "+"
+    return wanted
+
+
+def require_translator(module: LightningModule) -> None:
+    """Refuse a model that makes no pictures of pictures.
+
+    Raises:
+        ValueError: saying what to use instead.
+    """
+    from gan_lightning.translator import Translator
+
+    name = type(module).__name__
+    if not isinstance(module, Translator):
+        what = "makes images from latents: use python -m gan_lightning.sample"
+        raise ValueError(f"{name} {what if hasattr(module, 'latent') else 'does not translate images'}")
+    if module.image_shape[0] not in (1, 3):
+        raise ValueError(f"{name} was trained on images of {module.image_shape[0]} channels: pictures have 1 or 3")
+
+
+def require_what_was_asked_for(module: Translator, given: argparse.Namespace) -> None:
+    """Refuse flags that the model cannot follow.
+
+    Raises:
+        ValueError: it has no such direction or attribute, or cannot be shown tiles of these sides.
+    """
+    name, multiple = type(module).__name__, module.multiple
+    known = getattr(module, "attributes", None)
+    module.which(given.direction)
+    if known:
+        if given.attributes is None:
+            raise ValueError(f"{name} changes attributes: give --attributes, as in +{known[0]}, of {', '.join(known)}")
+        wanted_of(given.attributes, known)
+    elif given.attributes is not None:
+        raise ValueError(f"{name} knows no attributes: leave --attributes out")
+    if given.tile is None:
+        return
+    if known:
+        raise ValueError(f"{name} reads attributes off the whole picture: leave --tile out")
+    if not module.any_size:
+        height, width = module.image_shape[1:]
+        raise ValueError(f"{name} makes images of {width}x{height} only, and resizes pictures: leave --tile out")
+    if given.tile % multiple or given.tile < LEAST:
+        raise ValueError(f"--tile {given.tile}: {name} needs at least {LEAST}, and a multiple of {multiple}")
+    if given.tile - given.overlap < multiple:
+        most = given.tile - multiple
+        raise ValueError(f"--overlap {given.overlap}: tiles of {given.tile} of {name} overlap by {most} at the most")
+
+
+def network_of(module: Translator, given: argparse.Namespace) -> Network:
+    """What the flags make of the model."""
+    if hasattr(module, "fill"):
+        return lambda source: module.fill(source[:, :-1], source[:, -1:] > TOUCHED)
+    if given.attributes is not None:
+        wanted = wanted_of(given.attributes, module.attributes)
+        return lambda source: module.translate(source, wanted)
+    return lambda source: module.translate(source, given.direction)
+
+
+# From a picture to a picture.
+
+
+def lengthened(source: Tensor, multiple: int) -> Tensor:
+    """(1, C, H, W) continued to the right and below by its reflection, to multiples, of at least `LEAST`.
+
+    Where it is too short to be reflected its edge is repeated.
+    """
+    from torch.nn import functional as F
+
+    for side, room in ((2, (0, 0, 0, 1)), (3, (0, 1, 0, 0))):
+        length = source.shape[side]
+        more = -(-max(length, LEAST) // multiple) * multiple - length
+        source = F.pad(source, [more * r for r in room], "reflect" if more < length else "replicate")
+    return source
+
+
+def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(1, C, H, W) float at another size, bilinear, antialiased; of its own size untouched."""
+    from torch.nn import functional as F
+
+    return image if image.shape[2:] == size else F.interpolate(image, size, mode="bilinear", antialias=True)
+
+
+def starts(length: int, tile: int, step: int) -> list[int]:
+    """Where tiles begin along a side: a step apart, the last one flush with the end."""
+    last = max(length - tile, 0)
+    return [*range(0, last, step), last]
+
+
+def ramp(first: bool, last: bool, tile: int, overlap: int) -> Tensor:
+    """(tile,) the weight of a tile's pixels along a side: it rises and falls linearly within the overlaps."""
+    import torch
+
+    rise = ((torch.arange(tile) + 0.5) / max(overlap, 1)).clamp(max=1)
+    flat = torch.ones(tile)
+    return torch.minimum(flat if first else rise, flat if last else rise.flip(0))
+
+
+def tiled(network: Network, source: Tensor, tile: int, overlap: int, multiple: int, scale: int) -> Tensor:
+    """What a network makes of (1, C, H, W), square by square, neighbours blended linearly where they overlap.
+
+    Args:
+        network: of images of any size whose sides are multiples of `multiple`; its images are `scale` times as large.
+        tile: side of a square, a multiple.
+        overlap: of neighbours, at least; less than the side by a multiple.
+    """
+    height, width = source.shape[2:]
+    step = (tile - overlap) // multiple * multiple
+    rows, columns = starts(height, tile, step), starts(width, tile, step)
+    if len(rows) == len(columns) == 1:
+        return network(source)
+    total, weights = None, source.new_zeros(scale * height, scale * width)
+    for top in rows:
+        for left in columns:
+            part = source[:, :, top : top + tile, left : left + tile]
+            down, across = (
+                ramp(begin == 0, begin + side == length, scale * side, scale * overlap)
+                for begin, side, length in ((top, part.shape[2], height), (left, part.shape[3], width))
+            )
+            weight = (down[:, None] * across).to(source)
+            made = network(part)
+            if total is None:
+                total = made.new_zeros(*made.shape[:2], *weights.shape)
+            down_to, across_to = scale * top + len(down), scale * left + len(across)
+            total[:, :, scale * top : down_to, scale * left : across_to] += made * weight
+            weights[scale * top : down_to, scale * left : across_to] += weight
+    return total / weights
+
+
+def centre(height: int, width: int) -> Tensor:
+    """(H, W) bool, true in the central quarter of the area: half of each side."""
+    import torch
+
+    hole = torch.zeros(height, width, dtype=torch.bool)
+    hole[height // 4 : height // 4 + max(height // 2, 1), width // 4 : width // 4 + max(width // 2, 1)] = True
+    return hole
+
+
+def hole_in(picture: Picture) -> Tensor:
+    """(H, W) bool: what is transparent; the centre of a picture without alpha."""
+    return centre(*picture.image.shape[1:]) if picture.alpha is None else picture.alpha < OPAQUE
+
+
+def seen(module: Translator, picture: Picture) -> Tensor:
+    """(1, C, H, W) float32 in [-1, 1], of sides that the model takes, with the hole's mask as a last channel."""
+    import torch
+
+    from gan_lightning.data.base import to_unit
+
+    source = to_unit(picture.image)[None]
+    fixed = tuple(side // module.scale for side in module.image_shape[1:])
+    if hasattr(module, "fill"):
+        source = torch.cat([source, hole_in(picture)[None, None].float()], 1)
+    if module.any_size:
+        return lengthened(source, module.multiple)
+    source = resized(source, fixed)
+    if hasattr(module, "fill") and picture.alpha is None:  # its own centre, not that of the picture, a pixel wider
+        source[:, -1] = centre(*fixed).float()
+    return source
+
+
+def translated(module: Translator, picture: Picture, given: argparse.Namespace) -> Picture:
+    """What the model makes of a picture, `scale` times as large."""
+    import torch
+
+    from gan_lightning.metrics import to_uint8
+
+    fills = hasattr(module, "fill")
+    if fills and not hole_in(picture).any():
+        return Picture(picture.image, None)
+    source, network = seen(module, picture).to(module.device), network_of(module, given)
+    torch.manual_seed(0)  # for a model that draws noise in evaluation too
+    if given.tile is None:
+        made = network(source)
+    else:
+        made = tiled(network, source, given.tile, given.overlap, module.multiple, module.scale)
+    height, width = (module.scale * side for side in picture.image.shape[1:])
+    made = made[:, :, :height, :width] if module.any_size else resized(made, (height, width))
+    image = to_uint8(made)[0].cpu()
+    if fills:
+        return Picture(torch.where(hole_in(picture), image, picture.image), None)
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = resized(alpha[None, None].float(), (height, width))[0, 0].round().byte()
+    return Picture(image, alpha)
+
+
+@contextmanager
+def exact(device: str) -> Iterator[None]:
+    """The same file gives the same picture: no TF32, no algorithm that adds up in an order of its own."""
+    import torch
+
+    from gan_lightning.metrics.extractor import full_float32
+
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(device == "cpu")  # on GPUs some layers have none
+    try:
+        with torch.no_grad(), full_float32():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def translate_all(module: Translator, files: dict[Path, Path], given: argparse.Namespace) -> int:
+    """Write what the model makes of every file; those that cannot be read are named on stderr.
+
+    Returns:
+        how many were translated.
+
+    Raises:
+        ValueError: a picture does not fit into memory, or the model makes NaN of it.
+    """
+    from tqdm import tqdm
+
+    done = 0
+    for path, target in (bar := tqdm(files.items(), "translated", unit="picture", disable=None, leave=False)):
+        try:
+            picture = read(path, module.image_shape[0])
+        except ValueError as error:
+            bar.write(f"skipped: {error}", file=sys.stderr)
+            continue
+        try:
+            made = translated(module, picture, given)
+        except RuntimeError as error:
+            if not any(text in str(error) for text in NO_MEMORY):
+                raise
+            _, height, width = picture.image.shape
+            way = "use --device cpu" if not module.any_size else "use --tile 512" if given.tile is None else "use less"
+            raise ValueError(f"{path}, {width}x{height}, does not fit into memory: {way}") from error
+        write(made, target)
+        done += 1
+    return done
+
+
+@short_errors()
+def main(argv: list[str] | None = None) -> None:
+    given = arguments(argv)
+    import torch
+
+    from gan_lightning.checkpoints import load_model
+
+    if given.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no GPU here; use --device cpu")
+    device = "cuda" if given.device != "cpu" and torch.cuda.is_available() else "cpu"
+    module = load_model(given.checkpoint, device).float()
+    require_translator(module)
+    require_what_was_asked_for(module, given)
+    files = files_of(given.input, given.out)
+    with exact(device):
+        done = translate_all(module, files, given)
+    count = f"{done} pictures" if done == len(files) else f"{done} of {len(files)} pictures"
+    print(f"{count} translated by {type(module).__name__}: {given.out}")
+    if done < len(files):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
