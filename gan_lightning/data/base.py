@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -278,6 +278,7 @@ class ImageData(LightningDataModule, ABC):
     """
 
     extractor = "Inception"
+    attributes: Sequence[str] = ()  # names of what a set's images have or not, where it says
 
     def __init__(
         self,
@@ -298,6 +299,9 @@ class ImageData(LightningDataModule, ABC):
         self.batch_size, self.num_workers, self.flip = batch_size, num_workers, flip
         self._sets: dict[Split, ImageSet] = {}
         self._loaders: list[Loader] = []
+
+    def __str__(self) -> str:
+        return self.name  # Lightning's own asks for every loader, and takes a batch's fields for loaders
 
     @abstractmethod
     def load(self, split: Split) -> ImageSet:

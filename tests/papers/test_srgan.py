@@ -1,0 +1,112 @@
+"""SRGAN: what reproductions of arXiv:1609.04802 got wrong."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from conftest import NoisyBatches, draw, quiet, translator
+from torch import nn
+
+from gan_lightning.batches import Paired
+from gan_lightning.checkpoints import load_model
+from gan_lightning.networks import RandomFeatures, SRDiscriminator, SRResNet, VGG19Features
+
+
+def test_the_papers_networks_at_96():
+    with torch.device("meta"):
+        generator, discriminator = SRResNet((3, 96, 96)), SRDiscriminator((3, 96, 96))
+        assert generator(torch.empty(2, 3, 24, 24)).shape == (2, 3, 96, 96)
+        assert discriminator(torch.empty(2, 3, 96, 96)).shape == (2,)
+    convs = [layer for layer in generator.modules() if isinstance(layer, nn.Conv2d)]
+    assert [layer.kernel_size[0] for layer in convs] == [9] + [3] * (2 * 16 + 1 + 2) + [9]
+    assert sum(isinstance(layer, nn.PixelShuffle) for layer in generator.modules()) == 2
+    judged = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]
+    assert [layer.out_channels for layer in judged] == [64, 64, 128, 128, 256, 256, 512, 512]
+    assert [layer.stride[0] for layer in judged] == [1, 2, 1, 2, 1, 2, 1, 2]
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in discriminator.modules()) == 7  # none on the first
+    flat = next(layer for layer in discriminator.modules() if isinstance(layer, nn.Linear))
+    assert (flat.in_features, flat.out_features) == (512 * 6 * 6, 1024)
+
+
+def test_every_size_is_enlarged():
+    for scale in (2, 4, 8):
+        network = SRResNet((1, 16, 16), scale, blocks=1, width=4)
+        assert network(torch.rand(1, 1, 5, 7)).shape == (1, 1, 5 * scale, 7 * scale)
+    with pytest.raises(ValueError, match="power of two, not 3"):
+        SRResNet((1, 16, 16), 3)
+
+
+def test_losses_are_the_papers():
+    model = translator("SRGAN")
+    given = Paired(draw(3, 1, 4, 4).tanh(), draw(3, 1, 16, 16, seed=1).tanh())
+    model.trainer = quiet()
+    model._features = [RandomFeatures(1, 4)]
+    fake = model.generator(given.source)
+    torch.testing.assert_close(model.pixel_loss(given)["pixels"], F.mse_loss(fake, given.target))
+    found, score = model.generator_loss(given), model.discriminator(fake)
+    torch.testing.assert_close(found["adversarial"], 1e-3 * -score.sigmoid().log().mean())
+    phi = RandomFeatures(1, 4)
+    torch.testing.assert_close(found["content"], F.mse_loss(phi(fake), phi(given.target)) / 12.75**2)
+
+
+def test_pretraining_comes_first_and_without_the_discriminator():
+    model = translator("SRGAN", pretraining=3)
+    before = [p.detach().clone() for p in model.discriminator.parameters()]
+    quiet(max_steps=3).fit(model, NoisyBatches("SRGAN"))
+    assert all(torch.equal(p, old) for p, old in zip(model.discriminator.parameters(), before, strict=True))
+    model = translator("SRGAN", pretraining=3)
+    quiet(max_steps=4).fit(model, NoisyBatches("SRGAN"))
+    assert not all(torch.equal(p, old) for p, old in zip(model.discriminator.parameters(), before, strict=True))
+
+
+def test_features_are_in_no_checkpoint_and_not_needed_to_enlarge(tmp_path: Path):
+    weights = tmp_path / "vgg19.pth"
+    torch.save(torchvision.models.vgg19(weights=None).state_dict(), weights)
+    model = translator("SRGAN", pretraining=1, features=partial(VGG19Features, weights=str(weights)))
+    trainer = quiet(max_steps=2)
+    trainer.fit(model, NoisyBatches("SRGAN"))
+    trainer.save_checkpoint(tmp_path / "sr.ckpt")
+    weights.unlink()
+    loaded = load_model(tmp_path / "sr.ckpt")
+    assert not any("features" in name for name in loaded.state_dict())
+    source = draw(1, 1, 4, 4).tanh()
+    assert torch.equal(loaded.translate(source), model.translate(source))
+
+
+def test_vgg_is_torchvisions(tmp_path: Path):
+    """phi_5,4: the same numbers as torchvision's network up to its last convolution's ReLU, on its own scale."""
+    torch.manual_seed(0)
+    theirs = torchvision.models.vgg19(weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "vgg19.pth")
+    ours = VGG19Features(str(tmp_path / "vgg19.pth"))
+    image = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    expected = theirs.features[:36]((image - mean) / std)
+    torch.testing.assert_close(ours(image * 2 - 1), expected)
+    assert expected.shape == (2, 512, 2, 2) and not any(p.requires_grad for p in ours.parameters())
+    grey = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(ours(grey), ours(grey.expand(-1, 3, -1, -1)))
+
+
+def test_vgg_that_is_not_there_is_a_line(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="there is no file .*none.pth"):
+        VGG19Features(str(tmp_path / "none.pth"))
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="does not hold the weights of torchvision's VGG-19"):
+        VGG19Features(str(tmp_path / "other.pth"))
+
+
+def test_random_features_prefer_sharp_images_to_blurred_ones():
+    image = F.interpolate(draw(4, 3, 8, 8).sign(), scale_factor=4.0)
+    blurred = F.avg_pool2d(image, 5, 1, 2)
+    noisy = image + (blurred - image).square().mean().sqrt() * draw(4, 3, 32, 32, seed=3)  # the same error of pixels
+    phi = RandomFeatures()
+    assert phi(image).shape[0] == 4
+    flat = phi(torch.zeros_like(image))
+    assert (phi(image) - flat).square().sum() > (phi(blurred) - flat).square().sum()
+    assert torch.equal(RandomFeatures(seed=3)(noisy), RandomFeatures(seed=3)(noisy))
