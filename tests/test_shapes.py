@@ -15,7 +15,6 @@ from gan_lightning.data.base import to_unit
 from gan_lightning.data.shapes import (
     KINDS,
     Layer,
-    Shapes,
     Stripes,
     ellipse,
     hue_class,
