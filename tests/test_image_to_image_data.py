@@ -1,4 +1,4 @@
-"""Files in pairs, domains, with attributes, holes and at low resolution: which pixels come when, and what is refused."""
+"""Files in pairs, domains, with attributes, holes, at low resolution: which pixels come when, what is refused."""
 
 from __future__ import annotations
 
