@@ -54,7 +54,9 @@ class Jitter:
 
     def __call__(self, images: list[np.ndarray], number: int) -> list[np.ndarray]:
         """One or two images (h, w, c) of one size, drawn alike."""
-        self._compose.set_random_seed(number)  # of every step; else draws would depend on the worker and the order
+        # Each step has a seed of its own: Compose would give all the same, and mirror the upper crops only.
+        for place, step in enumerate(self._compose.transforms):
+            step.set_random_seed(key(number, place))
         drawn = self._compose(**dict(zip(("image", "second"), images, strict=False)))
         return [drawn[name] for name in ("image", "second")[: len(images)]]
 
