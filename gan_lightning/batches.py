@@ -50,6 +50,15 @@ class Unpaired(NamedTuple):
     b: Tensor  # (B, C, H, W)
 
 
+class Judged(NamedTuple):
+    """Images of two domains, and made ones that want to pass for theirs."""
+
+    a: Tensor  # (B, C, H, W)
+    b: Tensor
+    fake_a: Tensor
+    fake_b: Tensor
+
+
 class Attributed(NamedTuple):
     """Images, and which attributes each has."""
 

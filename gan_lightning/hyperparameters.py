@@ -104,6 +104,12 @@ def import_path(thing: Any) -> str | None:
     return f"{module}.{name}" if found is thing else None
 
 
+def _defaults(kind: type) -> dict[str, Any]:
+    """A class's plain defaults. Unsaid, the parser would take the arguments of the model's own default of that class."""
+    given = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
+    return {name: value for name, value in given.items() if isinstance(value, (bool, int, float, str)) or value is None}
+
+
 def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -119,8 +125,11 @@ def _plain(value: Any, where: str) -> Any:
         by_parser = value.func.__module__.startswith("jsonargparse")  # its factories end their positional arguments in
         kind = value.args[-1] if by_parser else value.func  # the class; a model from load_from_checkpoint has such
         if isinstance(kind, type) and (by_parser or not value.args):
-            return {"class_path": _plain(kind, where), "init_args": _plain(value.keywords, where)}
-    if (isinstance(value, type) or inspect.isroutine(value)) and (path := import_path(value)):
+            arguments = _defaults(kind) | _plain(value.keywords, where)
+            return {"class_path": _plain(kind, where)["class_path"], "init_args": arguments}
+    if isinstance(value, type) and (path := import_path(value)):
+        return {"class_path": path, "init_args": _defaults(value)}
+    if inspect.isroutine(value) and (path := import_path(value)):
         return path
     raise ValueError(
         f"{where} is {value!r}, which a checkpoint cannot hold: give a class, functools.partial(a class, width=32), or "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, plainly
 
 Columns = dict[str, Tensor]  # pictures by the name of their column, (n, C, H, W) in [-1, 1] each
-PatchNetwork = Callable[[int], nn.Module]  # builds a network for images of so many channels, of any size
 
 
 class Translator(AdversarialModule):

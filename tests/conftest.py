@@ -16,10 +16,11 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from gan_lightning import models, networks, optim
-from gan_lightning.batches import whole
+from gan_lightning.batches import Attributed, Masked, Paired, Unpaired, whole
 from gan_lightning.core import Step, TwoPlayerGAN
-from gan_lightning.data.base import ImageData, InMemory, Split, to_unit
+from gan_lightning.data.base import ImageData, InMemory, Rows, Split, to_unit
 from gan_lightning.networks.improved import MinibatchDiscrimination
+from gan_lightning.translator import Translator
 
 # Commands are run as a user would, in folders of their own; the package need not be installed for that.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -29,6 +30,8 @@ if "GAN_LIGHTNING_CACHE" not in os.environ:  # the user's own is not ours to fil
 torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
 warnings.filterwarnings("ignore", module="lightning")
 
+GANS = [name for name in models.__all__ if issubclass(getattr(models, name), TwoPlayerGAN)]
+TRANSLATORS = [name for name in models.__all__ if issubclass(getattr(models, name), Translator)]
 SHAPE = (1, 16, 16)  # the least for which DCGAN's discriminator has batch norm
 
 
@@ -55,6 +58,79 @@ class Noisy(ImageData):
         generator = torch.Generator().manual_seed(n)
         image = torch.randint(256, (n, *self.image_shape), generator=generator, dtype=torch.uint8)
         return InMemory(to_unit(image) if self.floating else image, torch.arange(n) % 2)
+
+
+class NoisyBatches(ImageData):
+    """Random batches of the kind that a translator takes: 4 of 8 in an epoch.
+
+    Args:
+        name: the translator's.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__("NoisyBatches", SHAPE, None, 8, 0)
+        self.kind = name
+
+    def load(self, split: Split) -> Rows:
+        n, generator = 32 if split == "train" else 8, torch.Generator().manual_seed(5)
+
+        def images(size: int = SHAPE[1]) -> Tensor:
+            return torch.randint(256, (n, SHAPE[0], size, size), generator=generator, dtype=torch.uint8)
+
+        if self.kind == "StarGAN":
+            return Rows(Attributed(images(), torch.randint(2, (n, 2), generator=generator).float()))
+        if self.kind == "ContextEncoder":
+            hole = torch.zeros(n, 1, *SHAPE[1:], dtype=torch.bool)
+            hole[:, :, 4:12, 4:12] = True
+            return Rows(Masked(images(), hole))
+        if self.kind in ("Pix2Pix", "SRGAN"):
+            return Rows(Paired(images(SHAPE[1] // 4 if self.kind == "SRGAN" else SHAPE[1]), images()))
+        return Rows(Unpaired(images(), images()))
+
+
+def translator(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step(), **more: Any) -> Translator:
+    """A translator by name, tiny, with the kind of networks that its paper has."""
+    arguments: dict[str, Any] = {"image_shape": SHAPE, "step": step} | TINY[name]
+    for option in (*options, more):
+        arguments |= option
+    torch.manual_seed(seed)
+    return getattr(models, name)(**arguments)
+
+
+WITH_BATCH_NORM = ("ContextEncoder", "SRGAN")
+PATCHES = partial(networks.PatchDiscriminator, layers=1, width=4)
+TINY: dict[str, dict[str, Any]] = {
+    "Pix2Pix": {"generator": partial(networks.UNetGenerator, width=4), "discriminator": PATCHES},
+    "CycleGAN": {
+        "generator": partial(networks.ResNetTranslator, width=4, blocks=1),
+        "discriminator": PATCHES,
+        "pool": 12,
+    },
+    "StarGAN": {
+        "attributes": ["Left", "Right"],
+        "generator": partial(networks.AttributeTranslator, width=4, blocks=1),
+        "discriminator": partial(networks.AttributeDiscriminator, width=4, halvings=3),
+        "n_critic": 2,
+    },
+    "SimGAN": {
+        "generator": partial(networks.Refiner, width=4, blocks=1),
+        "discriminator": partial(networks.LocalDiscriminator, width=4),
+        "refiner_warmup": 1,
+        "discriminator_warmup": 3,
+        "history": 12,
+    },
+    "FaceSwap": {"generator": partial(networks.FaceSwapper, width=4, code=8), "discriminator": PATCHES},
+    "ContextEncoder": {
+        "generator": partial(networks.ContextGenerator, width=4, bottleneck=8),
+        "discriminator": partial(networks.DCGANDiscriminator, width=4),
+    },
+    "SRGAN": {
+        "generator": partial(networks.SRResNet, width=4, blocks=1),
+        "discriminator": partial(networks.SRDiscriminator, width=4, units=8),
+        "features": partial(networks.RandomFeatures, channels=1, width=4),
+        "pretraining": 2,
+    },
+}
 
 
 def own_networks(name: str, width: int = 4) -> dict[str, Any]:

@@ -285,11 +285,21 @@ def test_the_parser_builds_what_the_defaults_say(name: str) -> None:
     arguments = {"image_shape": SHAPE}
     if "num_classes" in inspect.signature(kind).parameters:
         arguments["num_classes"] = 2
+    if "attributes" in inspect.signature(kind).parameters:
+        arguments |= {"attributes": ["Left", "Right"], "image_shape": (3, 64, 64)}
     direct = kind(**arguments)
     torch.manual_seed(0)
     parsed = instantiate(kind, resolve(kind, arguments))
     assert_same(direct.state_dict(), parsed.state_dict())
     assert plain_hyperparameters(direct) == plain_hyperparameters(parsed)
+
+
+def test_a_class_keeps_its_own_defaults_not_those_of_the_models_default() -> None:
+    """CycleGAN's own default is this very class without gain and bias."""
+    for given in (networks.PatchDiscriminator, partial(networks.PatchDiscriminator, layers=1)):
+        model = models.CycleGAN((1, 16, 16), discriminator=given)
+        again = instantiate(models.CycleGAN, plain_hyperparameters(model))
+        assert again.state_dict().keys() == model.state_dict().keys()
 
 
 def test_what_no_file_can_hold_is_refused_before_training(tmp_path: Path) -> None:

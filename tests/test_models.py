@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, assert_same, both, gap, plain_networks, quiet, sgd, tensors, tiny
+from conftest import GANS, SHAPE, TRANSLATORS, assert_same, both, gap, plain_networks, quiet, sgd, tensors, tiny
 from conftest import trained as trained_
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
@@ -23,11 +23,13 @@ from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import Step, TwoPlayerGAN
 from gan_lightning.data import Gaussians
+from gan_lightning.translator import Translator
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 OF_PAIRS = ["BigBiGAN"]  # its discriminator sees images with latents: its own file has what follows here
-every_model = pytest.mark.parametrize("name", models.__all__)
-of_images = pytest.mark.parametrize("name", [name for name in models.__all__ if name not in OF_PAIRS])
+every_model = pytest.mark.parametrize("name", GANS)
+every_paper = pytest.mark.parametrize("name", models.__all__)
+of_images = pytest.mark.parametrize("name", [name for name in GANS if name not in OF_PAIRS])
 
 
 def trained(model: TwoPlayerGAN, steps: int, **options: Any) -> Trainer:
@@ -145,13 +147,13 @@ def test_default_networks_build_for_every_image(name, size, channels):
         assert (score[0] if isinstance(score, tuple) else score).shape == (2,)
 
 
-@every_model
+@every_paper
 def test_it_is_a_paper(name):
     """A docstring with the paper's arXiv id, a year in the first line of the file, one file each."""
     kind = getattr(models, name)
     assert "arXiv:" in kind.__doc__
     assert inspect.getmodule(kind).__doc__.rstrip(".").split()[-1].isdigit()
-    assert kind.__mro__[1] is TwoPlayerGAN
+    assert kind.__mro__[1] is (Translator if name in TRANSLATORS else TwoPlayerGAN)
     assert inspect.signature(kind).parameters["image_shape"].default is inspect.Parameter.empty
 
 
@@ -194,6 +196,25 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
         (torch.optim.Adam, {"lr": (5e-5, 2e-4), "betas": (0.0, 0.999), "eps": 1e-6}),
         {"n_critic": 2, "orthogonal_weight": 1e-4},
     ),
+    "Pix2Pix": (ADAM_DCGAN, {"l1_weight": 100.0}),
+    "CycleGAN": (ADAM_DCGAN, {"cycle_weight": 10.0, "identity_weight": 0.5, "pool": 50}),
+    "StarGAN": (
+        (torch.optim.Adam, {"lr": 1e-4, "betas": (0.5, 0.999)}),
+        {"n_critic": 5, "penalty_weight": 10.0, "class_weight": 1.0, "reconstruction_weight": 10.0},
+    ),
+    "SimGAN": (
+        (torch.optim.SGD, {"lr": 1e-3, "momentum": 0}),
+        {"refiner_warmup": 1000, "discriminator_warmup": 200, "refiner_turns": 2, "discriminator_turns": 1},
+    ),
+    "FaceSwap": ((torch.optim.Adam, {"lr": (5e-5, 2e-4), "betas": (0.5, 0.999)}), {"coverage": 160 / 256}),
+    "ContextEncoder": (
+        (torch.optim.Adam, {"lr": (2e-3, 2e-4), "betas": (0.5, 0.999)}),
+        {"reconstruction_weight": 0.999, "overlap": 4, "overlap_weight": 10.0},
+    ),
+    "SRGAN": (
+        (torch.optim.Adam, {"lr": 1e-4, "betas": (0.9, 0.999)}),
+        {"pretraining": 1_000_000, "adversarial_weight": 1e-3, "content_weight": pytest.approx(0.006, rel=0.03)},
+    ),
 }
 PITFALLS = Path(__file__).parent / "papers"
 
@@ -208,7 +229,7 @@ def file_of(name: str) -> str:
     return Path(inspect.getfile(getattr(models, name))).stem
 
 
-@every_model
+@every_paper
 def test_defaults_are_the_papers(name):
     (optimizer_type, settings), arguments = PAPERS[name]
     for argument, expected in arguments.items():
@@ -243,7 +264,7 @@ def test_default_networks_are_the_papers(name):
         assert model.discriminator.linear.in_features == 128
 
 
-@pytest.mark.parametrize("name", [name for name in models.__all__ if name != "InfoGAN"])  # its own test
+@pytest.mark.parametrize("name", [name for name in GANS if name != "InfoGAN"])  # its own test
 def test_latents_have_the_papers_distribution(name):
     model = tiny(name)
     model.trainer = quiet()

@@ -71,6 +71,19 @@ OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/pap
     "BigBiGANEncoder",
     "CoupledDiscriminator",
     "CoupledGenerator",
+    "AttributeDiscriminator",
+    "AttributeTranslator",
+    "ContextGenerator",
+    "FaceSwapper",
+    "LocalDiscriminator",
+    "PatchDiscriminator",
+    "RandomFeatures",
+    "Refiner",
+    "ResNetTranslator",
+    "SRDiscriminator",
+    "SRResNet",
+    "UNetGenerator",
+    "VGG19Features",
 }
 
 

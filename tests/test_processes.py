@@ -16,16 +16,35 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import Noisy, adam, assert_same, gap, own_networks, plain_networks, quiet, sgd, tensors, tiny
+from conftest import (
+    GANS,
+    TRANSLATORS,
+    WITH_BATCH_NORM,
+    Noisy,
+    NoisyBatches,
+    adam,
+    assert_same,
+    gap,
+    own_networks,
+    plain_networks,
+    quiet,
+    sgd,
+    tensors,
+    tiny,
+    translator,
+)
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from gan_lightning import losses, models
+from gan_lightning import losses
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
 from gan_lightning.checkpoints import read
-from gan_lightning.core import NotFiniteError, Step, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, NotFiniteError, Step, TwoPlayerGAN
+from gan_lightning.data.base import ImageData
 from gan_lightning.models import DCGAN
+from gan_lightning.networks import UNetGenerator
+from gan_lightning.translator import Translator
 
 STEPS = 10
 RELATIVISTIC = {
@@ -33,7 +52,7 @@ RELATIVISTIC = {
     "RaHinge": losses.relativistic_average_hinge,
 }
 
-OF_IMAGES = [name for name in models.__all__ if name != "BigBiGAN"]  # whose discriminator sees pairs
+OF_IMAGES = [name for name in GANS if name != "BigBiGAN"]  # whose discriminator sees pairs
 # Cases: a model's name, then what differs from tiny(name, plain_networks(), sgd(0.01)).
 EXACT: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
     **{name: (name, ({"n_critic": 2},)) for name in OF_IMAGES},
@@ -109,9 +128,16 @@ def exact(case: str) -> TwoPlayerGAN:
     return tiny(name, plain_networks(name), sgd(0.01), *options)
 
 
-def train(devices: int, model: TwoPlayerGAN, steps: int = STEPS, **options: Any) -> dict[str, Tensor]:
+def translated(name: str) -> Translator:
+    quiet_networks = {"generator": partial(UNetGenerator, width=4, dropout=0.0)} if name == "Pix2Pix" else {}
+    return translator(name, quiet_networks, sgd(0.01))
+
+
+def train(
+    devices: int, model: AdversarialModule, steps: int = STEPS, data: ImageData | None = None, **options: Any
+) -> dict[str, Tensor]:
     trainer = quiet(devices=devices, max_steps=steps, **options)
-    trainer.fit(model, Noisy())
+    trainer.fit(model, data or Noisy())
     assert trainer.world_size == devices and trainer.global_step == steps
     return tensors(model)
 
@@ -121,8 +147,10 @@ def main(devices: int, folder: Path) -> None:
     rank = int(os.environ.get("LOCAL_RANK", 0))
     results: dict[str, Any] = {"exact": {case: train(devices, exact(case)) for case in EXACT}}
     results["own"] = {}
-    for name in models.__all__:  # the papers' kinds of networks
+    for name in GANS:  # the papers' kinds of networks
         results["own"][name] = train(devices, tiny(name, n_critic=2), 3)
+    for name in TRANSLATORS:
+        results["own"][name] = train(devices, translated(name), 6, NoisyBatches(name))
     latents = Latents()
     results["again"] = train(devices, tiny("DCGAN", adam()), 3, callbacks=[latents])
     results["and again"] = train(devices, tiny("DCGAN", adam()), 3)
@@ -191,11 +219,18 @@ def test_two_halves_equal_the_whole(case, two):
     assert_same(two[1]["exact"][case], two[0]["exact"][case])  # bit for bit
 
 
+@pytest.mark.parametrize("name", [name for name in TRANSLATORS if name not in WITH_BATCH_NORM])
+def test_two_halves_of_a_translators_batch_equal_the_whole(name, two):
+    """Pools of earlier fakes included, which belong to the whole batch."""
+    expected = train(1, translated(name), 6, NoisyBatches(name))
+    assert gap(two[0]["own"][name], expected) <= 1e-5
+
+
 def parameters_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if "running_" not in name and not name.endswith(("_u", "_v"))}
 
 
-@pytest.mark.parametrize("name", models.__all__)
+@pytest.mark.parametrize("name", [*GANS, *TRANSLATORS])
 def test_processes_hold_the_same_weights(name, two):
     """Batch norm included, of which each process has statistics of its own until they are averaged."""
     assert_same(parameters_of(two[1]["own"][name]), parameters_of(two[0]["own"][name]))

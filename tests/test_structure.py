@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "history": {"batches"},
     "models": {"core", "translator", "history", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},
     "metrics": {"batches", "noise"},
-    "data": {"batches", "noise", "cache"},
+    "data": {"batches", "noise", "cache", "errors"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
     "callbacks": {"batches", "checkpoints", "core", "translator", "hyperparameters", "metrics", "scoring"},

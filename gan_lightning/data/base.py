@@ -22,7 +22,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from gan_lightning.batches import Draw, Labeled
+from gan_lightning.batches import Draw, Labeled, PartlyLabeled, Unpaired
 from gan_lightning.cache import cache_folder
 from gan_lightning.noise import global_seed, key
 
@@ -30,37 +30,65 @@ Split = Literal["train", "val"]
 
 
 class ImageSet(Dataset, ABC):
-    """Images with labels, un-augmented, that answer a whole batch at a time."""
+    """Images, and what a set knows of them, un-augmented, that answer a whole batch at a time."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitems__(self, index: list[int]) -> Labeled:
-        """The images (n, C, H, W), uint8 (float for points), and the labels (n,), int64, of these indices."""
+    def __getitems__(self, index: list[int]) -> tuple:
+        """One of the batches of `gan_lightning.batches`, of these indices: images are uint8 (float for points)."""
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all images: the same for the same pixels in the same order, whatever the set is called."""
         digest = hashlib.sha256()
         for first in range(0, len(self), 1000):
-            image = self.__getitems__(list(range(first, min(first + 1000, len(self))))).image
-            digest.update(f"{image.dtype} {tuple(image.shape)}".encode())
-            digest.update(image.contiguous().numpy())
+            for image in pictures(self.__getitems__(list(range(first, min(first + 1000, len(self)))))).values():
+                digest.update(f"{image.dtype} {tuple(image.shape)}".encode())
+                digest.update(image.contiguous().numpy())
         return digest.hexdigest()
+
+    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
+        """The same images, each augmented as its key (n,) uint64 says; as they are where a set has nothing to vary."""
+        return self.__getitems__(index)
 
     def drawn(self, draw: Draw) -> tuple:
         """A training batch: the images of a draw, and what a subclass puts beside them."""
         return self.__getitems__(draw.index)
 
-    def __getitem__(self, index: int) -> Labeled:
-        """One image (C, H, W) and its label ()."""
-        image, label = self.__getitems__([index])
-        return Labeled(image[0], label[0])
+    def __getitem__(self, index: int) -> tuple:
+        """One image (C, H, W) and its label (), or whatever a row of this set's batches is."""
+        batch = self.__getitems__([index])
+        return type(batch)(*(field[0] for field in batch))
 
 
-class InMemory(ImageSet):
-    """Tensors that hold the whole set: a batch is one indexing operation.
+def pictures(batch: tuple) -> dict[str, Tensor]:
+    """The fields of a batch that have a place in the plane, (B, C, H, W): its images and masks."""
+    return {name: field for name, field in zip(batch._fields, batch, strict=True) if field.ndim == 4}
+
+
+class Rows(ImageSet):
+    """One batch that holds the whole set: to take a few rows of it is one indexing operation.
+
+    Args:
+        every: a batch of `gan_lightning.batches`, all of whose fields have N rows.
+    """
+
+    def __init__(self, every: tuple) -> None:
+        self.every = every
+
+    def __len__(self) -> int:
+        return len(self.every[0])
+
+    def __getitems__(self, index: list[int]) -> tuple:
+        # By numpy, in one thread: as fast as torch's, whose threads wait for each other when the machine is busy.
+        rows = np.asarray(index, dtype=np.int64)
+        return type(self.every)(*(torch.from_numpy(field.numpy().take(rows, axis=0)) for field in self.every))
+
+
+class InMemory(Rows):
+    """Tensors that hold a whole set of images with labels.
 
     Args:
         image: (N, C, H, W), uint8 for images; float in [-1, 1] passes to the model as it is.
@@ -68,15 +96,8 @@ class InMemory(ImageSet):
     """
 
     def __init__(self, image: Tensor, label: Tensor) -> None:
+        super().__init__(Labeled(image, label))
         self.image, self.label = image, label
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def __getitems__(self, index: list[int]) -> Labeled:
-        # By numpy, in one thread: as fast as torch's, whose threads wait for each other when the machine is busy.
-        rows = np.asarray(index, dtype=np.int64)
-        return Labeled(*(torch.from_numpy(field.numpy().take(rows, axis=0)) for field in (self.image, self.label)))
 
 
 class TrainingOrder(Sampler[Draw]):
@@ -149,7 +170,8 @@ class Drawn(Dataset):
     """Answers draws: the images of one batch, mirrored left to right at random where `flip_seed` is given.
 
     Whether an image is mirrored depends on the seed, the epoch and its index in the set: on no worker, no rank, and
-    not on the batch that it is in.
+    not on the batch that it is in. What belongs together (a pair, an image and its mask) is mirrored together, images
+    that merely share a batch each by a coin of its own.
     """
 
     def __init__(self, images: ImageSet, flip_seed: int | None) -> None:
@@ -161,9 +183,12 @@ class Drawn(Dataset):
     def __getitem__(self, draw: Draw) -> tuple:
         batch = self.images.drawn(draw)
         if self.flip_seed is not None:
-            coins = hashes(key(self.flip_seed, draw.epoch), draw.index) >> np.uint64(63)  # the top bit of each
-            mirrored = torch.from_numpy(coins.astype(bool))
-            batch.image[mirrored] = batch.image[mirrored].flip(3)
+            apart = isinstance(batch, (Unpaired, PartlyLabeled))
+            for place, image in enumerate(pictures(batch).values()):
+                seed = key(self.flip_seed, draw.epoch, place) if apart and place else key(self.flip_seed, draw.epoch)
+                coins = hashes(seed, draw.index) >> np.uint64(63)  # the top bit of each
+                mirrored = torch.from_numpy(coins.astype(bool))
+                image[mirrored] = image[mirrored].flip(3)
         return batch
 
 
@@ -176,7 +201,7 @@ def to_pipe(batches: list[tuple]) -> list[tuple]:
     A tensor travels through shared memory under a file descriptor of its own, which costs a batch of 64 MNIST images
     1.2 ms against 0.2 ms; long messages still do.
     """
-    if sum(batch.image.nbytes for batch in batches) > MESSAGE:
+    if sum(field.nbytes for batch in batches for field in batch) > MESSAGE:
         return batches
     return [type(batch)(*(field.numpy() for field in batch)) for batch in batches]
 
@@ -342,7 +367,7 @@ class ImageData(LightningDataModule, ABC):
         )
         return self._loader(images, order, seed if self.flip else None)
 
-    def val_dataloader(self) -> Iterable[Labeled]:
+    def val_dataloader(self) -> Iterable[tuple]:
         """Every validation image once over all processes, in order.
 
         Where there are none, an iterator over nothing: validation's hooks run, and Lightning does not warn, as it does

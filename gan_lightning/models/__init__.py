@@ -6,15 +6,22 @@ from gan_lightning.models.bigbigan import BigBiGAN
 from gan_lightning.models.biggan import BigGAN
 from gan_lightning.models.cgan import CGAN
 from gan_lightning.models.cogan import CoGAN
+from gan_lightning.models.context_encoder import ContextEncoder
+from gan_lightning.models.cyclegan import CycleGAN
 from gan_lightning.models.dcgan import DCGAN
+from gan_lightning.models.faceswap import FaceSwap
 from gan_lightning.models.gan import GAN
 from gan_lightning.models.geometric_gan import GeometricGAN
 from gan_lightning.models.improved_gan import ImprovedGAN
 from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.models.lsgan import LSGAN
+from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
+from gan_lightning.models.simgan import SimGAN
 from gan_lightning.models.sngan import SNGAN
+from gan_lightning.models.srgan import SRGAN
+from gan_lightning.models.stargan import StarGAN
 from gan_lightning.models.wgan import WGAN
 from gan_lightning.models.wgangp import WGANGP
 
@@ -25,15 +32,22 @@ __all__ = [
     "BigGAN",
     "CGAN",
     "CoGAN",
+    "ContextEncoder",
+    "CycleGAN",
     "DCGAN",
+    "FaceSwap",
     "GAN",
     "GeometricGAN",
     "ImprovedGAN",
     "InfoGAN",
     "LSGAN",
+    "Pix2Pix",
     "RelativisticGAN",
     "SAGAN",
+    "SimGAN",
     "SNGAN",
+    "SRGAN",
+    "StarGAN",
     "WGAN",
     "WGANGP",
 ]

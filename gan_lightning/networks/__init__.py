@@ -4,7 +4,10 @@ from gan_lightning.networks.acgan import AuxiliaryDiscriminator
 from gan_lightning.networks.began import BEGANDiscriminator, BEGANGenerator
 from gan_lightning.networks.bigbigan import BigBiGANDiscriminator, BigBiGANEncoder
 from gan_lightning.networks.cogan import CoupledDiscriminator, CoupledGenerator
+from gan_lightning.networks.context_encoder import ContextGenerator
 from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gan_lightning.networks.faceswap import FaceSwapper
+from gan_lightning.networks.features import RandomFeatures, VGG19Features
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
     ImprovedGenerator,
@@ -19,9 +22,22 @@ from gan_lightning.networks.mlp import (
     MLPDiscriminator,
     MLPGenerator,
 )
+from gan_lightning.networks.patchgan import PatchDiscriminator
+from gan_lightning.networks.residual import (
+    AttributeDiscriminator,
+    AttributeTranslator,
+    LocalDiscriminator,
+    Refiner,
+    ResNetTranslator,
+    SRDiscriminator,
+    SRResNet,
+)
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.unet import UNetGenerator
 
 __all__ = [
+    "AttributeDiscriminator",
+    "AttributeTranslator",
     "AuxiliaryDiscriminator",
     "BEGANDiscriminator",
     "BEGANGenerator",
@@ -31,19 +47,30 @@ __all__ = [
     "BigGANGenerator",
     "ConditionalMLPGenerator",
     "ConditionalMaxoutDiscriminator",
+    "ContextGenerator",
     "CoupledDiscriminator",
     "CoupledGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "FaceSwapper",
     "ImprovedDiscriminator",
     "ImprovedGenerator",
     "InfoGANDiscriminator",
     "InfoGANGenerator",
+    "LocalDiscriminator",
     "MLPDiscriminator",
     "MLPGenerator",
     "MaxoutDiscriminator",
+    "PatchDiscriminator",
+    "RandomFeatures",
+    "Refiner",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "ResNetTranslator",
+    "SRDiscriminator",
+    "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "UNetGenerator",
+    "VGG19Features",
 ]

@@ -35,6 +35,15 @@ def maybe_spectral(layer: nn.Module, wanted: bool) -> nn.Module:
     return parametrizations.spectral_norm(layer, n_power_iterations=1) if wanted else layer
 
 
+def instance_norm(features: int, affine: bool = True) -> nn.Module:
+    """Each channel of each image to mean 0 and variance 1 (Ulyanov et al. 2016, arXiv:1607.08022), always its own.
+
+    Without running statistics: training and evaluation do the same. In evaluation a channel of a single pixel gives 0;
+    torch refuses it in training.
+    """
+    return nn.InstanceNorm2d(features, affine=affine, track_running_stats=False)
+
+
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
 
@@ -43,7 +52,7 @@ def normal_init(module: nn.Module, std: float = 0.02) -> None:
     for layer in module.modules():
         if isinstance(layer, WEIGHTED):
             nn.init.normal_(layer.weight, 0.0, std)
-        elif isinstance(layer, nn.BatchNorm2d) and layer.affine:
+        elif isinstance(layer, (nn.BatchNorm2d, nn.InstanceNorm2d)) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, std)
     _zero_biases(module)
 

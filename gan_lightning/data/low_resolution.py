@@ -1,0 +1,124 @@
+"""Images, and the small ones to make them of."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Literal
+
+from torch import Tensor
+
+from gan_lightning.batches import Draw, Paired
+from gan_lightning.data.base import ImageSet, Split, resize
+from gan_lightning.data.folder import ImageFolder
+from gan_lightning.data.pictures import Pictures
+from gan_lightning.data.shapes import ShapeData, scenes
+
+
+class LowResolution(ImageSet):
+    """Images of a set as targets, and the same `factor` times smaller as sources: bicubic, antialiased, as bytes.
+
+    Args:
+        images: the set, whose batches begin with the images.
+        factor: by which their sides shrink.
+    """
+
+    def __init__(self, images: ImageSet, factor: int) -> None:
+        self.images, self.factor = images, factor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def _pairs(self, image: Tensor) -> Paired:
+        return Paired(resize(image, image.shape[2] // self.factor, "bicubic"), image)
+
+    def __getitems__(self, index: list[int]) -> Paired:
+        return self._pairs(self.images.__getitems__(index)[0])
+
+    def drawn(self, draw: Draw) -> Paired:
+        return self._pairs(self.images.drawn(draw)[0])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the images' fingerprint and the factor."""
+        return hashlib.sha256(f"{self.images.fingerprint} {self.factor}".encode()).hexdigest()
+
+
+def dividing(factor: int, size: int) -> int:
+    """The factor, if it divides the size.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if factor < 2 or size % factor:
+        raise ValueError(f"factor ({factor}) must be at least 2 and divide size ({size})")
+    return factor
+
+
+class LowResolutionImages(ImageFolder):
+    """The images under a folder (see ImageFolder), and small ones to make them of: super-resolution.
+
+    A target is a crop of an image in its own scale, random in training and central in validation (as SRGAN,
+    arXiv:1609.04802); images that are smaller than a crop are enlarged to it. Batches are `Paired`.
+
+    Args:
+        root: the folder.
+        size: height and width of the targets.
+        factor: how many times smaller the sources are.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        flip: mirror training images left to right at random.
+        corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them.
+        val_fraction: share held out, from 0 up to but not 1.
+        batch_size: over all processes.
+        num_workers: loader processes.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no images, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int = 96,
+        factor: int = 4,
+        channels: int = 3,
+        flip: bool = True,
+        corrupt: Literal["refuse", "skip"] = "refuse",
+        val_fraction: float = 0.05,
+        batch_size: int = 16,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__(root, size, channels, flip, corrupt, val_fraction, batch_size, num_workers)
+        self.name, self.num_classes = f"LowResolutionImages({self.root})", None
+        self.factor = dividing(factor, size)
+
+    def load(self, split: Split) -> LowResolution:
+        return LowResolution(Pictures(super().load(split).paths, self.image_shape, "own"), self.factor)
+
+    def training_set(self) -> LowResolution:
+        images = self.reference("train").images
+        return LowResolution(images.varying(self.image_shape[1], False, self._seed), self.factor)  # the base mirrors
+
+
+class ShapeResolution(ShapeData):
+    """Drawn pictures of many striped shapes, and small ones to make them of.
+
+    Edges and stripes of the small picture say where those of the large one are. Batches are `Paired`.
+
+    Args:
+        n: training images; 500 more validate.
+        size: height and width of the targets.
+        factor: how many times smaller the sources are.
+        batch_size: over all processes.
+        num_workers: loader processes; 0 is the fastest.
+    """
+
+    def __init__(
+        self, n: int = 2000, size: int = 64, factor: int = 4, batch_size: int = 16, num_workers: int = 0
+    ) -> None:
+        super().__init__(3, n, size, batch_size, num_workers)
+        self.factor = dividing(factor, size)
+
+    def load(self, split: Split) -> LowResolution:
+        return LowResolution(scenes(split, self.count(split), self.size), self.factor)

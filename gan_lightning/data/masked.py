@@ -1,0 +1,159 @@
+"""Images with holes to fill."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+
+from gan_lightning.batches import Draw, Masked
+from gan_lightning.data.base import ImageSet, Split, hashes
+from gan_lightning.data.folder import ImageFolder
+from gan_lightning.data.shapes import ShapeData, scenes
+from gan_lightning.noise import key
+
+Hole = Literal["centre", "random"]
+BLOCKS = 4  # at most, of a random hole; each covers a sixteenth of the image at most
+
+
+def central_holes(n: int, height: int, width: int) -> torch.Tensor:
+    """(n, 1, height, width) bool: the middle, half as high and half as wide, as in arXiv:1604.07379."""
+    hole = torch.zeros(n, 1, height, width, dtype=torch.bool)
+    top, left = height // 4, width // 4
+    hole[:, :, top : top + height // 2, left : left + width // 2] = True
+    return hole
+
+
+def random_holes(keys: np.ndarray, height: int, width: int) -> torch.Tensor:
+    """(n, 1, height, width) bool: one to four blocks, each function of its key (n,) uint64 alone.
+
+    A block is from an eighth to a quarter as high and as wide as the image, at a random place within it, so that a
+    quarter of the image is hidden at most.
+    """
+    hole = torch.zeros(len(keys), 1, height, width, dtype=torch.bool)
+    for row, seed in enumerate(keys):
+        share = (hashes(int(seed), np.arange(1 + 4 * BLOCKS)) >> np.uint64(11)) * 2.0**-53
+        for across, down, wide, high in share[1:].reshape(BLOCKS, 4)[: 1 + int(BLOCKS * share[0])]:
+            tall, broad = (max(int(side * (1 + of) / 8), 1) for side, of in ((height, high), (width, wide)))
+            top, left = int(down * (height - tall + 1)), int(across * (width - broad + 1))
+            hole[row, :, top : top + tall, left : left + broad] = True
+    return hole
+
+
+class Holes(ImageSet):
+    """Images of a set, each with a hole.
+
+    A random hole depends on the seed, the epoch and the row in training; outside of it on the row alone.
+
+    Args:
+        images: the set, whose batches begin with the images.
+        hole: "centre" or "random".
+        seed: of the holes of training.
+    """
+
+    def __init__(self, images: ImageSet, hole: Hole, seed: int = 0) -> None:
+        self.images, self.hole, self.seed = images, hole, seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def _with_holes(self, image: torch.Tensor, keys: np.ndarray) -> Masked:
+        n, _, height, width = image.shape
+        return Masked(
+            image, central_holes(n, height, width) if self.hole == "centre" else random_holes(keys, height, width)
+        )
+
+    def __getitems__(self, index: list[int]) -> Masked:
+        return self._with_holes(self.images.__getitems__(index)[0], hashes(key(0), index))
+
+    def drawn(self, draw: Draw) -> Masked:
+        return self._with_holes(self.images.drawn(draw)[0], hashes(key(self.seed, draw.epoch, 1), draw.index))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the images' fingerprint and the kind of the holes."""
+        return hashlib.sha256(f"{self.images.fingerprint} {self.hole}".encode()).hexdigest()
+
+
+def known_hole(hole: str) -> str:
+    """The same, if it is a kind of hole.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if hole not in ("centre", "random"):
+        raise ValueError(f'hole must be "centre" or "random", not {hole!r}')
+    return hole
+
+
+class MaskedImages(ImageFolder):
+    """The images under a folder (see ImageFolder), each with a hole to fill: its middle, or random blocks.
+
+    The middle is half as high and half as wide as the image, as in Context Encoders (arXiv:1604.07379); random blocks
+    are one to four rectangles, a sixteenth of the image each at most, others in every epoch. Batches are `Masked`.
+
+    Args:
+        root: the folder.
+        size: height and width of the images: short side resized, centre cropped.
+        hole: "centre" or "random".
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        flip: mirror training images left to right at random.
+        corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them.
+        val_fraction: share held out, from 0 up to but not 1.
+        batch_size: over all processes.
+        num_workers: loader processes.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no images, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int = 128,
+        hole: Hole = "centre",
+        channels: int = 3,
+        flip: bool = True,
+        corrupt: Literal["refuse", "skip"] = "refuse",
+        val_fraction: float = 0.05,
+        batch_size: int = 64,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__(root, size, channels, flip, corrupt, val_fraction, batch_size, num_workers)
+        self.name, self.num_classes, self.hole = f"MaskedImages({self.root})", None, known_hole(hole)
+
+    def load(self, split: Split) -> Holes:
+        return Holes(super().load(split), self.hole)
+
+    def training_set(self) -> Holes:
+        return Holes(self.reference("train").images, self.hole, self._seed)
+
+
+class ShapeHoles(ShapeData):
+    """Drawn pictures of many striped shapes, each with a hole to fill: its middle, or random blocks.
+
+    What goes on beyond the hole's edge, stripes and outlines, says much of what is in it. Batches are `Masked`.
+
+    Args:
+        n: training images; 500 more validate.
+        size: height and width.
+        hole: "centre" or "random", see :class:`MaskedImages`.
+        batch_size: over all processes.
+        num_workers: loader processes; 0 is the fastest.
+    """
+
+    def __init__(
+        self, n: int = 2000, size: int = 64, hole: Hole = "centre", batch_size: int = 32, num_workers: int = 0
+    ) -> None:
+        super().__init__(3, n, size, batch_size, num_workers)
+        self.hole = known_hole(hole)
+
+    def load(self, split: Split) -> Holes:
+        return Holes(scenes(split, self.count(split), self.size), self.hole)
+
+    def training_set(self) -> Holes:
+        return Holes(self.reference("train").images, self.hole, self._seed)

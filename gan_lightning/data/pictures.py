@@ -1,0 +1,246 @@
+"""Image files that are resized, cropped at random and mirrored: what the sets for translation are read with."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lightning.batches import Draw, Labeled
+from gan_lightning.data.base import ImageData, ImageSet, Split, hashes
+from gan_lightning.data.folder import MODES, faults_of, fingerprint_of, held_out, listed, read_pixels
+from gan_lightning.noise import key
+
+Frame = Literal["whole", "square", "own"]
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image (h, w, c) uint8 at another size: averages of areas where it shrinks, bicubic where it grows."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    found = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return found.reshape(height, width, image.shape[2])
+
+
+def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of an image (h, w, c), or all of it where it is smaller."""
+    top, left = (max(have - want, 0) // 2 for have, want in zip(image.shape, (height, width), strict=False))
+    return image[top : top + height, left : left + width]
+
+
+class Jitter:
+    """Crops and mirrors at random, by albumentations; a key and the image's size decide, and nothing before them.
+
+    Args:
+        size: of the crop.
+        flip: mirror half of the images left to right.
+    """
+
+    def __init__(self, size: int, flip: bool) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network whether it is the newest
+        import albumentations  # here, because it takes seconds to import
+
+        steps = [albumentations.RandomCrop(size, size), *[albumentations.HorizontalFlip(p=0.5)] * flip]
+        self._compose = albumentations.Compose(steps, additional_targets={"second": "image"})
+
+    def __call__(self, images: list[np.ndarray], number: int) -> list[np.ndarray]:
+        """One or two images (h, w, c) of one size, drawn alike."""
+        self._compose.set_random_seed(number)  # of every step; else draws would depend on the worker and the order
+        drawn = self._compose(**dict(zip(("image", "second"), images, strict=False)))
+        return [drawn[name] for name in ("image", "second")[: len(images)]]
+
+
+class Pictures(ImageSet):
+    """Images of files, each brought to one size; see :meth:`varying` for training.
+
+    Args:
+        paths: one for each image.
+        shape: (channels, height, width), height and width equal.
+        frame: "whole" stretches an image to the size, "square" takes the square in its middle, "own" keeps its
+            own scale, enlarged where it is too small, and takes the middle.
+        crop: side in pixels of the middle square that "square" takes; None for the short side.
+        beside: (N, ...), what stands beside the images; no classes where None.
+        kind: of the batches, made of images and what is beside them.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        shape: tuple[int, int, int],
+        frame: Frame = "square",
+        crop: int | None = None,
+        beside: Tensor | None = None,
+        kind: type[tuple] = Labeled,
+    ) -> None:
+        self.paths, self.shape, self.frame, self.crop, self.kind = list(paths), tuple(shape), frame, crop, kind
+        self.beside = torch.zeros(len(self.paths), dtype=torch.int64) if beside is None else beside
+        self.seed, self.jitter, self._draw = 0, shape[1], None
+
+    def varying(self, jitter: int, flip: bool, seed: int) -> Pictures:
+        """The same set, whose draws are resized to `jitter`, cropped at random to the size and mirrored."""
+        other = copy.copy(self)
+        other.__dict__.pop("fingerprint", None)
+        other.seed, other.jitter = seed, jitter
+        other._draw = Jitter(self.shape[1], flip)
+        return other
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, row: int) -> list[np.ndarray]:
+        """The image, or images, of a row, (h, w, c) each.
+
+        Raises:
+            ValueError: naming the file that cannot be read.
+        """
+        return [read_pixels(self.paths[row], self.shape[0])]
+
+    def pack(self, index: list[int], images: list[Tensor]) -> tuple:
+        """The batch of these rows' images."""
+        return self.kind(images[0], self.beside[index])
+
+    def framed(self, image: np.ndarray, size: int) -> np.ndarray:
+        """An image at the size that its frame says."""
+        height, width = image.shape[:2]
+        if self.frame == "own":
+            factor = max(size / min(height, width), 1)
+            return resized(image, max(round(height * factor), size), max(round(width * factor), size))
+        if self.frame == "square":
+            side = min(height, width, self.crop or height)
+            image = centre(image, side, side)
+        return resized(image, size, size)
+
+    def _batch(self, index: list[int], keys: np.ndarray | None) -> tuple:
+        size = self.shape[1]
+        rows = []
+        for place, row in enumerate(index):
+            images = self.read(row)
+            if keys is None:
+                rows.append([centre(self.framed(image, size), size, size) for image in images])
+            else:
+                rows.append(self._draw([self.framed(image, self.jitter) for image in images], int(keys[place])))
+        fields = [np.stack(field).transpose(0, 3, 1, 2) for field in zip(*rows, strict=True)]
+        return self.pack(index, [torch.from_numpy(np.ascontiguousarray(field)) for field in fields])
+
+    def __getitems__(self, index: list[int]) -> tuple:
+        return self._batch(index, None)
+
+    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
+        return self._batch(index, None if self._draw is None else keys)
+
+    def drawn(self, draw: Draw) -> tuple:
+        return self.varied(draw.index, hashes(key(self.seed, draw.epoch), draw.index))
+
+    def files(self) -> Iterator[Path]:
+        """Every file."""
+        return iter(self.paths)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See :func:`fingerprint_of`."""
+        return fingerprint_of(self.files(), self.about)
+
+    @property
+    def about(self) -> str:
+        """How the files are read."""
+        return f"{self.shape} {self.frame} {self.crop}"
+
+
+class FileData(ImageData):
+    """Base of the data modules whose images are read by :class:`Pictures`.
+
+    Every file is decoded once before training starts, on all cores, because nothing less finds one that was cut off.
+
+    Args:
+        size: height and width of the images.
+        jitter: what training images are resized to before a crop of `size` is taken at random; None is `size`.
+        flip: mirror training images at random.
+        val_fraction: share held out where no files are meant for validation.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        jitter: int | None,
+        channels: int,
+        flip: bool,
+        val_fraction: float,
+        batch_size: int,
+        num_workers: int,
+    ) -> None:
+        super().__init__(name, (channels, size, size), None, batch_size, num_workers)  # Jitter mirrors, not the base
+        if channels not in MODES:
+            raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction must be at least 0 and less than 1, not {val_fraction}")
+        if jitter is not None and jitter < size:
+            raise ValueError(f"jitter ({jitter}) must not be less than size ({size}), which is cut out of it")
+        self.jitter, self.mirror, self.val_fraction = jitter or size, flip, val_fraction
+        self._checked = False
+
+    def sets(self, split: Split) -> list[Pictures]:
+        """The sets of files that a split is made of."""
+        return [self.reference(split)]
+
+    def setup(self, stage: str) -> None:
+        """Read every file once before training; see :meth:`ImageData.setup`.
+
+        Raises:
+            ValueError: naming the files that cannot be used.
+        """
+        if not self._checked:
+            rows = [(part, row) for split in ("train", "val") for part in self.sets(split) for row in range(len(part))]
+            faults = [fault for fault in faults_of(self, rows, lambda row: row[0].read(row[1])) if fault]
+            if faults:
+                raise ValueError(f"{self.name}: {len(faults)} files cannot be used: {listed(faults)}")
+            self._checked = True
+        super().setup(stage)
+
+    def training_set(self) -> ImageSet:
+        return self.reference("train").varying(self.jitter, self.mirror, self._seed)
+
+    def apart(self, paths: Sequence[Path], root: Path, split: Split) -> list[Path]:
+        """The part of these files that is a split, where none are meant for validation."""
+        val = [held_out(path.relative_to(root).as_posix(), self.val_fraction) for path in paths]
+        return [path for path, held in zip(paths, val, strict=True) if held == (split == "val")]
+
+
+def folder_at(root: str, what: str) -> Path:
+    """A folder that must be there.
+
+    Raises:
+        FileNotFoundError: naming it.
+    """
+    folder = Path(root).expanduser().resolve()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: give {what}")
+    return folder
+
+
+def listed_images(root: Path, names: Sequence[str], source: Path) -> list[Path]:
+    """Where the images are that a list names: below `root`, or below `root/images`.
+
+    Raises:
+        FileNotFoundError: naming the first that is in neither.
+    """
+    found = []
+    for name in names:
+        places = [root / name, root / "images" / name]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise FileNotFoundError(f"{source} names {name}, which is neither in {root} nor in {root / 'images'}")
+        found.append(path)
+    return found

@@ -1,0 +1,147 @@
+"""Two sets of images side by side, no two of them a pair."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from gan_lightning.batches import Draw, Unpaired
+from gan_lightning.data.base import ImageSet, Split, hashes
+from gan_lightning.data.folder import image_files
+from gan_lightning.data.pictures import FileData, Pictures, folder_at, listed_images
+from gan_lightning.noise import key
+
+
+class Domains(ImageSet):
+    """Images of two domains. There are as many rows as the larger domain has images; the smaller begins again.
+
+    In training each image of domain A stands beside one of domain B that is drawn at random. Which one depends on the
+    seed, the epoch and the row: on no worker, no rank, and not on the batch, so that a resumed run and several
+    processes see the same.
+
+    Args:
+        a, b: the images, the first field of what these sets answer.
+        seed: of the draws.
+    """
+
+    def __init__(self, a: ImageSet, b: ImageSet, seed: int = 0) -> None:
+        self.a, self.b, self.seed = a, b, seed
+
+    def __len__(self) -> int:
+        return max(len(self.a), len(self.b)) if len(self.a) and len(self.b) else 0
+
+    def __getitems__(self, index: list[int]) -> Unpaired:
+        of_a, of_b = ([i % len(domain) for i in index] for domain in (self.a, self.b))
+        return Unpaired(self.a.__getitems__(of_a)[0], self.b.__getitems__(of_b)[0])
+
+    def drawn(self, draw: Draw) -> Unpaired:
+        of_a = [i % len(self.a) for i in draw.index]
+        coins = [hashes(key(self.seed, draw.epoch, place), draw.index) for place in range(3)]
+        of_b = (coins[0] % np.uint64(len(self.b))).tolist()
+        return Unpaired(self.a.varied(of_a, coins[1])[0], self.b.varied(of_b, coins[2])[0])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of both domains' fingerprints."""
+        return hashlib.sha256(f"{self.a.fingerprint} {self.b.fingerprint}".encode()).hexdigest()
+
+
+class UnpairedImages(FileData):
+    """Two folders, or lists, of image files: no image of one is the other's pair.
+
+    As CycleGAN's sets are laid out (arXiv:1703.10593), `root` holds the folders `trainA` and `trainB`, and for
+    validation `valA` and `valB` or `testA` and `testB`. `a` and `b` name others below `root` (or anywhere, by a whole
+    path): folders, or text files that list images, one on a line, by paths below `root` or `root/images`. Where the
+    last part of a name says "train", the one that says "val" or "test" instead is for validation; where there is none,
+    a share of the images, chosen by a hash of the name, is held out. From each image the square in its middle is taken
+    and resized, in training to `jitter`, of which a random `size` is taken, and mirrored at random. Batches are
+    `Unpaired`.
+
+    Args:
+        root: the folder.
+        a, b: folder or list of the domain; None for `trainA` and `trainB`, or `A` and `B`.
+        size: height and width of the images.
+        jitter: what training images are resized to before a crop of `size` is taken.
+        crop: side of the middle square in the images' own pixels, 178 for the whole faces of CelebA; None for the
+            short side.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        flip: mirror training images at random, each by a coin of its own.
+        val_fraction: share held out, from 0 up to but not 1, of a domain of which nothing is meant for validation.
+        batch_size: over all processes.
+        num_workers: loader processes.
+
+    Raises:
+        FileNotFoundError: there is no such folder, list or listed image.
+        ValueError: a domain is empty, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        a: str | None = None,
+        b: str | None = None,
+        size: int = 256,
+        jitter: int | None = 286,
+        crop: int | None = None,
+        channels: int = 3,
+        flip: bool = True,
+        val_fraction: float = 0.05,
+        batch_size: int = 1,
+        num_workers: int = 2,
+    ) -> None:
+        self.root = folder_at(root, "--data.root a folder of two domains")
+        name = f"UnpairedImages({self.root})"
+        super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers)
+        if crop is not None and crop < 1:
+            raise ValueError(f"crop must be positive, not {crop}; leave it out for the whole short side")
+        self.crop = crop
+        self.paths = {letter: self._domain(letter, given) for letter, given in (("A", a), ("B", b))}
+
+    def _domain(self, letter: str, given: str | None) -> dict[Split, list[Path]]:
+        """The images of the splits of a domain."""
+        names = [f"train{letter}", letter] if given is None else [given]
+        found = [path for name in names if (path := self.root / Path(name).expanduser()).exists()]
+        if not found:
+            raise FileNotFoundError(
+                f"there is no {' or '.join(names)} in {self.root}: name the folder, or list of files, of domain "
+                f"{letter} with --data.{letter.lower()}"
+            )
+        source = found[0]
+        paths = self._listed(source)
+        if not paths:
+            raise ValueError(f"domain {letter} is empty: {source} has no images")
+        for word in ("val", "test"):
+            other = source.with_name(source.name.replace("train", word))
+            if other != source and other.exists():
+                return {"train": paths, "val": self._listed(other)}
+        base = source if source.is_dir() else self.root
+        splits = {split: self.apart(paths, base, split) for split in ("train", "val")}
+        if not splits["train"]:
+            raise ValueError(f"domain {letter} is empty: all {len(paths)} images of {source} are held out")
+        return splits
+
+    def _listed(self, source: Path) -> list[Path]:
+        """The images of a folder, or of a text file."""
+        if source.is_dir():
+            return image_files(source)
+        try:
+            names = source.read_text().splitlines()
+        except UnicodeDecodeError:
+            raise ValueError(f"{source} is neither a folder nor a text file that lists images") from None
+        return listed_images(self.root, [name.strip() for name in names if name.strip()], source)
+
+    def load(self, split: Split) -> Domains:
+        return Domains(
+            *(Pictures(self.paths[letter][split], self.image_shape, "square", self.crop) for letter in ("A", "B"))
+        )
+
+    def sets(self, split: Split) -> list[Pictures]:
+        both = self.reference(split)
+        return [both.a, both.b]
+
+    def training_set(self) -> Domains:
+        a, b = (part.varying(self.jitter, self.mirror, self._seed) for part in self.sets("train"))
+        return Domains(a, b, self._seed)

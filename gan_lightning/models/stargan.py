@@ -1,0 +1,154 @@
+"""StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation, 2018."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_lightning import batches, losses, optim
+from gan_lightning.batches import Attributed
+from gan_lightning.core import ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
+from gan_lightning.networks import AttributeDiscriminator, AttributeTranslator
+from gan_lightning.translator import Columns, Translator, evaluating
+
+AttributeNetwork = Callable[[ImageShape, int], nn.Module]  # builds a network for a shape and so many attributes
+
+
+class StarGAN(Translator):
+    """One generator for every attribute (Choi et al. 2018, arXiv:1711.09020), by Wasserstein distance and a classifier.
+
+    Equations 1 to 6: the critic's loss with gradient penalty 10 and the attributes of real images, by binary cross
+    entropy summed over them; the generator's with the attributes asked for, and 10 |x - G(G(x, c'), c)|. Wanted
+    attributes are those of other images of the batch, drawn with replacement where the authors' code permutes. The
+    penalty is of the sum of an image's patch scores, the critic's loss of their mean, as in the authors' code.
+
+    Args:
+        attributes: names, in the order of the data's columns.
+        generator: builds a network for (image_shape, number of attributes), from images and attributes to images.
+        discriminator: builds one from images to scores of patches and logits of attributes.
+        penalty_weight, class_weight, reconstruction_weight: lambda_gp, lambda_cls, lambda_rec.
+        n_critic: discriminator turns for each generator turn.
+
+    Raises:
+        ValueError: no attributes.
+    """
+
+    pairs = {"cycle": ("cycle", "input")}
+    domains = {"": ("translated", "input")}
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        attributes: list[str],
+        generator: AttributeNetwork = lambda image_shape, attributes: AttributeTranslator(image_shape, attributes),
+        discriminator: AttributeNetwork = lambda image_shape, attributes: AttributeDiscriminator(
+            image_shape, attributes
+        ),
+        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.5),
+        scheduler: LRSchedulerCallable | None = None,
+        penalty_weight: float = 10.0,
+        class_weight: float = 1.0,
+        reconstruction_weight: float = 10.0,
+        n_critic: int = 5,
+        step: Step = Step(),
+    ) -> None:
+        if not attributes:
+            raise ValueError("StarGAN needs data with attributes: choose other data")
+        if n_critic < 1:
+            raise ValueError(f"n_critic must be at least 1, not {n_critic}")
+        super().__init__(
+            image_shape,
+            generator(image_shape, len(attributes)),
+            discriminator(image_shape, len(attributes)),
+            generator_optimizer,
+            discriminator_optimizer,
+            scheduler,
+            step,
+        )
+        self.attributes, self.n_critic, self.multiple = list(attributes), n_critic, self.generator.multiple
+        self.penalty_weight, self.class_weight = penalty_weight, class_weight
+        self.reconstruction_weight = reconstruction_weight
+
+    def training_step(self, batch: Attributed, batch_idx: int) -> None:
+        self.turn("discriminator", self.discriminator_loss, batch)
+        if self.iteration % self.n_critic == 0:
+            self.turn("generator", self.generator_loss, batch, counts=True)
+
+    def wanted(self, batch: Attributed) -> Tensor:
+        """(n, attributes) of other images of the batch."""
+        everyone = batches.whole(batch.attributes)
+        return everyone[self.noise.integers(len(everyone), len(batch.attributes))]
+
+    def classification(self, logits: Tensor, attributes: Tensor) -> Tensor:
+        """-log D_cls(c | x): summed over the attributes of an image."""
+        return F.binary_cross_entropy_with_logits(logits, attributes.to(logits.dtype), reduction="sum") / len(logits)
+
+    def total_score(self, image: Tensor) -> Tensor:
+        """(n,) the sum of each image's patch scores, whose gradient is penalised."""
+        return self.discriminator(image)[0].flatten(1).sum(1)
+
+    def discriminator_loss(self, batch: Attributed) -> Terms:
+        fake = self.generator(batch.image, self.wanted(batch)).detach()
+        (real_scores, logits), (fake_scores, _) = self.discriminator(batch.image), self.discriminator(fake)
+        epsilon = self.noise.uniform(len(fake), 1, 1, 1)
+        penalty = losses.gradient_penalty(self.total_score, batch.image, fake, epsilon)
+        return {
+            "critic": losses.wasserstein_discriminator(real_scores, fake_scores),
+            "attributes": self.class_weight * self.classification(logits, batch.attributes),
+            "penalty": self.penalty_weight * penalty,
+        }
+
+    def generator_loss(self, batch: Attributed) -> Terms:
+        wanted = self.wanted(batch)
+        fake = self.generator(batch.image, wanted)
+        scores, logits = self.discriminator(fake)
+        back = losses.absolute_error(batch.image, self.generator(fake, batch.attributes)).mean()
+        return {
+            "critic": losses.wasserstein_generator(scores),
+            "attributes": self.class_weight * self.classification(logits, wanted),
+            "reconstruction": self.reconstruction_weight * back,
+        }
+
+    @torch.no_grad()
+    def classify(self, image: Tensor) -> Tensor:
+        """(n, attributes) in {0, 1}: what the discriminator reads from images (n, *image_shape) in [-1, 1]."""
+        with evaluating(self.discriminator):
+            return (self.discriminator(image)[1] > 0).to(image.dtype)
+
+    def edit(self, image: Tensor, attributes: Tensor) -> Tensor:
+        """Images (n, C, H, W) with these attributes (n, attributes), in evaluation mode."""
+        return self.made_by(self.generator, image, attributes)
+
+    def translate(self, image: Tensor, wanted: dict[str, bool]) -> Tensor:
+        """Images (n, C, H, W) with some attributes as wanted, the others as the discriminator reads them.
+
+        The discriminator reads an image at the size of training.
+
+        Args:
+            image: in [-1, 1]; sides are multiples of `multiple`.
+            wanted: by the attribute's name; others are kept.
+
+        Raises:
+            ValueError: an unknown attribute.
+        """
+        if unknown := [name for name in wanted if name not in self.attributes]:
+            raise ValueError(f"StarGAN was trained on {', '.join(self.attributes)}, not on {unknown[0]}")
+        seen = F.interpolate(image, self.image_shape[1:], mode="bilinear", antialias=True)
+        attributes = self.classify(seen)
+        for name, present in wanted.items():
+            attributes[:, self.attributes.index(name)] = float(present)
+        return self.edit(image, attributes)
+
+    def columns(self, batch: Attributed) -> Columns:
+        found = {"input": batch.image}
+        for place, name in enumerate(self.attributes):  # one attribute at a time, turned over
+            turned = batch.attributes.clone()
+            turned[:, place] = 1 - turned[:, place]
+            found[f"{name} turned"] = self.edit(batch.image, turned)
+        found["translated"] = self.edit(batch.image, batch.attributes.roll(1, 0))
+        found["cycle"] = self.edit(found["translated"], batch.attributes)
+        return found

@@ -1,0 +1,295 @@
+"""Image to image by residual blocks: the generators of CycleGAN, StarGAN, SimGAN and SRGAN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from gan_lightning.networks.layers import instance_norm, normal_init
+
+Norm = Callable[[int], nn.Module]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(x))), each convolution 3x3 with a norm after it where there is one.
+
+    Args:
+        width: channels.
+        norm: builds the norm; None for none.
+        padding_mode: of the convolutions, as torch has it.
+        activation: between the two.
+        last: after the sum; None for nothing.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        norm: Norm | None,
+        padding_mode: str = "zeros",
+        activation: nn.Module | None = None,
+        last: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+
+        def convolved() -> list[nn.Module]:
+            conv = nn.Conv2d(width, width, 3, padding=1, padding_mode=padding_mode, bias=norm is None)
+            return [conv] if norm is None else [conv, norm(width)]
+
+        self.layers = nn.Sequential(*convolved(), activation or nn.ReLU(), *convolved())
+        self.last = last or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, width, h, w) -> the same shape."""
+        return self.last(x + self.layers(x))
+
+
+class ResNetTranslator(nn.Module):
+    """c7s1-64, d128, d256, residual blocks, u128, u64, c7s1-3, tanh (Zhu et al. 2017, arXiv:1703.10593, appendix 7.2).
+
+    Instance norm without gain and bias, reflection padding.
+
+    Args:
+        image_shape: (channels, height, width) in and out; sides must be multiples of 4, and may be others.
+        blocks: residual ones; None for the paper's 9 for 256 px and more, 6 below.
+        width: channels of the first layer, four times as many in the blocks.
+    """
+
+    multiple = 4
+
+    def __init__(self, image_shape: tuple[int, int, int], blocks: int | None = None, width: int = 64) -> None:
+        super().__init__()
+        channels, *sides = image_shape
+        if blocks is None:
+            blocks = 9 if min(sides) >= 256 else 6
+
+        def normed(layer: nn.Module, out: int) -> list[nn.Module]:
+            return [layer, instance_norm(out, affine=False), nn.ReLU()]
+
+        def wide(before: int, after: int, bias: bool) -> nn.Conv2d:
+            return nn.Conv2d(before, after, 7, padding=3, padding_mode="reflect", bias=bias)
+
+        def block() -> ResidualBlock:
+            return ResidualBlock(4 * width, lambda out: instance_norm(out, affine=False), "reflect")
+
+        self.layers = nn.Sequential(
+            *normed(wide(channels, width, False), width),
+            *normed(nn.Conv2d(width, 2 * width, 3, 2, 1, bias=False), 2 * width),
+            *normed(nn.Conv2d(2 * width, 4 * width, 3, 2, 1, bias=False), 4 * width),
+            *[block() for _ in range(blocks)],
+            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, 1, bias=False), 2 * width),
+            *normed(nn.ConvTranspose2d(2 * width, width, 3, 2, 1, 1, bias=False), width),
+            wide(width, channels, True),
+            nn.Tanh(),
+        )
+        normal_init(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, channels, h, w) -> the same shape, in [-1, 1]."""
+        return self.layers(image)
+
+
+class AttributeTranslator(nn.Module):
+    """One generator for all attributes (Choi et al. 2018, arXiv:1711.09020, table 4): they join the image as planes.
+
+    Padding is with zeros on purpose: instance norm takes constant planes away, and only at a border of zeros does a
+    convolution make of them something that is not constant.
+
+    Args:
+        image_shape: (channels, height, width) in and out; sides must be multiples of 4, and may be others.
+        attributes: how many.
+        blocks: residual ones.
+        width: channels of the first layer, four times as many in the blocks.
+    """
+
+    multiple = 4
+
+    def __init__(self, image_shape: tuple[int, int, int], attributes: int, blocks: int = 6, width: int = 64) -> None:
+        super().__init__()
+        channels = image_shape[0]
+
+        def normed(layer: nn.Module, out: int) -> list[nn.Module]:
+            return [layer, instance_norm(out), nn.ReLU()]
+
+        self.layers = nn.Sequential(
+            *normed(nn.Conv2d(channels + attributes, width, 7, 1, 3, bias=False), width),
+            *normed(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), 2 * width),
+            *normed(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False), 4 * width),
+            *[ResidualBlock(4 * width, instance_norm) for _ in range(blocks)],
+            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False), 2 * width),
+            *normed(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), width),
+            nn.Conv2d(width, channels, 7, 1, 3, bias=False),
+            nn.Tanh(),
+        )
+
+    def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
+        """(n, channels, h, w) and (n, attributes) in {0, 1} -> (n, channels, h, w) in [-1, 1]."""
+        planes = attributes.to(image.dtype)[:, :, None, None].expand(-1, -1, *image.shape[2:])
+        return self.layers(torch.cat([image, planes], 1))
+
+
+class AttributeDiscriminator(nn.Module):
+    """Scores of patches and the attributes of the whole image, by one trunk (arXiv:1711.09020, table 5); no norm.
+
+    Args:
+        image_shape: (channels, height, width); its sides halve `halvings` times.
+        attributes: how many.
+        width: channels of the first layer, doubled by each further one.
+        halvings: 4x4 convolutions with stride 2; 6 in the paper, at 128 px.
+
+    Raises:
+        ValueError: a side that does not halve so often.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], attributes: int, width: int = 64, halvings: int = 6) -> None:
+        super().__init__()
+        channels, height, breadth = image_shape
+        if height % 2**halvings or breadth % 2**halvings:
+            raise ValueError(f"AttributeDiscriminator halves {halvings} times: {height}x{breadth} is no multiple")
+        sizes = [channels, *(width * 2**level for level in range(halvings))]
+        layers = []
+        for before, after in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.LeakyReLU(0.01)]
+        self.trunk = nn.Sequential(*layers)
+        self.score = nn.Conv2d(sizes[-1], 1, 3, 1, 1, bias=False)
+        self.attributes = nn.Conv2d(sizes[-1], attributes, (height >> halvings, breadth >> halvings), bias=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, *image_shape) -> scores (n, 1, rows, columns), logits (n, attributes)."""
+        h = self.trunk(image)
+        return self.score(h), self.attributes(h).flatten(1)
+
+
+class Refiner(nn.Module):
+    """SimGAN's (Shrivastava et al. 2017, arXiv:1612.07828, appendix): 3x3, residual blocks, 1x1, tanh; no norm.
+
+    Args:
+        image_shape: (channels, height, width) in and out; other sizes are refined as well.
+        blocks: residual ones of two 3x3 convolutions.
+        width: channels inside.
+    """
+
+    multiple = 1
+
+    def __init__(self, image_shape: tuple[int, int, int], blocks: int = 4, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(image_shape[0], width, 3, padding=1),
+            nn.ReLU(),
+            *[ResidualBlock(width, None, last=nn.ReLU()) for _ in range(blocks)],
+            nn.Conv2d(width, image_shape[0], 1),
+            nn.Tanh(),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, channels, h, w) -> the same shape, in [-1, 1]."""
+        return self.layers(image)
+
+
+class LocalDiscriminator(nn.Module):
+    """SimGAN's (arXiv:1612.07828, appendix): a score for each patch, a quarter of the image's sides.
+
+    One logit stands for the paper's two; the softmax of two is the sigmoid of their difference.
+
+    Args:
+        image_shape: (channels, height, width); other sizes are judged as well.
+        width: channels of the second layer; 96, 64, 32 and 32 in the paper.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 64) -> None:
+        super().__init__()
+        wide, half = width * 3 // 2, width // 2
+        self.layers = nn.Sequential(
+            nn.Conv2d(image_shape[0], wide, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(wide, width, 3, 2, 1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 1, 1),
+            nn.Conv2d(width, half, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(half, half, 1),
+            nn.ReLU(),
+            nn.Conv2d(half, 1, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, channels, h, w) -> (n, 1, h / 4, w / 4)."""
+        return self.layers(image)
+
+
+class SRResNet(nn.Module):
+    """SRGAN's generator (Ledig et al. 2017, arXiv:1609.04802, figure 4): residual blocks, then pixel shuffles.
+
+    k9n64s1, blocks of k3n64s1 with batch norm and PReLU, a skip around all of them, k3n256s1 with a shuffle for each
+    doubling, k9n3s1. The output is clamped when an image is made; in training it is linear, as in the paper.
+
+    Args:
+        image_shape: (channels, height, width) of what is made; images of other sizes are enlarged as well.
+        scale: sides of the output in sides of the input, a power of two.
+        blocks: residual ones.
+        width: channels inside.
+
+    Raises:
+        ValueError: a scale that is no power of two.
+    """
+
+    multiple = 1
+
+    def __init__(self, image_shape: tuple[int, int, int], scale: int = 4, blocks: int = 16, width: int = 64) -> None:
+        super().__init__()
+        channels = image_shape[0]
+        doublings = int(math.log2(scale))
+        if scale < 2 or 2**doublings != scale:
+            raise ValueError(f"SRResNet enlarges by a power of two, not {scale}")
+        self.scale = scale
+        self.head = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())
+        self.body = nn.Sequential(
+            *[ResidualBlock(width, nn.BatchNorm2d, activation=nn.PReLU()) for _ in range(blocks)],
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.tail = nn.Sequential()
+        for _ in range(doublings):
+            self.tail.extend([nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()])
+        self.tail.append(nn.Conv2d(width, channels, 9, padding=4))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, channels, h, w) -> (n, channels, scale * h, scale * w), about [-1, 1]."""
+        h = self.head(image)
+        return self.tail(h + self.body(h))
+
+
+class SRDiscriminator(nn.Module):
+    """SRGAN's (arXiv:1609.04802, figure 4): eight 3x3 convolutions, strides 1 and 2 in turn, two linear layers.
+
+    Args:
+        image_shape: (channels, height, width); sides must be multiples of 16.
+        width: channels of the first two layers, twice, four and eight times as many in the next pairs.
+        units: of the linear layer.
+
+    Raises:
+        ValueError: a side that is no multiple of 16.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 64, units: int = 1024) -> None:
+        super().__init__()
+        channels, height, breadth = image_shape
+        if height % 16 or breadth % 16:
+            raise ValueError(f"SRDiscriminator halves four times: sides must be multiples of 16, not {image_shape[1:]}")
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]
+        before = width
+        for level in range(1, 8):
+            after = width * 2 ** (level // 2)
+            layers += [nn.Conv2d(before, after, 3, 1 + level % 2, 1, bias=False), nn.BatchNorm2d(after)]
+            layers += [nn.LeakyReLU(0.2)]
+            before = after
+        flat = before * (height // 16) * (breadth // 16)
+        self.layers = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(flat, units), nn.LeakyReLU(0.2), nn.Linear(units, 1)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, *image_shape) -> (n,) scores."""
+        return self.layers(image).squeeze(1)
