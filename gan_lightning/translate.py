@@ -408,8 +408,8 @@ def main(argv: list[str] | None = None) -> None:
     files = files_of(given.input, given.out)
     with exact(device):
         done = translate_all(module, files, given)
-    count = f"{done} pictures" if done == len(files) else f"{done} of {len(files)} pictures"
-    print(f"{count} translated by {type(module).__name__}: {given.out}")
+    count = f"{done} of {len(files)}" if done < len(files) else f"{done}"
+    print(f"{count} picture{'' if len(files) == 1 else 's'} translated by {type(module).__name__}: {given.out}")
     if done < len(files):
         sys.exit(1)
 

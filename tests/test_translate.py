@@ -75,7 +75,7 @@ class Linear(Translator):
 
     def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
         self.which(direction)
-        assert not any(side % self.multiple for side in image.shape[2:]) and image.dtype == torch.float32
+        assert not any(side % self.multiple for side in image.shape[2:]) and image.dtype == self.dtype
         return self.made_by(self.generator, image)
 
     def columns(self, batch: Paired) -> dict[str, Tensor]:
@@ -523,7 +523,7 @@ def test_the_command_runs_by_itself(checkpoint: Checkpoints, tmp_path: Path) -> 
         env=os.environ | {"PYTHONPATH": places},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "1 pictures translated by Linear: translated\n" and (tmp_path / "translated/a.png").exists()
+    assert done.stdout == "1 picture translated by Linear: translated\n" and (tmp_path / "translated/a.png").exists()
 
 
 # What is refused.
@@ -582,7 +582,7 @@ def test_inputs_that_are_not_there(checkpoint: Checkpoints, tmp_path: Path, caps
     text = kept(noise(20, 31, 3), tmp_path / "a.png").with_name("text.png")
     text.write_text("no picture")
     assert run(path, "--input", text, "--out", tmp_path / "out") == 1
-    assert "0 of 1 pictures" in capsys.readouterr().out
+    assert "0 of 1 picture " in capsys.readouterr().out
 
 
 def test_models_that_do_not_translate(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
