@@ -142,9 +142,7 @@ def faceswap(model: Translator, size: int) -> None:
     names = fitted(faces, F.one_hot(who, 2).float(), F.cross_entropy)
     poses = fitted(faces, torch.cat([train.pose_a, train.pose_b]), F.l1_loss)
     batch = val(module)
-    for source, (direction, image, pose) in enumerate(
-        zip(model.directions, batch, (held.pose_a, held.pose_b), strict=True)
-    ):
+    for source, (image, pose) in enumerate(zip(batch, (held.pose_a, held.pose_b), strict=True)):
         face = in_parts(model.middle, image)
         made = in_parts(lambda x, to=1 - source: model.swap(x, to), image)
         target = (names(made).argmax(1) == 1 - source).float().mean()

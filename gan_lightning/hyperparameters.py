@@ -105,7 +105,7 @@ def import_path(thing: Any) -> str | None:
 
 
 def _defaults(kind: type) -> dict[str, Any]:
-    """A class's plain defaults. Unsaid, the parser would take the arguments of the model's own default of that class."""
+    """A class's plain defaults; unsaid, the parser would take those that the model's own default gives the class."""
     given = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
     return {name: value for name, value in given.items() if isinstance(value, (bool, int, float, str)) or value is None}
 
