@@ -31,14 +31,6 @@ def config_file(name: str) -> str:
     return str(next(path for root in (PACKAGE.parent, PACKAGE) if (path := root / "configs" / name).exists()))
 
 
-def attributes_of(data: LightningDataModule) -> list[str]:
-    """The names of what faces and the like may have; none where the data knows of no such thing.
-
-    Not by a link to `data.attributes`: where there are none, it would print the data module, which reads the data.
-    """
-    return list(getattr(data, "attributes", None) or [])
-
-
 class FitCLI(LightningCLI):
     """LightningCLI with a folder for each run, its trackers, checkpoints and pictures."""
 
@@ -46,9 +38,8 @@ class FitCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
-        for shared in ("image_shape", "num_classes"):
+        for shared in ("image_shape", "num_classes", "attributes"):
             parser.link_arguments(f"data.{shared}", f"model.init_args.{shared}", apply_on="instantiate")
-        parser.link_arguments("data", "model.init_args.attributes", attributes_of, apply_on="instantiate")
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
         self.config = parser.parse_args(args)

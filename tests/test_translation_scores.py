@@ -343,10 +343,6 @@ def test_a_run_ends_with_its_figures_and_the_command_that_translates(ended: Any,
     assert saved["hyper_parameters"]["attributes"] == ["Warm", "Large"]
 
 
-def test_data_without_attributes_has_none_of_them(ended: Any) -> None:
-    assert fit.attributes_of(NamedData()) == ["Warm", "Large"] and fit.attributes_of(Negatives()) == []
-
-
 def test_attributes_are_linked_only_where_both_know_them(ended: Any) -> None:
     said = ended("--model=test_translate.Linear", "--data=test_translation_scores.NamedData")
     assert "gan_lightning.translate" in said and "validation/error" not in said

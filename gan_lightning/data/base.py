@@ -10,10 +10,10 @@ import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -278,7 +278,7 @@ class ImageData(LightningDataModule, ABC):
     """
 
     extractor = "Inception"
-    attributes: Sequence[str] = ()  # names of what a set's images have or not, where it says
+    attributes: ClassVar[list[str]] = []  # names of what images have or have not, where the set says
 
     def __init__(
         self,
