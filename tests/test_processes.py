@@ -130,7 +130,7 @@ def exact(case: str) -> TwoPlayerGAN:
 
 def translated(name: str) -> Translator:
     quiet_networks = {"generator": partial(UNetGenerator, width=4, dropout=0.0)} if name == "Pix2Pix" else {}
-    return translator(name, quiet_networks, sgd(0.01))
+    return translator(name, quiet_networks, sgd(1e-3))
 
 
 def train(
