@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import assert_same, plain_networks, quiet, tensors, tiny, trained
+from conftest import TRANSLATORS, NoisyBatches, assert_same, plain_networks, quiet, tensors, tiny, trained, translator
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -242,6 +242,24 @@ def test_neither_scores_nor_pictures_leave_a_trace(tmp_path: Path) -> None:
     plain = after([])
     watched = after([TranslationScores(Pixels(), every_n_steps=1), SampleGrid(1, 2, str(tmp_path))])
     assert_same(watched, plain)
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_every_model_is_scored_and_drawn_without_a_trace(name: str, tmp_path: Path) -> None:
+    runs = []
+    scores, grid = TranslationScores(Pixels(), every_n_steps=1, batch_size=3), SampleGrid(1, 3, str(tmp_path))
+    for callbacks in ([], [scores, grid]):
+        model = translator(name)
+        trained(model, 4, NoisyBatches(name), callbacks=callbacks)
+        runs.append(tensors(model))
+    assert_same(*runs)
+    for pair in model.pairs:
+        assert 0 <= scores.scores[f"{pair}/l1" if pair else "l1"] <= 1
+    for domain in model.domains:
+        assert scores.scores[f"fid/{domain}-pixels" if domain else "fid-pixels"] >= 0
+    data = NoisyBatches(name)
+    columns = len(model.columns(data.on_after_batch_transfer(data.reference("val").__getitems__([0, 1]), 0)))
+    assert Image.open(grid.path).size == (18 * columns + 2, 3 * 18 + 2)
 
 
 # What is refused.
