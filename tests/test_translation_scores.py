@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
 import subprocess
@@ -411,7 +410,6 @@ def test_on_two_processes_nothing_leaves_a_trace(two: list[dict[str, Any]]) -> N
     for found in two:
         assert_same(found["watched"], found["plain"])
     assert two[0]["noisy"] == two[1]["noisy"]
-    assert_same(two[0]["picture"], two[1]["picture"])
 
 
 def test_an_error_of_one_process_ends_both(two: list[dict[str, Any]]) -> None:
@@ -436,12 +434,10 @@ def main_of_two(folder: Path) -> None:
     scores = TranslationScores(Pixels(), every_n_steps=1, batch_size=3)
     found["watched"] = after([scores, SampleGrid(1, 2, str(folder))], **several)[0]
     found["noisy"] = scores.scores["noisy/l1"]
-    found["picture"] = torch.from_numpy(np.array(Image.open(folder / "samples.png")))
-    with contextlib.suppress(SystemExit):
-        try:
-            trained(Broken(SHAPE), 1, Negatives(SHAPE), callbacks=[TranslationScores(None, batch_size=1)], **several)
-        except (RuntimeError, ValueError) as error:
-            found["error"] = str(error)
+    try:
+        trained(Broken(SHAPE), 1, Negatives(SHAPE), callbacks=[TranslationScores(None, batch_size=1)], **several)
+    except (RuntimeError, ValueError) as error:
+        found["error"] = str(error)
     torch.save(found, folder / f"{rank}.pt")
 
 
