@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import Noisy, quiet, tiny
+from conftest import TRANSLATORS, Noisy, NoisyBatches, quiet, tiny, translator
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
@@ -381,6 +381,27 @@ def test_a_file_gives_the_same_picture_whatever_else_is_translated(checkpoint: C
         torch.rand(3)
     made = [np.asarray(Image.open(tmp_path / out / f"{name}.png")) for out in ("one", "two") for name in "ab"]
     assert all(np.array_equal(one, made[0]) for one in made[1:])
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_every_model_translates_pictures_of_any_size(name: str, tmp_path: Path) -> None:
+    model = translator(name)
+    trainer = quiet(max_steps=1, plugins=[AtomicCheckpointIO()])
+    trainer.fit(model, NoisyBatches(name))
+    trainer.save_checkpoint(tmp_path / "last.ckpt", weights_only=False)
+    sizes = [(1, 1), (5, 40), (61, 33)]
+    (tmp_path / "in").mkdir()
+    for size in sizes:
+        kept(noise(*size, 3), tmp_path / "in" / f"{size[0]}.png")
+    flags = [tmp_path / "last.ckpt", "--input", tmp_path / "in"]
+    flags += ["--attributes", f"+{model.attributes[0]}"] if hasattr(model, "attributes") else []
+    tiles = ["--tile", 32, "--overlap", 16] if model.any_size and not hasattr(model, "attributes") else []
+    for out, more in (("one", []), ("two", []), ("tiled", tiles)):
+        assert run(*flags, "--out", tmp_path / out, *more) == 0
+    for height, width in sizes:
+        one, two, tiled = (Image.open(tmp_path / out / f"{height}.png") for out in ("one", "two", "tiled"))
+        assert one.mode == "L" and one.size == tiled.size == (model.scale * width, model.scale * height)
+        assert one.tobytes() == two.tobytes()
 
 
 # Directions, attributes, holes.

@@ -35,7 +35,8 @@ class TranslationScores(Score):
         extractor: makes the features; "data" for the one that the data names, or none where its weights cannot be had;
             None for none.
         n: samples; None for the whole validation set.
-        batch_size: of samples looked at at once; it moves figures by rounding errors only.
+        batch_size: of samples looked at at once; it moves figures by rounding errors only, but of a model that draws
+            noise or, as StarGAN does, takes what it asks for from the rest of the batch.
         every_n_steps, every_n_epochs, at_end: see :class:`Score`.
 
     Raises:
@@ -136,6 +137,7 @@ class TranslationScores(Score):
             "data": trainer.datamodule.name,
             "split": self.protocol.split,
             "n": self.count,
+            "batch_size": self.protocol.batch_size,
             "extractor": "none" if self.extractor is None else self.extractor.name,
             **about,
             "model": type(pl_module).__name__,
