@@ -130,7 +130,7 @@ def simgan(model: Translator, size: int) -> None:
 def distance(a: Tensor, b: Tensor) -> float:
     """Fréchet distance of grey images on the features of the digit classifier."""
     extractor = DigitFeatures()
-    features = [in_parts(lambda x: extractor(x).features, images).double() for images in (a, b)]
+    features = [in_parts(lambda x: extractor(x).pooled, images).double() for images in (a, b)]
     return float(frechet_distance(*(moment for f in features for moment in (f.mean(0), f.T.cov()))))
 
 

@@ -332,28 +332,34 @@ def eye(pose: np.ndarray, size: int) -> np.ndarray:
     return paint(layers, size, [150])
 
 
+def noisy(image: np.ndarray, deviation: float, seed: int) -> np.ndarray:
+    """Grey levels (n, 1, h, w), rounded to uint8, with normal noise; row by row, so that n moves none."""
+    noise = np.random.Generator(np.random.Philox(key(seed, 2))).standard_normal(image.shape)
+    return (image + deviation * noise).clip(0, 255).round().astype(np.uint8)
+
+
 def as_photographed(image: np.ndarray, seed: int) -> np.ndarray:
     """Images (n, 1, h, w) uint8 out of focus, in dim light from one side, with a sensor's noise."""
     n, _, height, width = image.shape
     light = uniforms(key(seed, 1), n, 2)
-    noise = np.random.Generator(np.random.Philox(key(seed, 2)))  # row by row, so that n moves none
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
-    found = np.empty_like(image)
+    found = np.empty(image.shape)
     for row, (level, side) in enumerate(light):
         soft = cv2.GaussianBlur(image[row, 0].astype(np.float32), (0, 0), height / 32)
         direction = 2 * math.pi * side
         lit = (0.55 + 0.15 * level) * (1 + 0.6 * (x * math.cos(direction) + y * math.sin(direction)))
-        found[row, 0] = (soft * lit + 6 * noise.standard_normal((height, width))).clip(0, 255).round()
-    return found
+        found[row, 0] = soft * lit
+    return noisy(found, 6, seed)
 
 
 class ShapeRefinement(UnpairedShapeData):
     """Drawn eyes: clean ones, to be refined until they look like the photographed ones and gaze as before.
 
-    SimGAN's task (arXiv:1612.07828). Grey images of an eye whose gaze and angle are known. Domain A is synthetic, flat
-    grey levels without noise; B is the same drawing out of focus, darker, lit from one side, with a sensor's noise. A
-    refined image keeps its pose, so that an estimator trained on refined images should do well on real ones; the
-    sets' `pose_a` and `pose_b` (n, 3) hold gaze x, gaze y and angle in [-1, 1]. Batches are `Unpaired`.
+    SimGAN's task (arXiv:1612.07828). Grey images of an eye whose gaze and angle are known. Domain A is synthetic, sharp
+    and flat but for a fine grain, without which a refiner, a function of its input, could make no noise of it; B is the
+    same drawing out of focus, darker, lit from one side, with a sensor's noise. A refined image keeps its pose, so that
+    an estimator trained on refined images should do well on real ones; the sets' `pose_a` and `pose_b` (n, 3) hold
+    gaze x, gaze y and angle in [-1, 1]. Batches are `Unpaired`.
 
     Args:
         n: training images of each domain; 500 more of each validate.
@@ -368,7 +374,7 @@ class ShapeRefinement(UnpairedShapeData):
     def load(self, split: Split) -> Posed:
         pose_a, pose_b = (poses(split, domain, self.count(split), 3) for domain in (0, 1))
         clean_a, clean_b = (np.stack([eye(pose, self.size) for pose in each]) for each in (pose_a, pose_b))
-        a, b = clean_a, as_photographed(clean_b, seed_of(split, 2))
+        a, b = noisy(clean_a, 3, seed_of(split, 3)), as_photographed(clean_b, seed_of(split, 2))
         known = (torch.from_numpy(pose.astype(np.float32)) for pose in (pose_a, pose_b))
         return Posed(*(unlabeled(torch.from_numpy(image)) for image in (a, b)), *known)
 
