@@ -244,10 +244,10 @@ def processes_of_torchrun(device: str) -> Iterator[torch.device]:
     import torch
     import torch.distributed as dist
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no GPU here; use --device cpu")
-    cuda = device != "cpu" and torch.cuda.is_available()
-    here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    from gan_lightning.processes import device_named
+
+    here = device_named(device)
+    cuda = here.type == "cuda"
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield here
         return

@@ -11,11 +11,8 @@ from gan_lightning import batches
 # A run on several processes, or resumed from a checkpoint, therefore trains on the same images.
 
 
-class ImagePool(nn.Module):
-    """CycleGAN's pool (Zhu et al. 2017, arXiv:1703.10593, section 4; Shrivastava et al. 2017): the last fakes, mixed.
-
-    While it is not full every image is kept and shown. Then, image by image, a coin decides whether the image is shown
-    itself, or takes the place of one from the pool, at random, which is shown instead. Its content is in checkpoints.
+class Pool(nn.Module):
+    """Base of both: images of before, in checkpoints.
 
     Args:
         size: images kept; 0 for no pool.
@@ -23,7 +20,7 @@ class ImagePool(nn.Module):
     """
 
     images: Tensor
-    count: Tensor
+    count: Tensor  # () int64, how many of them there are yet
 
     def __init__(self, size: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -38,14 +35,29 @@ class ImagePool(nn.Module):
             fake: (n, *image_shape) of this process.
             seed: of the choices; the same on every process.
         """
-        size = len(self.images)
-        if not size:
+        if not len(self.images):
             return fake.detach()
-        mine, shown = _everyone(fake)
-        choices = torch.Generator().manual_seed(seed)
+        everyone = batches.whole(fake.detach().float()).clone()
+        first = torch.distributed.get_rank() * len(fake) if len(everyone) > len(fake) else 0
+        self.mix(everyone, torch.Generator().manual_seed(seed))
+        return everyone[first : first + len(fake)].to(fake.dtype)
+
+    def mix(self, shown: Tensor, choices: torch.Generator) -> None:
+        """Put images of before in the place of some of the whole batch's fakes, and keep some of these."""
+        raise TypeError(f"{type(self).__name__} must define mix(shown, choices)")
+
+
+class ImagePool(Pool):
+    """CycleGAN's pool (Zhu et al. 2017, arXiv:1703.10593, section 4; Shrivastava et al. 2017): the last fakes, mixed.
+
+    While it is not full every image is kept and shown. Then, image by image, a coin decides whether the image is shown
+    itself, or takes the place of one from the pool, at random, which is shown instead.
+    """
+
+    def mix(self, shown: Tensor, choices: torch.Generator) -> None:
+        size, count = len(self.images), int(self.count)
         coins = torch.rand(len(shown), generator=choices).tolist()
         places = torch.randint(size, (len(shown),), generator=choices).tolist()
-        count = int(self.count)
         for row, (coin, place) in enumerate(zip(coins, places, strict=True)):
             if count < size:
                 self.images[count] = shown[row]
@@ -55,52 +67,24 @@ class ImagePool(nn.Module):
                 shown[row] = self.images[place]
                 self.images[place] = kept
         self.count.fill_(count)
-        return shown[mine].to(fake.dtype)
 
 
-class HistoryBuffer(nn.Module):
+class HistoryBuffer(Pool):
     """SimGAN's history (Shrivastava et al. 2017, arXiv:1612.07828, section 2.3): half of each batch is from before.
 
     Half of the images shown are the batch's first ones, half are drawn from the buffer; then images of the batch
-    replace as many of the buffer, at random. Until the buffer is full the batch is shown as it is, and kept. Its
-    content is in checkpoints.
-
-    Args:
-        size: images kept; 0 for no buffer.
-        image_shape: (channels, height, width).
+    replace as many of the buffer, at random. Until the buffer is full the batch is shown as it is, and kept.
     """
 
-    images: Tensor
-    count: Tensor
-
-    def __init__(self, size: int, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.register_buffer("images", torch.zeros(size, *image_shape))
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def exchange(self, refined: Tensor, seed: int) -> Tensor:
-        """(n, *image_shape), half of them from before, in place of this process's; see :class:`ImagePool`."""
+    def mix(self, shown: Tensor, choices: torch.Generator) -> None:
         size, count = len(self.images), int(self.count)
-        if not size:
-            return refined.detach()
-        mine, shown = _everyone(refined)
-        half = min(len(shown) // 2, size)
         if count < size:
             new = shown[: size - count]
             self.images[count : count + len(new)] = new
-            self.count.fill_(count + len(new))
-        else:
-            choices = torch.Generator().manual_seed(seed)
-            drawn, replaced = (torch.randperm(size, generator=choices)[:half].to(shown.device) for _ in range(2))
-            before = self.images[drawn]
-            self.images[replaced] = shown[:half]
-            shown[len(shown) - half :] = before
-        return shown[mine].to(refined.dtype)
-
-
-def _everyone(images: Tensor) -> tuple[slice, Tensor]:
-    """Which rows are this process's, and the rows of all processes, float32."""
-    everyone = batches.whole(images.detach().float())
-    first = torch.distributed.get_rank() * len(images) if len(everyone) > len(images) else 0
-    return slice(first, first + len(images)), everyone.clone()
+            self.count.add_(len(new))
+            return
+        half = min(len(shown) // 2, size)
+        drawn, replaced = (torch.randperm(size, generator=choices)[:half].to(shown.device) for _ in range(2))
+        before = self.images[drawn]
+        self.images[replaced] = shown[:half]
+        shown[len(shown) - half :] = before

@@ -1,7 +1,8 @@
-"""What several processes need of a model whose players take turns."""
+"""Devices and processes: what several processes need of a model whose players take turns."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,19 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from gan_lightning.errors import PeerError
+
+
+def device_named(name: str) -> torch.device:
+    """The device of `--device`: "cpu", "cuda", or "auto", a GPU where there is one; each process has its own GPU.
+
+    Raises:
+        ValueError: a GPU is asked for, and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no GPU here; use --device cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def allow_turns(strategy: Strategy) -> None:

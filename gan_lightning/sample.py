@@ -289,14 +289,11 @@ def save(image: Image.Image, path: Path, more: Sequence[Image.Image] = ()) -> No
 @short_errors()
 def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
-    import torch
 
     from gan_lightning.checkpoints import load_model
+    from gan_lightning.processes import device_named
 
-    if given.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no GPU here; use --device cpu")
-    device = "cuda" if given.device != "cpu" and torch.cuda.is_available() else "cpu"
-    module = load_model(given.checkpoint, device).double()
+    module = load_model(given.checkpoint, device_named(given.device)).double()
     require_images(module)
     require_what_was_asked_for(module, given)
     originals = read_pictures(given.reconstruct, module.image_shape) if given.reconstruct else None

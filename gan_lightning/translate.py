@@ -395,18 +395,15 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
 @short_errors()
 def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
-    import torch
 
     from gan_lightning.checkpoints import load_model
+    from gan_lightning.processes import device_named
 
-    if given.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no GPU here; use --device cpu")
-    device = "cuda" if given.device != "cpu" and torch.cuda.is_available() else "cpu"
-    module = load_model(given.checkpoint, device).float()
+    module = load_model(given.checkpoint, device_named(given.device)).float()
     require_translator(module)
     require_what_was_asked_for(module, given)
     files = files_of(given.input, given.out)
-    with exact(device):
+    with exact(module.device.type):
         done = translate_all(module, files, given)
     count = f"{done} of {len(files)}" if done < len(files) else f"{done}"
     print(f"{count} picture{'' if len(files) == 1 else 's'} translated by {type(module).__name__}: {given.out}")
