@@ -31,9 +31,11 @@ class StarGAN(Translator):
         discriminator: builds one from images to scores of patches and logits of attributes.
         penalty_weight, class_weight, reconstruction_weight: lambda_gp, lambda_cls, lambda_rec.
         n_critic: discriminator turns for each generator turn.
+        exclusive: attributes of which an image has one at the most, such as colours of hair: where one is asked for,
+            the others are taken away.
 
     Raises:
-        ValueError: no attributes.
+        ValueError: no attributes, or an exclusive one that is not among them.
     """
 
     pairs = {"cycle": ("cycle", "input")}
@@ -54,10 +56,13 @@ class StarGAN(Translator):
         class_weight: float = 1.0,
         reconstruction_weight: float = 10.0,
         n_critic: int = 5,
+        exclusive: list[str] | None = None,
         step: Step = Step(),
     ) -> None:
         if not attributes:
             raise ValueError("StarGAN needs data with attributes: choose other data")
+        if unknown := [name for name in exclusive or [] if name not in attributes]:
+            raise ValueError(f"exclusive: {unknown[0]} is not among the attributes {', '.join(attributes)}")
         if n_critic < 1:
             raise ValueError(f"n_critic must be at least 1, not {n_critic}")
         super().__init__(
@@ -70,6 +75,7 @@ class StarGAN(Translator):
             step,
         )
         self.attributes, self.n_critic, self.multiple = list(attributes), n_critic, self.generator.multiple
+        self.exclusive = [self.attributes.index(name) for name in exclusive or []]
         self.penalty_weight, self.class_weight = penalty_weight, class_weight
         self.reconstruction_weight = reconstruction_weight
 
@@ -119,6 +125,14 @@ class StarGAN(Translator):
         with evaluating(self.discriminator):
             return (self.discriminator(image)[1] > 0).to(image.dtype)
 
+    def asked(self, attributes: Tensor, name: str, present: bool) -> Tensor:
+        """Attributes (n, attributes) with one of them set, and without those that it excludes."""
+        place, attributes = self.attributes.index(name), attributes.clone()
+        if present and place in self.exclusive:
+            attributes[:, self.exclusive] = 0.0
+        attributes[:, place] = float(present)
+        return attributes
+
     def edit(self, image: Tensor, attributes: Tensor) -> Tensor:
         """Images (n, C, H, W) with these attributes (n, attributes), in evaluation mode."""
         return self.made_by(self.generator, image, attributes)
@@ -139,16 +153,16 @@ class StarGAN(Translator):
             raise ValueError(f"StarGAN was trained on {', '.join(self.attributes)}, not on {unknown[0]}")
         seen = F.interpolate(image, self.image_shape[1:], mode="bilinear", antialias=True)
         attributes = self.classify(seen)
-        for name, present in wanted.items():
-            attributes[:, self.attributes.index(name)] = float(present)
+        for name, present in sorted(wanted.items(), key=lambda item: item[1]):  # what is to be there comes last
+            attributes = self.asked(attributes, name, present)
         return self.edit(image, attributes)
 
     def columns(self, batch: Attributed) -> Columns:
         found = {"input": batch.image}
-        for place, name in enumerate(self.attributes):  # one attribute at a time, turned over
-            turned = batch.attributes.clone()
-            turned[:, place] = 1 - turned[:, place]
-            found[f"{name} turned"] = self.edit(batch.image, turned)
+        for place, name in enumerate(self.attributes):  # one at a time, turned over; of exclusive ones, asked for
+            with_it, without = (self.asked(batch.attributes, name, present) for present in (True, False))
+            has = (batch.attributes[:, place : place + 1] > 0) & (place not in self.exclusive)
+            found[f"{name} turned"] = self.edit(batch.image, torch.where(has, without, with_it))
         found["translated"] = self.edit(batch.image, batch.attributes.roll(1, 0))
         found["cycle"] = self.edit(found["translated"], batch.attributes)
         return found

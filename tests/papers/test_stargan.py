@@ -100,6 +100,23 @@ def test_an_edit_changes_what_was_asked_for_and_keeps_what_is_read():
         model.translate(image, {"Middle": True})
 
 
+def test_colours_of_hair_exclude_each_other():
+    """Asked for blond, black hair must go: no image of training has both."""
+    names = ["Black", "Blond", "Male"]
+    model = translator("StarGAN", attributes=names, exclusive=["Black", "Blond"])
+    black = torch.tensor([[1.0, 0.0, 1.0]])
+    assert model.asked(black, "Blond", True).tolist() == [[0, 1, 1]]
+    assert model.asked(black, "Black", False).tolist() == [[0, 0, 1]]
+    assert model.asked(black, "Male", False).tolist() == [[1, 0, 0]]
+    image = draw(1, 1, 16, 16).tanh()
+    columns = model.columns(Attributed(image, black))
+    for name, expected in (("Black", [1, 0, 1]), ("Blond", [0, 1, 1]), ("Male", [1, 0, 0])):
+        wanted = torch.tensor([expected]).float()
+        torch.testing.assert_close(columns[f"{name} turned"], model.edit(image, wanted))
+    with pytest.raises(ValueError, match="exclusive: Red is not among"):
+        translator("StarGAN", exclusive=["Red"])
+
+
 def test_what_it_needs():
     with pytest.raises(ValueError, match="needs data with attributes"):
         StarGAN((1, 64, 64), [])
