@@ -12,11 +12,11 @@ import inspect
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
@@ -61,7 +61,11 @@ def resolve(kind: type[LightningModule], arguments: dict[str, Any]) -> dict[str,
     """
     for name in arguments.keys() - (names := inspect.signature(kind).parameters.keys()):
         raise ValueError(f"{kind.__name__} has no argument {name!r}{nearest(name, names)}")
-    given = {name: _plain(value, f"{kind.__name__}({name}=...)") for name, value in arguments.items()}
+    types = get_type_hints(kind.__init__)
+    given = {
+        name: _plain(value, f"{kind.__name__}({name}=...)", _filled(types.get(name)))
+        for name, value in arguments.items()
+    }
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "model", fail_untyped=False)
     try:
@@ -104,13 +108,22 @@ def import_path(thing: Any) -> str | None:
     return f"{module}.{name}" if found is thing else None
 
 
-def _defaults(kind: type) -> dict[str, Any]:
+def _filled(annotation: Any) -> int:
+    """How many arguments the caller of a factory gives: 2 of Callable[[A, B], C]."""
+    if get_origin(annotation) is Callable:
+        return len(get_args(annotation)[0])
+    return max(map(_filled, get_args(annotation)), default=0)
+
+
+def _defaults(kind: type, filled: int) -> dict[str, Any]:
     """A class's plain defaults; unsaid, the parser would take those that the model's own default gives the class."""
-    given = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
-    return {name: value for name, value in given.items() if isinstance(value, (bool, int, float, str)) or value is None}
+    given = list(inspect.signature(kind).parameters.items())[filled:]
+    plain = (bool, int, float, str, type(None))
+    return {name: parameter.default for name, parameter in given if isinstance(parameter.default, plain)}
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: Any, where: str, filled: int = 0) -> Any:
+    """A value in plain form; of a factory, `filled` arguments come from its caller."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Path):
@@ -125,10 +138,10 @@ def _plain(value: Any, where: str) -> Any:
         by_parser = value.func.__module__.startswith("jsonargparse")  # its factories end their positional arguments in
         kind = value.args[-1] if by_parser else value.func  # the class; a model from load_from_checkpoint has such
         if isinstance(kind, type) and (by_parser or not value.args):
-            arguments = _defaults(kind) | _plain(value.keywords, where)
-            return {"class_path": _plain(kind, where)["class_path"], "init_args": arguments}
+            described = _plain(kind, where, filled)
+            return described | {"init_args": described["init_args"] | _plain(value.keywords, where)}
     if isinstance(value, type) and (path := import_path(value)):
-        return {"class_path": path, "init_args": _defaults(value)}
+        return {"class_path": path, "init_args": _defaults(value, filled)}
     if inspect.isroutine(value) and (path := import_path(value)):
         return path
     raise ValueError(
