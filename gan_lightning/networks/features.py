@@ -77,13 +77,14 @@ class RandomFeatures(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(n, channels, h, w) -> (n, features), those of each scale divided by the root of their number."""
+        """(n, channels, h, w) -> (n, features); each scale has a third of a mean over them, however many are its."""
         found = []
         for conv in self.convs:
             image = F.leaky_relu(conv(image), 0.2)
-            found.append(image.flatten(1) / image[0].numel() ** 0.5)
+            found.append(image.flatten(1))
             image = F.avg_pool2d(image, 2)
-        return torch.cat(found, 1)
+        total = sum(scale.shape[1] for scale in found)
+        return torch.cat([scale * (total / (len(found) * scale.shape[1])) ** 0.5 for scale in found], 1)
 
 
 def _weights(source: str) -> dict[str, Any]:

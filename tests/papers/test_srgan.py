@@ -101,6 +101,13 @@ def test_vgg_that_is_not_there_is_a_line(tmp_path: Path):
         VGG19Features(str(tmp_path / "other.pth"))
 
 
+def test_scales_of_random_features_count_alike():
+    phi, image = RandomFeatures(width=8), draw(2, 3, 16, 16)
+    found, first = phi(image), F.leaky_relu(phi.convs[0](image), 0.2)
+    assert found.shape == (2, 8 * 256 + 16 * 64 + 32 * 16)
+    torch.testing.assert_close(found[:, : 8 * 256].square().sum(1) / found.shape[1], first.square().mean((1, 2, 3)) / 3)
+
+
 def test_random_features_prefer_sharp_images_to_blurred_ones():
     image = F.interpolate(draw(4, 3, 8, 8).sign(), scale_factor=4.0)
     blurred = F.avg_pool2d(image, 5, 1, 2)
