@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 from pathlib import Path
 
@@ -111,6 +112,14 @@ def test_no_arguments_are_passed_through_unseen():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 assert node.args.kwarg is None, f"{path}: {node.name}"
+
+
+def test_the_wheel_holds_every_package():
+    config = configparser.ConfigParser()
+    config.read(PACKAGE.parent / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    folders = {path.parent.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("__init__.py")}
+    assert listed == {".".join(folder.parts) for folder in folders} | {"gan_lightning.configs"}
 
 
 def test_nothing_is_left_undone():
