@@ -73,6 +73,14 @@ class Masked(NamedTuple):
     hole: Tensor  # (B, 1, H, W) bool, true where the image is hidden
 
 
+def central_hole(height: int, width: int) -> Tensor:
+    """(height, width) bool, true in the middle of half of each side: the hole of arXiv:1604.07379."""
+    hole = torch.zeros(height, width, dtype=torch.bool)
+    top, left = height // 4, width // 4
+    hole[top : top + max(height // 2, 1), left : left + max(width // 2, 1)] = True
+    return hole
+
+
 class Draw(NamedTuple):
     """What a batch sampler asks a training set for: one batch, and the epoch that keys its augmentation."""
 

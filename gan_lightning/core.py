@@ -461,11 +461,8 @@ class TwoPlayerGAN(AdversarialModule):
             label: of a model with classes (n,) int64, or (n, num_classes) shares of a mixture.
         """
         network = self.generator if live else self.ema.network
-        training = network.training
-        network.eval()
-        images = plainly(network, z, label).float()
-        network.train(training)
-        return images
+        with evaluating(network):
+            return plainly(network, z, label).float()
 
     @contextmanager
     def standing(self, count: int, size: int = 64, live: bool = False) -> Iterator[None]:
@@ -512,6 +509,17 @@ def require_classes(model: str, num_classes: int | None) -> int:
     if not num_classes:
         raise ValueError(f"{model} needs data with classes, and these have none: choose other data or another model")
     return num_classes
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode, and back."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def plainly(network: nn.Module, *inputs: Tensor | None) -> Tensor:

@@ -287,24 +287,18 @@ def tiled(network: Network, source: Tensor, tile: int, overlap: int, multiple: i
     return total / weights
 
 
-def centre(height: int, width: int) -> Tensor:
-    """(H, W) bool, true in the central quarter of the area: half of each side."""
-    import torch
-
-    hole = torch.zeros(height, width, dtype=torch.bool)
-    hole[height // 4 : height // 4 + max(height // 2, 1), width // 4 : width // 4 + max(width // 2, 1)] = True
-    return hole
-
-
 def hole_in(picture: Picture) -> Tensor:
     """(H, W) bool: what is transparent; the centre of a picture without alpha."""
-    return centre(*picture.image.shape[1:]) if picture.alpha is None else picture.alpha < OPAQUE
+    from gan_lightning.batches import central_hole
+
+    return central_hole(*picture.image.shape[1:]) if picture.alpha is None else picture.alpha < OPAQUE
 
 
 def seen(module: Translator, picture: Picture) -> Tensor:
     """(1, C, H, W) float32 in [-1, 1], of sides that the model takes, with the hole's mask as a last channel."""
     import torch
 
+    from gan_lightning.batches import central_hole
     from gan_lightning.data.base import to_unit
 
     source = to_unit(picture.image)[None]
@@ -315,7 +309,7 @@ def seen(module: Translator, picture: Picture) -> Tensor:
         return lengthened(source, module.multiple)
     source = resized(source, fixed)
     if hasattr(module, "fill") and picture.alpha is None:  # its own centre, not that of the picture, a pixel wider
-        source[:, -1] = centre(*fixed).float()
+        source[:, -1] = central_hole(*fixed).float()
     return source
 
 

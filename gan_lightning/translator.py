@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, plainly
+from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, evaluating, plainly
 
 Columns = dict[str, Tensor]  # pictures by the name of their column, (n, C, H, W) in [-1, 1] each
 
@@ -114,14 +112,3 @@ class Translator(AdversarialModule):
         """A network's images of these inputs, float32, in evaluation mode and the network's own precision."""
         with evaluating(network):
             return plainly(network, *inputs).float()
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """A network in evaluation mode, and back."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)

@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from gan_lightning import sample, translate
-from gan_lightning.batches import Paired
+from gan_lightning.batches import Paired, central_hole
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.core import AdversarialModule, ImageShape, Step, Terms
 from gan_lightning.data.base import ImageData, ImageSet, Split
-from gan_lightning.translate import centre, lengthened, main, tiled, wanted_of
+from gan_lightning.translate import lengthened, main, tiled, wanted_of
 from gan_lightning.translator import Translator
 
 
@@ -477,8 +477,9 @@ def test_without_alpha_the_centre_is_filled(checkpoint: Checkpoints, tmp_path: P
 
 
 def test_the_centre_is_a_quarter() -> None:
-    assert centre(8, 16).nonzero().aminmax(dim=0)[0].tolist() == [2, 4] and int(centre(8, 16).sum()) == 4 * 8
-    assert centre(1, 1).all()
+    hole = central_hole(8, 16)
+    assert hole.nonzero().aminmax(dim=0)[0].tolist() == [2, 4] and int(hole.sum()) == 4 * 8
+    assert central_hole(1, 1).all()
 
 
 # Folders and files.

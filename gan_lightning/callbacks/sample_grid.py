@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
 
-from gan_lightning.callbacks.scores import _apart
+from gan_lightning.callbacks.scores import apart
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.translator import Columns, Translator
 
@@ -110,7 +110,7 @@ class SampleGrid(Callback):
 
     def _translations(self, trainer: Trainer, pl_module: Translator) -> Tensor | None:
         """Of the first process; the others take part in what puts their batch statistics together."""
-        with _apart(pl_module):
+        with apart(pl_module):
             if not trainer.is_global_zero:
                 return None
             split = "val" if len(trainer.datamodule.reference("val")) else "train"

@@ -164,7 +164,7 @@ class Score(Callback):
     def _score_together(self, trainer: Trainer, pl_module: TwoPlayerGAN, scores: list[Score]) -> None:
         device = torch.device("cpu") if self.protocol.device == "cpu" else pl_module.device
         self.extractor.to(device)
-        with _apart(pl_module):
+        with apart(pl_module):
             found = scores_of(
                 [score.ask for score in scores],
                 self.extractor,
@@ -177,7 +177,7 @@ class Score(Callback):
             )
         for score, (figures, card) in zip(scores, found, strict=True):
             score.scores, score.card = figures, card
-        _log(trainer, scores)
+        log_scores(trainer, scores)
 
     def _reals(self, trainer: Trainer) -> Any:
         if self.kind.needs is None or self.protocol.stats is not None:
@@ -185,7 +185,7 @@ class Score(Callback):
         return trainer.datamodule.reference(self.protocol.split)
 
 
-def _log(trainer: Trainer, scores: list[Score]) -> None:
+def log_scores(trainer: Trainer, scores: list[Score]) -> None:
     """Figures go to every logger; cards, which are words, into the CSV file and W&B's summary."""
     figures = {name: value for score in scores for name, value in score.scores.items()}
     cards = {f"{next(iter(score.scores))}/card": score.card for score in scores}
@@ -211,7 +211,7 @@ def _same(one: Extractor, other: Extractor) -> bool:
 
 
 @contextmanager
-def _apart(pl_module: TwoPlayerGAN) -> Iterator[None]:
+def apart(pl_module: TwoPlayerGAN) -> Iterator[None]:
     """Leave no trace in the training: random states, gradients, buffers."""
     with isolate_rng(), torch.no_grad(), torch.autocast(pl_module.device.type, enabled=False):
         buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan_lightning import metrics
 from gan_lightning.callbacks.sample_grid import columns_of
-from gan_lightning.callbacks.scores import Score, _apart, _log
+from gan_lightning.callbacks.scores import Score, apart, log_scores
 from gan_lightning.metrics import Extractor, Features, PairScores, Reference
 from gan_lightning.metrics.extractor import full_float32
 from gan_lightning.scoring import Ask, Protocol, check_ask, extractor_named, from_first, keeper, place, together
@@ -130,7 +130,7 @@ class TranslationScores(Score):
             return
         if self.extractor is not None:
             self.extractor.to(pl_module.device)
-        with _apart(pl_module), full_float32():
+        with apart(pl_module), full_float32():
             self.scores = self._measured(trainer, pl_module)
         about = {} if self.extractor is None else {"hash": self.extractor.hash[:12], "resizer": self.extractor.resizer}
         self.card = {
@@ -144,7 +144,7 @@ class TranslationScores(Score):
             "step": trainer.global_step,
             "images_seen": pl_module.images_seen,
         }
-        _log(trainer, [self])
+        log_scores(trainer, [self])
 
     def _measured(self, trainer: Trainer, pl_module: Translator) -> dict[str, float]:
         """The figures by name, the same on every process."""

@@ -166,6 +166,11 @@ def hashes(seed: int, index: list[int] | np.ndarray) -> np.ndarray:
     return state ^ (state >> np.uint64(31))
 
 
+def shares(seed: int, index: np.ndarray) -> np.ndarray:
+    """(n,) float64 from U[0, 1), of :func:`hashes`: their upper 53 bits."""
+    return (hashes(seed, index) >> np.uint64(11)) * 2.0**-53
+
+
 class Drawn(Dataset):
     """Answers draws: the images of one batch, mirrored left to right at random where `flip_seed` is given.
 

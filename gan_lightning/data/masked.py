@@ -9,22 +9,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from gan_lightning.batches import Draw, Masked
-from gan_lightning.data.base import ImageSet, Split, hashes
+from gan_lightning.batches import Draw, Masked, central_hole
+from gan_lightning.data.base import ImageSet, Split, hashes, shares
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.noise import key
 
 Hole = Literal["centre", "random"]
 BLOCKS = 4  # at most, of a random hole; each covers a sixteenth of the image at most
-
-
-def central_holes(n: int, height: int, width: int) -> torch.Tensor:
-    """(n, 1, height, width) bool: the middle, half as high and half as wide, as in arXiv:1604.07379."""
-    hole = torch.zeros(n, 1, height, width, dtype=torch.bool)
-    top, left = height // 4, width // 4
-    hole[:, :, top : top + height // 2, left : left + width // 2] = True
-    return hole
 
 
 def random_holes(keys: np.ndarray, height: int, width: int) -> torch.Tensor:
@@ -35,7 +27,7 @@ def random_holes(keys: np.ndarray, height: int, width: int) -> torch.Tensor:
     """
     hole = torch.zeros(len(keys), 1, height, width, dtype=torch.bool)
     for row, seed in enumerate(keys):
-        share = (hashes(int(seed), np.arange(1 + 4 * BLOCKS)) >> np.uint64(11)) * 2.0**-53
+        share = shares(int(seed), np.arange(1 + 4 * BLOCKS))
         for across, down, wide, high in share[1:].reshape(BLOCKS, 4)[: 1 + int(BLOCKS * share[0])]:
             tall, broad = (max(int(side * (1 + of) / 8), 1) for side, of in ((height, high), (width, wide)))
             top, left = int(down * (height - tall + 1)), int(across * (width - broad + 1))
@@ -62,9 +54,9 @@ class Holes(ImageSet):
 
     def _with_holes(self, image: torch.Tensor, keys: np.ndarray) -> Masked:
         n, _, height, width = image.shape
-        return Masked(
-            image, central_holes(n, height, width) if self.hole == "centre" else random_holes(keys, height, width)
-        )
+        if self.hole == "centre":
+            return Masked(image, central_hole(height, width).repeat(n, 1, 1, 1))
+        return Masked(image, random_holes(keys, height, width))
 
     def __getitems__(self, index: list[int]) -> Masked:
         return self._with_holes(self.images.__getitems__(index)[0], hashes(key(0), index))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gan_lightning.batches import Attributed, Paired
-from gan_lightning.data.base import ImageData, InMemory, Rows, Split, hashes
+from gan_lightning.data.base import ImageData, InMemory, Rows, Split, shares
 from gan_lightning.data.unpaired import Domains
 from gan_lightning.noise import key
 
@@ -75,7 +75,7 @@ def paint(layers: Sequence[Layer], size: int, background: Colour) -> np.ndarray:
 
 def uniforms(seed: int, n: int, factors: int) -> np.ndarray:
     """(n, factors) from U[0, 1), the same for row i whatever n is."""
-    return (hashes(key(seed), np.arange(n * factors)) >> np.uint64(11)).reshape(n, factors) * 2.0**-53
+    return shares(key(seed), np.arange(n * factors)).reshape(n, factors)
 
 
 def between(share: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lightning import losses, optim
-from gan_lightning.batches import Masked
+from gan_lightning.batches import Masked, central_hole
 from gan_lightning.core import ImageNetwork, ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
 from gan_lightning.networks import ContextGenerator, DCGANDiscriminator
 from gan_lightning.translator import Columns, Translator
@@ -98,10 +98,8 @@ class ContextEncoder(Translator):
     def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
         """Images whose middle quarter, of half their sides, is filled anew; see :meth:`fill` for other holes."""
         self.which(direction)
-        height, width = image.shape[2:]
-        hole = torch.zeros_like(image[:, :1], dtype=torch.bool)
-        hole[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4] = True
-        return self.fill(image, hole)
+        hole = central_hole(*image.shape[2:]).to(image.device)
+        return self.fill(image, hole.expand_as(image[:, :1]))
 
     def columns(self, batch: Masked) -> Columns:
         return {

@@ -18,6 +18,7 @@ from gan_lightning.core import (
     Step,
     Terms,
     TwoPlayerGAN,
+    evaluating,
 )
 from gan_lightning.networks import InfoGANDiscriminator, InfoGANGenerator
 from gan_lightning.noise import Noise
@@ -116,9 +117,8 @@ class InfoGAN(TwoPlayerGAN):
     @torch.no_grad()
     def classify(self, image: Tensor) -> Tensor:
         """(n,) int64: the category that Q reads from images (n, *image_shape) in [-1, 1], in evaluation mode."""
-        training = self.discriminator.training
-        _, logits, _ = self.discriminator.eval()(image)
-        self.discriminator.train(training)
+        with evaluating(self.discriminator):
+            _, logits, _ = self.discriminator(image)
         return logits.argmax(1)
 
     @property
