@@ -29,7 +29,8 @@ from torchvision import datasets, transforms
 
 from gan_lightning.batches import Labeled
 from gan_lightning.data import PairedImages, UnpairedImages
-from gan_lightning.data.base import ImageData, InMemory, Split
+from gan_lightning.data.base import ImageData
+from gan_lightning.data.sets import InMemory, Split
 
 REQUIRED = {"memory": 10.0, "files": 1.5}
 

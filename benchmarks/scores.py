@@ -38,7 +38,7 @@ from torch.utils.data import Subset
 from gan_lightning import callbacks, metrics, scoring
 from gan_lightning.batches import Labeled
 from gan_lightning.data import Digits
-from gan_lightning.data.base import InMemory
+from gan_lightning.data.sets import InMemory
 from gan_lightning.metrics import Features
 from gan_lightning.models import DCGAN
 from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator

@@ -93,6 +93,11 @@ def size(batch: tuple) -> int:
     return batch[0].shape[0]
 
 
+def pictures(batch: tuple) -> dict[str, Tensor]:
+    """The fields of a batch that have a place in the plane, (B, C, H, W): its images and masks."""
+    return {name: field for name, field in zip(batch._fields, batch, strict=True) if field.ndim == 4}
+
+
 def split(batch: Batch, parts: int) -> list[Batch]:
     """Cut a batch of NamedTuple form into equal consecutive parts.
 

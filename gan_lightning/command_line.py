@@ -111,7 +111,7 @@ def closing(cli: LightningCLI) -> str:
         step = trainer.global_step
         return f"nothing left to train: {cli.resume_from} is at step {step}; give a greater --trainer.max_steps"
     last, folder = os.path.relpath(checkpoint.last_path), os.path.relpath(cli.folder)
-    scores = [callback for callback in trainer.callbacks if isinstance(callback, callbacks.Score)]
+    scores = [callback for callback in trainer.callbacks if isinstance(callback, callbacks.ScheduledScore)]
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} images, {folder}"]
     lines += [line for score in scores for line in scoring.table(score.scores)]
     lines += scoring.card_lines([score.card for score in scores if score.card])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seco
 
     from gan_lightning.callbacks import Score
     from gan_lightning.core import TwoPlayerGAN
-    from gan_lightning.data.base import ImageSet
+    from gan_lightning.data.sets import Examples
     from gan_lightning.metrics import Extractor
     from gan_lightning.scoring import Protocol
 
@@ -124,7 +124,7 @@ def _divided(argv: list[str] | None) -> tuple[list[str], list[str]]:
 # The two sides.
 
 
-def folder_of_images(path: Path, size: int | None) -> ImageSet:
+def folder_of_images(path: Path, size: int | None) -> Examples:
     """The images under a folder, as RGB, in their own size or brought to one.
 
     Raises:
@@ -263,7 +263,7 @@ def processes_of_torchrun(device: str) -> Iterator[torch.device]:
 
 def real_side(
     given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN | None
-) -> tuple[ImageSet | None, str, LightningDataModule | None]:
+) -> tuple[Examples | None, str, LightningDataModule | None]:
     """The real images (None where a file of statistics stands for them), their name, and their data module."""
     from gan_lightning.processes import place, together
 
@@ -344,7 +344,7 @@ def made_stats(
     given: argparse.Namespace,
     asks: list[Any],
     extractor: Extractor,
-    reals: ImageSet,
+    reals: Examples,
     real_name: str,
     protocol: Protocol,
     device: torch.device,

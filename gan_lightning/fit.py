@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from gan_lightning import checkpoints, command_line, runs
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
+from gan_lightning.data.base import FACTS
 from gan_lightning.errors import short_errors
 
 PACKAGE = Path(__file__).parent
@@ -38,8 +39,8 @@ class FitCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
-        for shared in ("image_shape", "num_classes", "attributes"):
-            parser.link_arguments(f"data.{shared}", f"model.init_args.{shared}", apply_on="instantiate")
+        for fact in FACTS:
+            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
         self.config = parser.parse_args(args)

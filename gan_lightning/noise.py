@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,19 @@ def key(*parts: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
         state ^= state >> 31
     return state >> 1
+
+
+def hashes(seed: int, index: list[int] | np.ndarray) -> np.ndarray:
+    """(n,) uint64: the index-th number of the SplitMix64 sequence (Steele et al. 2014) that starts at a seed."""
+    state = np.uint64(seed) + np.asarray(index, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def shares(seed: int, index: np.ndarray) -> np.ndarray:
+    """(n,) float64 from U[0, 1), of :func:`hashes`: their upper 53 bits."""
+    return (hashes(seed, index) >> np.uint64(11)) * 2.0**-53
 
 
 def global_seed() -> int:

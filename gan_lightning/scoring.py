@@ -86,7 +86,7 @@ class Protocol:
             raise ValueError(f"truncation must be a number above 0, not {self.truncation}")
 
 
-Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> Labeled: an ImageSet, or Samples
+Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> Labeled: an Examples, or Samples
 
 
 class Ask(NamedTuple):

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import Attributed, Masked, Paired, Unpaired, whole
 from gan_lightning.core import Step, TwoPlayerGAN
-from gan_lightning.data.base import ImageData, InMemory, Rows, Split, to_unit
+from gan_lightning.data.base import ImageData, to_unit
+from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
 from gan_lightning.translator import Translator
 

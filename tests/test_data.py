@@ -23,19 +23,11 @@ from PIL import Image
 
 from gan_lightning import data
 from gan_lightning.batches import Draw, Labeled
-from gan_lightning.data.base import (
-    MESSAGE,
-    Drawn,
-    ImageData,
-    InMemory,
-    Loader,
-    TrainingOrder,
-    WholeOrder,
-    data_root,
-    resize,
-)
+from gan_lightning.data.base import ImageData, data_root, resize
 from gan_lightning.data.folder import read_image
 from gan_lightning.data.gaussians import mode_statistics
+from gan_lightning.data.loader import MESSAGE, Drawn, Loader, TrainingOrder, WholeOrder
+from gan_lightning.data.sets import InMemory
 
 REAL = os.environ.get("GAN_LIGHTNING_DATA")
 
@@ -314,9 +306,9 @@ def test_two_processes_see_the_batches_of_one(tmp_path):
 
 
 def test_too_few_images_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="^Numbered has 3 training images, fewer than one batch of 4: .*batch_size$"):
+    with pytest.raises(ValueError, match="^Numbered has 3 training examples, fewer than one batch of 4: .*batch_size$"):
         trainer(tmp_path, max_steps=1).fit(Watcher(), Numbered(3))
-    with pytest.raises(ValueError, match="Numbered has 0 training images"):
+    with pytest.raises(ValueError, match="Numbered has 0 training examples"):
         Numbered(0).setup("fit")
     Numbered(3).setup("validate")  # scores need no whole batch
 
@@ -641,7 +633,7 @@ def test_folders_that_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no images"):
         data.ImageFolder(str(tmp_path))
     fill(tmp_path, ["one.png"])
-    with pytest.raises(ValueError, match="1 training images, fewer than one batch of 64"):
+    with pytest.raises(ValueError, match="1 training examples, fewer than one batch of 64"):
         data.ImageFolder(str(tmp_path), val_fraction=0).setup("fit")
     with pytest.raises(ValueError, match="channels must be"):
         data.ImageFolder(str(tmp_path), channels=2)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_lightning.callbacks import FID, KID, PRDC, InceptionScore
 from gan_lightning.data import MNIST, Digits, StackedDigits
-from gan_lightning.data.base import InMemory
+from gan_lightning.data.sets import InMemory
 from gan_lightning.metrics import (
     CIFARResNet56,
     DigitFeatures,

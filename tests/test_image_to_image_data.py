@@ -13,10 +13,12 @@ from PIL import Image, ImageOps
 
 from gan_lightning import command_line, data
 from gan_lightning.batches import Attributed, Draw, Labeled, Masked, Paired, PartlyLabeled, Unpaired
-from gan_lightning.data.base import Drawn, ImageData, Loader, Rows, TrainingOrder
+from gan_lightning.data.base import ImageData
 from gan_lightning.data.folder import read_pixels
+from gan_lightning.data.loader import Drawn, Loader, TrainingOrder
 from gan_lightning.data.masked import random_holes
 from gan_lightning.data.pictures import Jitter, resized
+from gan_lightning.data.sets import Rows
 
 
 def save(path: Path, array: np.ndarray, **settings) -> None:

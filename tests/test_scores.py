@@ -34,7 +34,7 @@ from gan_lightning.callbacks import (
 )
 from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.data import CIFAR10, MNIST, Digits, FashionMNIST, Gaussians, StackedDigits, StackedMNIST
-from gan_lightning.data.base import InMemory
+from gan_lightning.data.sets import InMemory
 from gan_lightning.metrics import DigitFeatures, Extractor, Features, frechet_distance
 from gan_lightning.models import DCGAN
 from gan_lightning.noise import truncated_normal

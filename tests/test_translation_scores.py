@@ -27,7 +27,7 @@ from gan_lightning.batches import Paired
 from gan_lightning.callbacks import Checkpoint, SampleGrid, TranslationScores
 from gan_lightning.callbacks.sample_grid import side_by_side
 from gan_lightning.core import ImageShape, Step
-from gan_lightning.data.base import Split
+from gan_lightning.data.sets import Split
 from gan_lightning.metrics import DigitFeatures, PairScores, frechet_distance
 from gan_lightning.translator import Translator
 

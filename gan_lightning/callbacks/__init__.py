@@ -4,6 +4,7 @@ from gan_lightning.callbacks.checkpoint import Checkpoint
 from gan_lightning.callbacks.health import Health
 from gan_lightning.callbacks.progress import GANProgressBar
 from gan_lightning.callbacks.sample_grid import SampleGrid
+from gan_lightning.callbacks.scheduled import ScheduledScore
 from gan_lightning.callbacks.scores import (
     FID,
     KID,
@@ -28,6 +29,7 @@ __all__ = [
     "ModeCoverage",
     "PRDC",
     "SampleGrid",
+    "ScheduledScore",
     "Score",
     "TranslationScores",
 ]

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch import Trainer
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.trigger import passed
+from gan_lightning.callbacks.scheduled import ScheduledScore, apart, log_scores
 from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.metrics import Extractor, Reference
 from gan_lightning.metrics.base import FeatureMetric
 from gan_lightning.scoring import Ask, Protocol, Samples, card_of, check_ask, extractor_named, figure_name, scores_of
 
 
-class Score(Callback):
-    """Base of the scores: when they are taken, with whom they share a pass, and where their figures go.
+class Score(ScheduledScore):
+    """Base of the scores of images, which share passes of their extractors.
 
     Figures are logged as `<name>-<extractor>` (`<name>` alone for Inception), to the loggers and to
-    `trainer.callback_metrics`, the same value on every process. A score must stand before the callback that saves
-    checkpoints by it, so that both see the same batch (Lightning moves its own kind of checkpoint callbacks to the end
-    by itself). A run with scores trains bit for bit as one without.
+    `trainer.callback_metrics`, the same value on every process. A run with scores trains bit for bit as one without.
 
     Args:
         extractor: makes the features; None for the one that the data names. It belongs to the callback: no checkpoint
             holds it. Scores with the same extractor and the same protocol (but for the numbers of images) share a pass.
         protocol: which images are compared.
-        every_n_steps: score when `trainer.global_step` passes a multiple of it; None for not by steps.
-        every_n_epochs: score after the last batch of every so manyeth epoch; None for not by epochs.
-        at_end: score the final weights.
-
-    Attributes:
-        scores: the latest value of each figure; kept in checkpoints.
-        card: how they were made; scores with different cards must not be compared.
+        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
 
     Raises:
         ValueError: at construction, numbers that make no score; in `setup`, a run without a data module of this
@@ -59,14 +46,8 @@ class Score(Callback):
         every_n_epochs: int | None = None,
         at_end: bool = True,
     ) -> None:
-        for name, every in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
-            if every is not None and every < 1:
-                raise ValueError(f"{type(self).__name__}'s {name} must be at least 1, not {every}; null turns it off")
+        super().__init__(every_n_steps, every_n_epochs, at_end)
         self.given, self.extractor, self.protocol = extractor, extractor, protocol
-        self.every_n_steps, self.every_n_epochs, self.at_end = every_n_steps, every_n_epochs, at_end
-        self.scores: dict[str, float] = {}
-        self.card: dict[str, Any] = {}
-        self._step: int | None = None  # `trainer.global_step` when scores were last thought of
 
     def metric(self, extractor: Extractor, real: Reference | None) -> FeatureMetric:
         """The metric, with the real set's side where it has one."""
@@ -89,6 +70,8 @@ class Score(Callback):
         data, name = trainer.datamodule, type(self).__name__
         if not hasattr(data, "reference"):
             raise ValueError(f"{name} needs a data module of gan_lightning, for its real images: train without {name}")
+        if data.image_shape is None or not hasattr(pl_module, "sample"):
+            raise ValueError(f"{name} scores images, and {type(pl_module).__name__} makes none: train without {name}")
         if tuple(data.image_shape[1:]) == (1, 1):
             raise ValueError(f"{name} scores images, and {data.name} has points: train without {name}")
         everyone = [callback for callback in trainer.callbacks if isinstance(callback, Score)]
@@ -106,45 +89,11 @@ class Score(Callback):
                         "different protocols do not belong in one column: leave one out"
                     )
         check_ask(self.ask, self.extractor, Samples(pl_module, self.protocol), self._reals(trainer), data.name)
-        self.scores, self.card, self._step = {}, {}, None
-
-    def on_train_start(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
-        if self._step is None:  # else the checkpoint says what was scored, and what an end within a score left out
-            self._step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: TwoPlayerGAN, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self._due(trainer):
-            self._score_together(trainer, pl_module, [c for c in self._fellows(trainer) if c._due(trainer)])
-        self._step = trainer.global_step
-
-    def on_train_end(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
-        if self._due_at_end(trainer):
-            self._score_together(trainer, pl_module, [c for c in self._fellows(trainer) if c._due_at_end(trainer)])
-
-    def on_fit_end(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
-        self.on_train_end(trainer, pl_module)  # which is left out where a finished run is resumed
+        super().setup(trainer, pl_module, stage)
 
     @property
     def state_key(self) -> str:
         return self._generate_state_key(extractor=self.given and self.given.name, protocol=self.protocol)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "scores": self.scores, "card": self.card}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._step, self.scores, self.card = state_dict["step"], state_dict["scores"], state_dict["card"]
-
-    def _due(self, trainer: Trainer) -> bool:
-        if self.card.get("step") == trainer.global_step:  # with a fellow, or during a critic's extra batches
-            return False
-        epochs = trainer.current_epoch + 1
-        epoch = self.every_n_epochs is not None and trainer.is_last_batch and epochs % self.every_n_epochs == 0
-        return epoch or passed(self.every_n_steps, self._step, trainer.global_step)
-
-    def _due_at_end(self, trainer: Trainer) -> bool:
-        return self.at_end and self.card.get("step") != trainer.global_step
 
     def _fellows(self, trainer: Trainer) -> list[Score]:
         """Those that share a pass with this one, itself too."""
@@ -155,11 +104,6 @@ class Score(Callback):
         return [c for c in trainer.callbacks if isinstance(c, Score) and shared(c) == shared(self)]
 
     # What.
-
-    def score(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> dict[str, float]:
-        """Score the module as it is now, log it, and keep it in `scores` and `card`; every process must call."""
-        self._score_together(trainer, pl_module, [self])
-        return self.scores
 
     def _score_together(self, trainer: Trainer, pl_module: TwoPlayerGAN, scores: list[Score]) -> None:
         device = torch.device("cpu") if self.protocol.device == "cpu" else pl_module.device
@@ -185,22 +129,6 @@ class Score(Callback):
         return trainer.datamodule.reference(self.protocol.split)
 
 
-def log_scores(trainer: Trainer, scores: list[Score]) -> None:
-    """Figures go to every logger; cards, which are words, into the CSV file and W&B's summary."""
-    figures = {name: value for score in scores for name, value in score.scores.items()}
-    cards = {f"{next(iter(score.scores))}/card": score.card for score in scores}
-    for name, value in figures.items():
-        trainer.callback_metrics[name] = torch.tensor(value, dtype=torch.float64)
-    if not trainer.is_global_zero:
-        return
-    for logger in trainer.loggers:
-        words = {name: json.dumps(card) for name, card in cards.items()} if isinstance(logger, CSVLogger) else {}
-        logger.log_metrics(figures | words, step=trainer.global_step)
-        if isinstance(logger, WandbLogger):
-            for name, card in cards.items():
-                logger.experiment.summary[name] = card
-
-
 def _same(one: Extractor, other: Extractor) -> bool:
     """Whether two extractors see the same."""
 
@@ -208,19 +136,6 @@ def _same(one: Extractor, other: Extractor) -> bool:
         return type(extractor), extractor.name, extractor.hash, extractor.resizer
 
     return identity(one) == identity(other)
-
-
-@contextmanager
-def apart(pl_module: TwoPlayerGAN) -> Iterator[None]:
-    """Leave no trace in the training: random states, gradients, buffers."""
-    with isolate_rng(), torch.no_grad(), torch.autocast(pl_module.device.type, enabled=False):
-        buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
-        pl_module.average_batch_statistics()  # else each process would have a generator of its own
-        try:
-            yield
-        finally:
-            for buffer, before in buffers:
-                buffer.copy_(before)
 
 
 class FID(Score):

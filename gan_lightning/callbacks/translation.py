@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gan_lightning import metrics
 from gan_lightning.callbacks.sample_grid import columns_of
-from gan_lightning.callbacks.scores import Score, apart, log_scores
+from gan_lightning.callbacks.scheduled import ScheduledScore, apart, log_scores
+from gan_lightning.callbacks.scores import Score
 from gan_lightning.metrics import Extractor, Features, PairScores, Reference
 from gan_lightning.metrics.extractor import full_float32
 from gan_lightning.scoring import Ask, Protocol, check_ask, extractor_named, from_first, keeper, place, together
@@ -87,7 +88,7 @@ class TranslationScores(Score):
             check_ask(ask, self.extractor, range(self.count), range(self.count), data.name)
         if not self._compares(pl_module):
             rank_zero_warn(f"there is nothing that TranslationScores can say of {model} without an extractor")
-        self.scores, self.card, self._step = {}, {}, None
+        ScheduledScore.setup(self, trainer, pl_module, stage)
 
     @property
     def state_key(self) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from gan_lightning.batches import Attributed
-from gan_lightning.data.base import Split
 from gan_lightning.data.pictures import FileData, Pictures, folder_at, listed_images
+from gan_lightning.data.sets import Split
 from gan_lightning.errors import nearest
 
 LIST = "list_attr_celeba.txt"

@@ -12,7 +12,8 @@ import torchvision.datasets
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.data.base import ImageData, InMemory, Split, data_root, not_found, resize
+from gan_lightning.data.base import ImageData, data_root, not_found, resize
+from gan_lightning.data.sets import InMemory, Split
 
 JPEG_FILES = {"train": "cifar10_jpeg_train.npz", "val": "cifar10_jpeg_test.npz"}
 LOSSLESS_FILE = "cifar10_lossless_train4000.npz"

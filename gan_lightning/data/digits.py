@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from gan_lightning.data.base import ImageData, InMemory, Split, hashes, resize
+from gan_lightning.data.base import ImageData, resize
+from gan_lightning.data.sets import InMemory, Split
+from gan_lightning.noise import hashes
 
 
 class Digits(ImageData):

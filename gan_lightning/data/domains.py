@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_lightning.data.base import ImageData, InMemory, Split
+from gan_lightning.data.base import ImageData
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.mnist import MNIST
+from gan_lightning.data.sets import InMemory, Split
 
 
 def edges(image: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image, ImageOps
 
 from gan_lightning.batches import Labeled
-from gan_lightning.data.base import ImageData, ImageSet, Split
+from gan_lightning.data.base import ImageData
+from gan_lightning.data.sets import Examples, Split
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
@@ -129,7 +130,7 @@ def listed(messages: list[str]) -> str:
     return "; ".join(messages[:5]) + (f"; and {len(messages) - 5} more" if len(messages) > 5 else "")
 
 
-class Files(ImageSet):
+class Files(Examples):
     """Image files that are read when they are asked for.
 
     Args:
@@ -147,7 +148,7 @@ class Files(ImageSet):
         return len(self.paths)
 
     def __getitems__(self, index: list[int]) -> Labeled:
-        """See :class:`ImageSet`.
+        """See :class:`Examples`.
 
         Raises:
             ValueError: naming the file that cannot be read, or whose size differs from the first one's.

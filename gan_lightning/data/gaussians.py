@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gan_lightning.data.base import ImageData, InMemory, Split
+from gan_lightning.data.base import ImageData
+from gan_lightning.data.sets import InMemory, Split
 from gan_lightning.noise import key
 
 

@@ -9,13 +9,14 @@ from typing import Literal
 from torch import Tensor
 
 from gan_lightning.batches import Draw, Paired
-from gan_lightning.data.base import ImageSet, Split, resize
+from gan_lightning.data.base import resize
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.pictures import Pictures
+from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 
 
-class LowResolution(ImageSet):
+class LowResolution(Examples):
     """Images of a set as targets, and the same `factor` times smaller as sources: bicubic, antialiased, as bytes.
 
     Args:
@@ -23,7 +24,7 @@ class LowResolution(ImageSet):
         factor: by which their sides shrink.
     """
 
-    def __init__(self, images: ImageSet, factor: int) -> None:
+    def __init__(self, images: Examples, factor: int) -> None:
         self.images, self.factor = images, factor
 
     def __len__(self) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from gan_lightning.batches import Draw, Masked, central_hole
-from gan_lightning.data.base import ImageSet, Split, hashes, shares
 from gan_lightning.data.folder import ImageFolder
+from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
-from gan_lightning.noise import key
+from gan_lightning.noise import hashes, key, shares
 
 Hole = Literal["centre", "random"]
 BLOCKS = 4  # at most, of a random hole; each covers a sixteenth of the image at most
@@ -35,7 +35,7 @@ def random_holes(keys: np.ndarray, height: int, width: int) -> torch.Tensor:
     return hole
 
 
-class Holes(ImageSet):
+class Holes(Examples):
     """Images of a set, each with a hole.
 
     A random hole depends on the seed, the epoch and the row in training; outside of it on the row alone.
@@ -46,7 +46,7 @@ class Holes(ImageSet):
         seed: of the holes of training.
     """
 
-    def __init__(self, images: ImageSet, hole: Hole, seed: int = 0) -> None:
+    def __init__(self, images: Examples, hole: Hole, seed: int = 0) -> None:
         self.images, self.hole, self.seed = images, hole, seed
 
     def __len__(self) -> int:

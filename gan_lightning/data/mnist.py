@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import torchvision.datasets
 
-from gan_lightning.data.base import ImageData, InMemory, Split, data_root, not_found, resize
+from gan_lightning.data.base import ImageData, data_root, not_found, resize
+from gan_lightning.data.sets import InMemory, Split
 
 STEMS = {"train": "train", "val": "t10k"}
 KINDS = ("images-idx3-ubyte", "labels-idx1-ubyte")

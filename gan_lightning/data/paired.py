@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from gan_lightning.batches import Paired
-from gan_lightning.data.base import Split
 from gan_lightning.data.folder import SUFFIXES, image_files, read_pixels
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
+from gan_lightning.data.sets import Split
 
 
 class PairFiles(Pictures):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from gan_lightning.batches import Draw, Labeled, PartlyLabeled
-from gan_lightning.data.base import ImageData, ImageSet, InMemory, Split, hashes
+from gan_lightning.data.base import ImageData
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.mnist import MNIST
-from gan_lightning.noise import key
+from gan_lightning.data.sets import Examples, InMemory, Split
+from gan_lightning.noise import hashes, key
 
 CHOICE = 0  # seed of which images keep their labels, unless another is given
 
 
-class PartlyLabeledSet(ImageSet):
+class PartlyLabeledSet(Examples):
     """A set that draws a labelled image of a few beside each of its own, whose label it keeps to itself.
 
     Which one depends on the seed, the epoch and the index of the image that it stands beside: on no worker, no rank,

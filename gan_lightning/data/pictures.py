@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from gan_lightning.batches import Draw, Labeled
-from gan_lightning.data.base import ImageData, ImageSet, Split, hashes
+from gan_lightning.data.base import ImageData
 from gan_lightning.data.folder import MODES, faults_of, fingerprint_of, held_out, listed, read_pixels
-from gan_lightning.noise import key
+from gan_lightning.data.sets import Examples, Split
+from gan_lightning.noise import hashes, key
 
 Frame = Literal["whole", "square", "own"]
 
@@ -61,7 +62,7 @@ class Jitter:
         return [drawn[name] for name in ("image", "second")[: len(images)]]
 
 
-class Pictures(ImageSet):
+class Pictures(Examples):
     """Images of files, each brought to one size; see :meth:`varying` for training.
 
     Args:
@@ -211,7 +212,7 @@ class FileData(ImageData):
             self._checked = True
         super().setup(stage)
 
-    def training_set(self) -> ImageSet:
+    def training_set(self) -> Examples:
         return self.reference("train").varying(self.jitter, self.mirror, self._seed)
 
     def apart(self, paths: Sequence[Path], root: Path, split: Split) -> list[Path]:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from gan_lightning.batches import Attributed, Paired
-from gan_lightning.data.base import ImageData, InMemory, Rows, Split, shares
+from gan_lightning.data.base import ImageData
+from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.data.unpaired import Domains
-from gan_lightning.noise import key
+from gan_lightning.noise import key, shares
 
 HELD_OUT = 500  # images of a domain that validate
 KINDS = ("circle", "square", "triangle")

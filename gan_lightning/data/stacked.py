@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from gan_lightning.batches import Labeled
-from gan_lightning.data.base import ImageData, ImageSet, InMemory, Split, hashes
+from gan_lightning.data.base import ImageData
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.mnist import MNIST
-from gan_lightning.noise import key
+from gan_lightning.data.sets import Examples, InMemory, Split
+from gan_lightning.noise import hashes, key
 
 
-class Stacked(ImageSet):
+class Stacked(Examples):
     """Colour images made, when they are asked for, of three grey ones of ten classes.
 
     Args:

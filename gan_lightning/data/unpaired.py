@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from gan_lightning.batches import Draw, Unpaired
-from gan_lightning.data.base import ImageSet, Split, hashes
 from gan_lightning.data.folder import image_files
 from gan_lightning.data.pictures import FileData, Pictures, folder_at, listed_images
-from gan_lightning.noise import key
+from gan_lightning.data.sets import Examples, Split
+from gan_lightning.noise import hashes, key
 
 
-class Domains(ImageSet):
+class Domains(Examples):
     """Images of two domains. There are as many rows as the larger domain has images; the smaller begins again.
 
     In training each image of domain A stands beside one of domain B that is drawn at random. Which one depends on the
@@ -27,7 +27,7 @@ class Domains(ImageSet):
         seed: of the draws.
     """
 
-    def __init__(self, a: ImageSet, b: ImageSet, seed: int = 0) -> None:
+    def __init__(self, a: Examples, b: Examples, seed: int = 0) -> None:
         self.a, self.b, self.seed = a, b, seed
 
     def __len__(self) -> int:

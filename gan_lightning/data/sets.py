@@ -1,0 +1,83 @@
+"""Sets of examples that answer a whole batch at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gan_lightning.batches import Draw, Labeled, pictures
+
+Split = Literal["train", "val"]
+
+
+class Examples(Dataset, ABC):
+    """What a set holds, un-augmented, images or other things, that answers a whole batch at a time."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitems__(self, index: list[int]) -> tuple:
+        """One of the batches of `gan_lightning.batches`, of these indices: images are uint8 (float for points)."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all images: the same for the same pixels in the same order, whatever the set is called."""
+        digest = hashlib.sha256()
+        for first in range(0, len(self), 1000):
+            for image in pictures(self.__getitems__(list(range(first, min(first + 1000, len(self)))))).values():
+                digest.update(f"{image.dtype} {tuple(image.shape)}".encode())
+                digest.update(image.contiguous().numpy())
+        return digest.hexdigest()
+
+    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
+        """The same examples, each augmented as its key (n,) uint64 says; as they are where nothing varies."""
+        return self.__getitems__(index)
+
+    def drawn(self, draw: Draw) -> tuple:
+        """A training batch: the examples of a draw, and what a subclass puts beside them."""
+        return self.__getitems__(draw.index)
+
+    def __getitem__(self, index: int) -> tuple:
+        """One image (C, H, W) and its label (), or whatever a row of this set's batches is."""
+        batch = self.__getitems__([index])
+        return type(batch)(*(field[0] for field in batch))
+
+
+class Rows(Examples):
+    """One batch that holds the whole set: to take a few rows of it is one indexing operation.
+
+    Args:
+        every: a batch of `gan_lightning.batches`, all of whose fields have N rows.
+    """
+
+    def __init__(self, every: tuple) -> None:
+        self.every = every
+
+    def __len__(self) -> int:
+        return len(self.every[0])
+
+    def __getitems__(self, index: list[int]) -> tuple:
+        # By numpy, in one thread: as fast as torch's, whose threads wait for each other when the machine is busy.
+        rows = np.asarray(index, dtype=np.int64)
+        return type(self.every)(*(torch.from_numpy(field.numpy().take(rows, axis=0)) for field in self.every))
+
+
+class InMemory(Rows):
+    """Tensors that hold a whole set of images with labels.
+
+    Args:
+        image: (N, C, H, W), uint8 for images; float in [-1, 1] passes to the model as it is.
+        label: (N,) int64.
+    """
+
+    def __init__(self, image: Tensor, label: Tensor) -> None:
+        super().__init__(Labeled(image, label))
+        self.image, self.label = image, label
