@@ -9,6 +9,7 @@ from gan_lightning.data.gaussians import Gaussians
 from gan_lightning.data.low_resolution import LowResolutionImages, ShapeResolution
 from gan_lightning.data.masked import MaskedImages, ShapeHoles
 from gan_lightning.data.mnist import MNIST, FashionMNIST
+from gan_lightning.data.oracle_sequences import OracleSequences
 from gan_lightning.data.paired import PairedImages
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
@@ -27,6 +28,7 @@ __all__ = [
     "MNIST",
     "MNISTDomains",
     "MaskedImages",
+    "OracleSequences",
     "PairedImages",
     "PartlyLabeledDigits",
     "PartlyLabeledMNIST",

@@ -18,6 +18,7 @@ from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
+from gan_lightning.models.seqgan import SeqGAN
 from gan_lightning.models.simgan import SimGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
@@ -44,6 +45,7 @@ __all__ = [
     "Pix2Pix",
     "RelativisticGAN",
     "SAGAN",
+    "SeqGAN",
     "SimGAN",
     "SNGAN",
     "SRGAN",

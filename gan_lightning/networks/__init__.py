@@ -33,6 +33,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.text import LSTMGenerator, TextDiscriminator
 from gan_lightning.networks.unet import UNetGenerator
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "ImprovedGenerator",
     "InfoGANDiscriminator",
     "InfoGANGenerator",
+    "LSTMGenerator",
     "LocalDiscriminator",
     "MLPDiscriminator",
     "MLPGenerator",
@@ -71,6 +73,7 @@ __all__ = [
     "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "TextDiscriminator",
     "UNetGenerator",
     "VGG19Features",
 ]

@@ -1,0 +1,176 @@
+"""SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, 2017."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from gan_lightning import losses
+from gan_lightning.batches import Sequences, size, whole
+from gan_lightning.core import AdversarialModule, Player, Step, Terms, evaluating
+from gan_lightning.networks import LSTMGenerator, TextDiscriminator
+from gan_lightning.noise import SampleNoise
+from gan_lightning.text import PADDING, PADDING_WORD, spoken
+
+SequenceNetwork = Callable[[int, int], nn.Module]  # builds a network for a vocabulary and a length
+
+
+class SeqGAN(AdversarialModule):
+    """Sequences by policy gradient (Yu et al. 2017, arXiv:1609.05473): a discriminator's verdict is the reward.
+
+    Algorithm 1. The generator first learns by maximum likelihood, then the discriminator tells its sequences from real
+    ones, then both play: the reward of a token is the probability of being real that the discriminator gives to the
+    sequence, averaged over roll-outs that complete it (equation 4), of the sequence itself for the last token; the
+    generator climbs the sum over tokens of log-probability times reward (equations 6 to 8). Roll-outs are by a policy
+    that follows the generator with delay, as in the authors' code, whose settings are the defaults: 120 epochs, 50
+    times 3 epochs, then 15 epochs of the discriminator to each turn of the generator, an epoch being 156 batches of 64
+    sequences. Deviations: each discriminator turn is shown fresh sequences, where the authors keep 10,000 for three
+    epochs; of both kinds as many as the batch has; its two-way softmax is one score, which is the same function; the
+    sum over tokens is averaged over sequences, not summed; gradients of both players are clipped.
+
+    Args:
+        vocabulary: the word of each token; see `gan_lightning.text` for a vocabulary with padding.
+        length: tokens in a sequence, T.
+        generator: builds a network with `sample`, `roll_out` and `log_likelihood`, see :class:`LSTMGenerator`.
+        discriminator: builds a network from sequences (n, T) to scores (n,), high for real ones.
+        generator_optimizer, pretraining_optimizer, discriminator_optimizer: build the optimizers, the generator's one
+            for the game and one for maximum likelihood: moments of one loss are no measure for the other.
+        scheduler: builds the schedule of both learning rates, in generator steps.
+        pretraining: generator turns by maximum likelihood, one a batch.
+        discriminator_pretraining: discriminator turns after them, which are no generator steps.
+        generator_turns, discriminator_turns: in each round of the game, one a batch.
+        rollouts: Monte-Carlo completions of each prefix, N.
+        rollout_decay: what the roll-out policy keeps of itself after a generator turn; its embedding keeps nothing.
+        baseline: what is taken off a reward, to lessen the gradient's variance: nothing, or the mean over the batch
+            of the rewards at the same token.
+        weight_decay: of the discriminator's last layer, times half its squared norm.
+        step: see :class:`Step`; `ema_*` are not used.
+
+    Raises:
+        ValueError: no vocabulary, negative numbers of turns, no roll-outs, or a decay outside of [0, 1].
+    """
+
+    def __init__(
+        self,
+        vocabulary: list[str] | None,
+        length: int | None,
+        generator: SequenceNetwork = lambda vocabulary, length: LSTMGenerator(vocabulary, length),
+        discriminator: SequenceNetwork = lambda vocabulary, length: TextDiscriminator(vocabulary, length),
+        generator_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-2),
+        pretraining_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-2),
+        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-4),
+        scheduler: LRSchedulerCallable | None = None,
+        pretraining: int = 120 * 156,
+        discriminator_pretraining: int = 150 * 156,
+        generator_turns: int = 1,
+        discriminator_turns: int = 15 * 156,
+        rollouts: int = 16,
+        rollout_decay: float = 0.8,
+        baseline: Literal["none", "mean"] = "none",
+        weight_decay: float = 0.2,
+        step: Step = Step(gradient_clip=5.0),
+    ) -> None:
+        if not vocabulary or not length:
+            raise ValueError("SeqGAN needs data of sequences, such as OracleSequences or TextLines")
+        if min(pretraining, discriminator_pretraining, discriminator_turns) < 0 or min(generator_turns, rollouts) < 1:
+            raise ValueError("SeqGAN needs at least one generator turn and one roll-out, and no negative numbers")
+        if not 0 <= rollout_decay <= 1 or baseline not in ("none", "mean"):
+            raise ValueError(
+                f'rollout_decay ({rollout_decay}) is from 0 to 1, baseline ({baseline!r}) "none" or "mean"'
+            )
+        super().__init__(step)
+        self.vocabulary, self.length = list(vocabulary), length
+        self.generator, self.discriminator = generator(len(vocabulary), length), discriminator(len(vocabulary), length)
+        self.rollout_policy = copy.deepcopy(self.generator).requires_grad_(False)
+        self._players_of = (generator_optimizer, pretraining_optimizer, discriminator_optimizer, scheduler)
+        self.pretraining, self.discriminator_pretraining = pretraining, discriminator_pretraining
+        self.generator_turns, self.discriminator_turns = generator_turns, discriminator_turns
+        self.rollouts, self.rollout_decay = rollouts, rollout_decay
+        self.baseline, self.weight_decay = baseline, weight_decay
+
+    def players(self) -> dict[str, Player]:
+        generator_optimizer, pretraining_optimizer, discriminator_optimizer, scheduler = self._players_of
+        return {
+            "imitator": Player(self.generator, pretraining_optimizer),  # the generator, before there is a game
+            "discriminator": Player(self.discriminator, discriminator_optimizer, scheduler),
+            "generator": Player(self.generator, generator_optimizer, scheduler),
+        }
+
+    def training_step(self, batch: Sequences, batch_idx: int) -> None:
+        played = self.iteration - 1 - self.pretraining - self.discriminator_pretraining  # batches of the game so far
+        if played < -self.discriminator_pretraining:
+            self.turn("imitator", self.likelihood_loss, batch, counts=True)
+        elif played < 0 or played % (self.generator_turns + self.discriminator_turns) >= self.generator_turns:
+            self.turn("discriminator", self.discriminator_loss, batch)
+        else:
+            if played == 0:
+                self.rollout_policy.load_state_dict(self.generator.state_dict())
+            self.turn("generator", self.policy_loss, batch, counts=True)
+            self.follow()
+
+    def likelihood_loss(self, batch: Sequences) -> Terms:
+        """The mean negative log-likelihood of a token."""
+        return {"likelihood": -self.generator.log_likelihood(batch.token).mean()}
+
+    def discriminator_loss(self, batch: Sequences) -> Terms:
+        """Equation 5, of the batch and as many sequences of the generator, and the decay of the last layer."""
+        real, fake = self.discriminator(batch.token), self.discriminator(self.made(size(batch)))
+        if self.logging:
+            self.watch("discriminator/accuracy_real", (real > 0).float().mean())
+            self.watch("discriminator/accuracy_fake", (fake <= 0).float().mean())
+        terms = {"adversarial": losses.logistic_discriminator(real, fake)}
+        if self.weight_decay:
+            decayed = sum(parameter.square().sum() for parameter in self.discriminator.output.parameters())
+            terms["weight_decay"] = self.weight_decay / 2 * decayed
+        return terms
+
+    def policy_loss(self, batch: Sequences) -> Terms:
+        """Minus equation 8: of as many sequences as the batch has, each token's log-probability times its reward."""
+        token = self.made(size(batch))
+        reward = self.rewards(token)
+        if self.logging:
+            self.watch("generator/reward", reward.mean())
+        if self.baseline == "mean":
+            reward = reward - whole(reward).mean(0)
+        return {"policy": -(self.generator.log_likelihood(token) * reward).sum(1).mean()}
+
+    def made(self, n: int) -> Tensor:
+        """(n, T) sequences by the generator as it is."""
+        return self.generator.sample(self.noise.uniform(n, self.length))
+
+    @torch.no_grad()
+    def rewards(self, token: Tensor) -> Tensor:
+        """(n, T) in [0, 1], equation 4: how real the completions are of the prefix that ends with each token of (n, T)."""
+        n, length = token.shape
+        uniform = self.noise.uniform(n, self.rollouts, length - 1, length)
+        completed = self.rollout_policy.roll_out(token, uniform)
+        with evaluating(self.discriminator):  # no dropout: the authors' code sets it aside for rewards too
+            of_prefixes = self.discriminator(completed.flatten(0, 2)).sigmoid()
+            of_all = self.discriminator(token).sigmoid()
+        return torch.cat([of_prefixes.view(n, self.rollouts, length - 1).mean(1), of_all[:, None]], 1)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the roll-out policy after the generator."""
+        pairs = zip(self.rollout_policy.named_parameters(), self.generator.parameters(), strict=True)
+        for (name, old), new in pairs:
+            old.lerp_(new, 1.0 if name.startswith("embedding.") else 1 - self.rollout_decay)
+
+    # What a trained model says.
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int = 0, first: int = 0) -> Tensor:
+        """(n, T) int64: sequences first .. first + n - 1 of the seed, each by the seed and its number alone."""
+        return self.generator.sample(SampleNoise(seed, range(first, first + n), self.device).uniform(n, self.length))
+
+    @torch.no_grad()
+    def nll(self, token: Tensor) -> Tensor:
+        """(n,) nats: mean negative log-likelihood of the tokens of (n, T), where there is padding up to its first."""
+        nll = -self.generator.log_likelihood(token)
+        counted = spoken(token) if self.vocabulary[PADDING] == PADDING_WORD else torch.ones_like(token)
+        return (nll * counted).sum(1) / counted.sum(1)

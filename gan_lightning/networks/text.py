@@ -1,0 +1,162 @@
+"""SeqGAN's networks (Yu et al. 2017, arXiv:1609.05473): a recurrent generator of sequences, and a convolutional judge."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+START = 0  # the token before the first one
+ROWS = 64  # whose distributions over the vocabulary are computed at a time: they stay in the processor's cache
+KERNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
+MAPS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
+
+
+class LSTMGenerator(nn.Module):
+    """Words one after another: an embedding, an LSTM and a softmax over the vocabulary (section "The Generative Model").
+
+    All parameters begin at N(0, std^2), as in the authors' code: std 0.1 for a generator, 1 for an oracle.
+
+    Args:
+        vocabulary: tokens, 0 .. vocabulary - 1; 0 is also what stands before the first one.
+        length: tokens of a sequence, T.
+        embedding, hidden: units.
+        std: of the initial parameters.
+    """
+
+    def __init__(self, vocabulary: int, length: int, embedding: int = 32, hidden: int = 32, std: float = 0.1) -> None:
+        super().__init__()
+        self.length = length
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
+        self.output = nn.Linear(hidden, vocabulary)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=std)
+        with torch.no_grad():
+            self.lstm.bias_hh_l0.zero_()  # torch adds two biases where the equations have one
+
+    def forward(self, token: Tensor) -> Tensor:
+        """(n, T, vocabulary) logits of each token of (n, T), given those before it."""
+        return self.output(self._read_all(token))
+
+    def log_likelihood(self, token: Tensor) -> Tensor:
+        """(n, T) log probabilities of each token of (n, T), given those before it."""
+        rows = zip(self._read_all(token).flatten(0, 1).split(ROWS), token.flatten().split(ROWS), strict=True)
+        losses = [F.cross_entropy(self.output(h), chosen, reduction="none") for h, chosen in rows]
+        return -torch.cat(losses).view_as(token)
+
+    def _read_all(self, token: Tensor) -> Tensor:
+        """(n, T, hidden) the state in which each token of (n, T) is chosen."""
+        before = F.pad(token[:, :-1], (1, 0), value=START)
+        return self.lstm(self.embedding(before))[0]
+
+    @torch.no_grad()
+    def sample(self, uniform: Tensor) -> Tensor:
+        """(n, T) int64 sequences, each token by inversion of its distribution at a number from U[0, 1) of (n, T)."""
+        token = torch.full_like(uniform[:, 0], START, dtype=torch.int64)
+        chosen, state = [], None
+        for at in uniform.unbind(1):
+            state = self._read(token, state)
+            token = self._choose(state[0], at)
+            chosen.append(token)
+        return torch.stack(chosen, 1)
+
+    @torch.no_grad()
+    def roll_out(self, token: Tensor, uniform: Tensor) -> Tensor:
+        """Complete every prefix of every sequence several times over, all in one batch.
+
+        Each word is read once: the continuations of all prefixes advance together, and those of the next prefix join
+        when its last word has been read.
+
+        Args:
+            token: (n, T) sequences, whose prefixes of 1 .. T - 1 tokens are kept.
+            uniform: (n, roll-outs, T - 1, T) from U[0, 1), of which [:, :, p, t] chooses token t of prefix p + 1.
+
+        Returns:
+            (n, roll-outs, T - 1, T) int64.
+        """
+        n, rollouts, prefixes, length = uniform.shape
+        made = token.expand(rollouts, prefixes, n, length).permute(1, 0, 2, 3).contiguous()
+        at = uniform.permute(2, 1, 0, 3)  # prefixes first, to which the next is added
+        true = self._read(torch.full_like(token[:, 0], START))
+        h = c = true[0].new_empty(0, rollouts, n, true[0].shape[1])
+        for last in range(prefixes):
+            true = self._read(token[:, last], true)
+            if last:
+                read = self._read(made[:last, ..., last].flatten(), (h.flatten(0, 2), c.flatten(0, 2)))
+                h, c = (part.view(last, rollouts, n, -1) for part in read)
+            h, c = (torch.cat([part, new.expand(1, rollouts, n, -1)]) for part, new in zip((h, c), true, strict=True))
+            chosen = self._choose(h.flatten(0, 2), at[: last + 1, ..., last + 1].flatten())
+            made[: last + 1, ..., last + 1] = chosen.view(last + 1, rollouts, n)
+        return made.permute(2, 1, 0, 3)
+
+    def _read(self, token: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """The state (n, hidden) twice after one more token (n,)."""
+        weights = self.lstm.weight_ih_l0, self.lstm.weight_hh_l0, self.lstm.bias_ih_l0, self.lstm.bias_hh_l0
+        x = self.embedding(token)
+        zeros = x.new_zeros(len(x), self.lstm.hidden_size)
+        return torch.lstm_cell(x, state or (zeros, zeros), *weights)
+
+    def _choose(self, h: Tensor, at: Tensor) -> Tensor:
+        """(n,) tokens: where the cumulative distribution given (n, hidden) first exceeds (n,)."""
+        return torch.cat([_inverted(self.output(a), b) for a, b in zip(h.split(ROWS), at.split(ROWS), strict=True)])
+
+
+def _inverted(logits: Tensor, at: Tensor) -> Tensor:
+    """(n,) the first column at which the cumulative softmax of (n, columns) exceeds (n,) numbers from [0, 1)."""
+    total = logits.softmax(1).cumsum(1)
+    place = torch.searchsorted(total, (at.to(total.dtype) * total[:, -1])[:, None], right=True).squeeze(1)
+    return place.clamp_(max=logits.shape[1] - 1)  # rounding may bring a number to the very end
+
+
+class TextDiscriminator(nn.Module):
+    """Scores of sequences: n-gram detectors, the strongest response of each, a highway layer (section "The Discriminative
+    Model for Sequences"), after Zhang and LeCun 2015 and Kim 2014 (arXiv:1408.5882).
+
+    The settings are the authors' code's: an embedding from U(-1, 1), weights from N(0, 0.1^2) cut at two deviations,
+    biases of 0.1, the gate of the highway (Srivastava et al. 2015, arXiv:1505.00387) at -2.
+
+    Args:
+        vocabulary: tokens.
+        length: of the sequences; wider kernels than this are left out.
+        embedding: units.
+        kernels, maps: widths of the detectors, and how many there are of each.
+        dropout: of what the highway gives, in training.
+
+    Raises:
+        ValueError: not as many kernels as maps, or none that fits.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        embedding: int = 64,
+        kernels: tuple[int, ...] = KERNELS,
+        maps: tuple[int, ...] = MAPS,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if len(kernels) != len(maps):
+            raise ValueError(f"a number of maps for each kernel, not {len(maps)} for {len(kernels)}")
+        fitting = [(width, count) for width, count in zip(kernels, maps, strict=True) if width <= length]
+        if not fitting:
+            raise ValueError(f"no kernel of {kernels} fits sequences of {length}")
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.detectors = nn.ModuleList(nn.Conv2d(embedding, count, (1, width)) for width, count in fitting)
+        units = sum(count for _, count in fitting)
+        self.gate, self.change = nn.Linear(units, units), nn.Linear(units, units)
+        self.dropout, self.output = nn.Dropout(dropout), nn.Linear(units, 1)
+        for layer in (*self.detectors, self.gate, self.change, self.output):
+            nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
+            nn.init.constant_(layer.bias, 0.1)
+        nn.init.constant_(self.gate.bias, -2.0)
+        nn.init.uniform_(self.embedding.weight, -1, 1)
+
+    def forward(self, token: Tensor) -> Tensor:
+        """(n,) scores of sequences (n, T), high for real ones."""
+        x = self.embedding(token).transpose(1, 2)[:, :, None]  # as an image of one row: convolved twice as fast
+        h = F.relu(torch.cat([detector(x).amax((2, 3)) for detector in self.detectors], 1))
+        gate = self.gate(h).sigmoid()
+        h = gate * F.relu(self.change(h)) + (1 - gate) * h
+        return self.output(self.dropout(h)).squeeze(1)
