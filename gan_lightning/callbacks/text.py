@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import chain
 from typing import Any
 
@@ -91,6 +92,10 @@ class TextScores(ScheduledScore):
             )
         super().setup(trainer, pl_module, stage)
 
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(n=self.n, references=self.references, order=self.order, seed=self.seed)
+
     def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
         data = trainer.datamodule
         held = data.reference("val")
@@ -98,26 +103,31 @@ class TextScores(ScheduledScore):
         with together():
             real = held.__getitems__(list(range(count))).token
             figures = self._figures(pl_module, getattr(data, "oracle", None), real)
-        about = {"split": "val", "n": self.n, "references": count, "length": data.length, "seed": self.seed}
-        return from_first(figures), about
+        return from_first(figures), {
+            "data_hash": hashlib.sha256(real.numpy()).hexdigest()[:12],
+            "split": "val",
+            "n": self.n,
+            "references": count,
+            "length": data.length,
+            "seed": self.seed,
+        }
 
     def _figures(self, pl_module: AdversarialModule, oracle: Any, real: Tensor) -> dict[str, float]:
-        starts = range(0, self.n, self.batch_size)
-        made = [pl_module.sample(min(self.batch_size, self.n - k), self.seed, k).cpu() for k in starts]
-        fake = torch.cat(made)
+        firsts = range(0, self.n, self.batch_size)
+        fake = torch.cat([pl_module.sample(min(self.batch_size, self.n - k), self.seed, k).cpu() for k in firsts])
         figures = {} if oracle is None else {"NLL_oracle": self._nll("NLL_oracle", oracle, fake)}
         figures["NLL_generator"] = self._nll("NLL_generator", pl_module, real)
-        ends = words if oracle is None else list
-        sentences = [ends(row) for row in fake.tolist()]
+        sentences = [row if oracle is not None else words(row) for row in fake.tolist()]
         if self.bleu:
-            kinds = (
-                {} if oracle is not None else {"BLEU": metrics.bleu(sentences, [*map(ends, real.tolist())], self.order)}
-            )
-            kinds["self-BLEU"] = metrics.self_bleu(sentences, self.order)
-            for kind, values in kinds.items():
-                means = values.mean(0).tolist()
-                figures |= {f"{kind}-{k}": means[k - 1] for k in range(2, self.order + 1)}
+            if oracle is None:
+                references = [words(row) for row in real.tolist()]
+                figures |= self._means("BLEU", metrics.bleu(sentences, references, self.order))
+            figures |= self._means("self-BLEU", metrics.self_bleu(sentences, self.order))
         return figures | {"distinct": metrics.distinct(sentences)}
+
+    def _means(self, kind: str, values: Tensor) -> dict[str, float]:
+        """By order, from 2 on, of (n, order)."""
+        return {f"{kind}-{k}": value for k, value in enumerate(values.mean(0).tolist(), 1) if k > 1}
 
     def _nll(self, name: str, judge: Any, token: Tensor) -> float:
         """The mean of what a module, on the device where it is, says of sequences.
