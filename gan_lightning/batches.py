@@ -73,6 +73,12 @@ class Masked(NamedTuple):
     hole: Tensor  # (B, 1, H, W) bool, true where the image is hidden
 
 
+class Sequences(NamedTuple):
+    """Sequences of tokens, all of one length."""
+
+    token: Tensor  # (B, T) int64, indices into the vocabulary
+
+
 def central_hole(height: int, width: int) -> Tensor:
     """(height, width) bool, true in the middle of half of each side: the hole of arXiv:1604.07379."""
     hole = torch.zeros(height, width, dtype=torch.bool)

@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "ema": set(),
     "noise": set(),
     "batches": set(),
+    "text": set(),
     "ledger": set(),
     "errors": set(),
     "processes": {"errors"},
@@ -28,15 +29,27 @@ ALLOWED: dict[str, set[str]] = {
     "core": {"augment", "batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
     "translator": {"core"},
     "history": {"batches"},
-    "models": {"core", "translator", "history", "losses", "networks", "augment", "ema", "batches", "noise", "optim"},
-    "metrics": {"batches", "noise"},
-    "data": {"batches", "noise", "cache", "errors"},
+    "models": {
+        "core",
+        "translator",
+        "history",
+        "losses",
+        "networks",
+        "augment",
+        "ema",
+        "batches",
+        "noise",
+        "optim",
+        "text",
+    },
+    "metrics": {"batches", "noise", "text"},
+    "data": {"batches", "noise", "cache", "errors", "text"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
-    "callbacks": {"batches", "checkpoints", "core", "translator", "hyperparameters", "metrics", "scoring"},
+    "callbacks": {"batches", "checkpoints", "core", "translator", "hyperparameters", "metrics", "scoring", "text"},
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
-NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics"}
+NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics", "text"}
 
 
 def part_of(path: Path) -> str:

@@ -15,6 +15,7 @@ from gan_lightning.callbacks.scores import (
     ModeCoverage,
     Score,
 )
+from gan_lightning.callbacks.text import TextScores
 from gan_lightning.callbacks.translation import TranslationScores
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "SampleGrid",
     "ScheduledScore",
     "Score",
+    "TextScores",
     "TranslationScores",
 ]

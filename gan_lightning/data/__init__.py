@@ -14,6 +14,7 @@ from gan_lightning.data.paired import PairedImages
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
 from gan_lightning.data.stacked import StackedDigits, StackedMNIST
+from gan_lightning.data.text_lines import TextLines
 from gan_lightning.data.unpaired import UnpairedImages
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "ShapeResolution",
     "StackedDigits",
     "StackedMNIST",
+    "TextLines",
     "UnpairedImages",
 ]

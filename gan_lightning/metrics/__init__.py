@@ -15,6 +15,7 @@ from gan_lightning.metrics.linear_probe import ProbeFeatures, linear_probe
 from gan_lightning.metrics.pairs import PairScores
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
+from gan_lightning.metrics.text import bleu, distinct, self_bleu
 
 __all__ = [
     "CIFARResNet56",
@@ -34,12 +35,15 @@ __all__ = [
     "ProbeFeatures",
     "Reference",
     "StackedDigitFeatures",
+    "bleu",
+    "distinct",
     "frechet_distance",
     "linear_probe",
     "load_reference",
     "matched_accuracy",
     "pixel_agreement",
     "save_reference",
+    "self_bleu",
     "to_uint8",
     "unit_interval",
 ]

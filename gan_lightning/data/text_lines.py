@@ -1,0 +1,149 @@
+"""Any text file, a sentence on each line."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from gan_lightning.batches import Sequences
+from gan_lightning.data.base import Data, data_root, not_found
+from gan_lightning.data.sets import Rows, Split
+from gan_lightning.noise import key, shares
+from gan_lightning.text import PADDING, SPECIAL, UNKNOWN
+
+DEFAULT = "text_coco.txt"
+CHOICE = 0  # seed of the lines that are held out
+MANY = 0.01  # share of lines that are too long from which on a warning says so
+
+
+class TextLines(Data):
+    """The lines of a text file as sequences of tokens, one for each word.
+
+    Words are what white space parts, as they are written: "The" and "the" are two, and so are "end" and "end.". A line
+    without words is no example. The vocabulary is that of the training lines alone: "<pad>" and "<unk>", then the words
+    that occur at least `minimum` times in them, the most frequent first and equally frequent ones by alphabet. A word
+    that is not in it becomes "<unk>", and so does one that is spelled "<pad>" or "<unk>" in the file. Padding follows
+    the last word up to `length`, so that a generator learns to end; it is never a word of the text, which token 0, the
+    one that generation starts from, is in SeqGAN's code (arXiv:1609.05473).
+
+    A line of more than `length` words is left out, not cut: half a sentence has no end to learn. Whether a line
+    validates depends on the number of the line on which its words stand first, so that what is held out does not
+    depend on the other arguments, lines added at the end move none, and no held-out line is a training line too.
+    Lines that repeat stay as many as they are.
+
+    The file is read once, when it is first needed: `vocabulary` already does.
+
+    Args:
+        path: of a UTF-8 file; None for text_coco.txt, captions of MS COCO, in $GAN_LIGHTNING_DATA/text.
+        length: tokens in a sequence.
+        minimum: occurrences in the training lines that a word of the vocabulary has.
+        holdout: share of the lines that validate, from 0 up to but not 1.
+        batch_size: over all processes.
+        num_workers: loader processes.
+
+    Raises:
+        ValueError: at construction, an argument out of range; when the file is read, it is not UTF-8, has no words, no
+            line that is short enough, no training line, or no word that is frequent enough.
+        FileNotFoundError: when the file is read, it is not there.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        length: int = 32,
+        minimum: int = 1,
+        holdout: float = 0.1,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        self.given = path is not None
+        self.path = Path(path).expanduser() if self.given else data_root("text", None) / DEFAULT
+        super().__init__(f"TextLines({self.path})" if self.given else "TextLines", batch_size, num_workers)
+        if length < 1 or minimum < 1:
+            raise ValueError(f"{self.name}: length ({length}) and minimum ({minimum}) must be at least 1")
+        if not 0 <= holdout < 1:
+            raise ValueError(f"{self.name}: holdout must be at least 0 and less than 1, not {holdout}")
+        self.length, self.minimum, self.holdout = length, minimum, holdout
+        self.example_bytes = 8 * length
+
+    @cached_property
+    def lines(self) -> dict[Split, list[list[str]]]:
+        """The words of each line of the two splits, in the file's order."""
+        read = read_lines(self._file())
+        first: dict[tuple[str, ...], int] = {}
+        numbers = np.array([first.setdefault(tuple(words), number) for number, words in read.items()])
+        held = shares(key(CHOICE), numbers) < self.holdout
+        found: dict[Split, list[list[str]]] = {"train": [], "val": []}
+        for words, validates in zip(read.values(), held.tolist(), strict=True):
+            if len(words) <= self.length:
+                found["val" if validates else "train"].append(words)
+        if not found["train"]:
+            raise ValueError(
+                f"none of the {len(read)} lines of {self.path} is left to train on: those of more than {self.length} "
+                f"words are left out, and {self.holdout:.0%} held out; use another length or holdout"
+            )
+        missing = len(read) - sum(map(len, found.values()))
+        if missing > MANY * len(read):
+            rank_zero_warn(
+                f"{missing} of the {len(read)} lines of {self.path} have more than {self.length} words and are left "
+                "out: a greater --data.length keeps them"
+            )
+        return found
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """The word of each token; reads the file."""
+        counts = Counter(word for words in self.lines["train"] for word in words if word not in SPECIAL)
+        frequent = [word for word, count in counts.items() if count >= self.minimum]
+        if not frequent:
+            raise ValueError(f"no word of {self.path} occurs {self.minimum} times: use a smaller --data.minimum")
+        return [*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))]
+
+    @cached_property
+    def _token(self) -> dict[str, int]:
+        return {word: token for token, word in enumerate(self.vocabulary) if token >= len(SPECIAL)}
+
+    def encode(self, line: str) -> list[int]:
+        """The tokens of a line's words, however many, without padding."""
+        return [self._token.get(word, UNKNOWN) for word in line.split()]
+
+    def load(self, split: Split) -> Rows:
+        lines = self.lines[split]
+        token = torch.full((len(lines), self.length), PADDING)
+        for row, words in zip(token, lines, strict=True):
+            row[: len(words)] = torch.tensor([self._token.get(word, UNKNOWN) for word in words])
+        return Rows(Sequences(token))
+
+    def _file(self) -> Path:
+        if not self.path.is_file():
+            if self.given:
+                raise FileNotFoundError(f"there is no file {self.path}: give --data.path a text file")
+            raise not_found("text", self.path.parent, DEFAULT, "TextLines downloads nothing")
+        return self.path
+
+
+def read_lines(path: Path) -> dict[int, list[str]]:
+    """The words of every line that has any, by the line's number, from 1.
+
+    Lines end by a line feed, with or without a carriage return; a byte order mark is none of the text.
+
+    Raises:
+        ValueError: naming the line that is not UTF-8; or there are no words.
+    """
+    lines = {}
+    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        try:
+            words = line.decode("utf-8").split()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8, line {number}: {error.reason}; save it as UTF-8") from None
+        if words:
+            lines[number] = words
+    if not lines:
+        raise ValueError(f"{path} has no words: give --data.path a file of text, one example a line")
+    return lines

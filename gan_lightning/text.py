@@ -1,0 +1,24 @@
+"""What tokens mean: the two that are no words of a text, and how a sequence of tokens is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+PADDING = 0  # begins a sentence that is generated, and stands behind the last word up to the sequence's end
+UNKNOWN = 1  # stands for every word that is not in the vocabulary
+SPECIAL = ("<pad>", "<unk>")  # their names, the first of every vocabulary
+
+
+def words(tokens: Iterable[int]) -> list[int]:
+    """The tokens (T,) before the first padding, as plain integers: all of them where there is none."""
+    found = []
+    for token in map(int, tokens):
+        if token == PADDING:
+            break
+        found.append(token)
+    return found
+
+
+def sentence(tokens: Iterable[int], vocabulary: Sequence[str]) -> str:
+    """The words of tokens (T,), a space between them, up to the first padding."""
+    return " ".join(vocabulary[token] for token in words(tokens))
