@@ -87,10 +87,6 @@ def central_hole(height: int, width: int) -> Tensor:
     return hole
 
 
-class Sequences(NamedTuple):
-    token: Tensor  # (B, T) int64, indices into the vocabulary
-
-
 class Draw(NamedTuple):
     """What a batch sampler asks a training set for: one batch, and the epoch that keys its augmentation."""
 

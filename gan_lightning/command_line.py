@@ -47,6 +47,8 @@ class Parser(LightningArgumentParser):
             return f"no {missing.group(1)}: give --{missing.group(1)} NAME (`python -m gan_lightning.fit --list`)"
         keys = re.findall(r'Parser key "([\w.]+)"', message)
         where = f"{keys[-1]}: " if keys else ""
+        if link := re.search(r"Call to compute_fn of link .+? failed: (.+)", message, re.S):
+            return link.group(1)
         if name := re.search(r"Expected a dot import path string: (\S+)", message):
             known = self._known(keys[0] if keys else "")
             return f"{where}unknown name {name.group(1)}{nearest(name.group(1), known)}"
@@ -112,7 +114,8 @@ def closing(cli: LightningCLI) -> str:
         return f"nothing left to train: {cli.resume_from} is at step {step}; give a greater --trainer.max_steps"
     last, folder = os.path.relpath(checkpoint.last_path), os.path.relpath(cli.folder)
     scores = [callback for callback in trainer.callbacks if isinstance(callback, callbacks.ScheduledScore)]
-    lines = [f"step {trainer.global_step}, {cli.model.images_seen} images, {folder}"]
+    examples = "examples" if cli.model.scored_by else "images"
+    lines = [f"step {trainer.global_step}, {cli.model.images_seen} {examples}, {folder}"]
     lines += [line for score in scores for line in scoring.table(score.scores)]
     lines += scoring.card_lines([score.card for score in scores if score.card])
     if (error := trainer.callback_metrics.get("validation/error")) is not None:
@@ -124,6 +127,11 @@ def closing(cli: LightningCLI) -> str:
         lines += [f"samples     {os.path.relpath(grid.path)}"]
     if isinstance(cli.model, Translator):
         looks = [f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated"]
+    elif cli.model.scored_by:
+        flags = {"vocabulary": "--n 20", "recommend": "--user 1 --k 10"}
+        known = [flag for what, flag in flags.items() if hasattr(cli.model, what)]
+        looks = [f"  python -m gan_lightning.sample {last} {flag}" for flag in known]
+        looks += [f"  python -m gan_lightning.evaluate {last} --json {folder}/scores.json"]
     else:
         looks = [
             f"  python -m gan_lightning.sample {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",

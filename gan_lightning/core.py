@@ -75,10 +75,12 @@ class AdversarialModule(LightningModule):
 
     Attributes:
         iteration: batches begun, all epochs together; inside a step the number of the batch, from 1.
-        images_seen: training images of those batches, over all processes.
+        images_seen: training images, or whatever an example is, of those batches, over all processes.
         noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
         ema: the generator's average, None for a model without one.
     """
+
+    scored_by = ""  # the callback that scores it, where there is one that fits this model alone
 
     def __init__(self, step: Step) -> None:
         super().__init__()

@@ -7,10 +7,12 @@ data, `--print_config` shows every setting, and later files and flags win over e
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import sys
 import traceback
 from pathlib import Path
+from pydoc import locate
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
@@ -40,7 +42,20 @@ class FitCLI(LightningCLI):
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
         for fact in FACTS:
-            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
+            known = self._image_shape if fact == "image_shape" else None
+            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", known, apply_on="instantiate")
+
+    def _image_shape(self, shape: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        """The data's.
+
+        Raises:
+            ValueError: it has none, and the model is one of images.
+        """
+        model, data = (self.config[part].class_path.rsplit(".", 1)[-1] for part in ("model", "data"))
+        kind = locate(self.config.model.class_path)
+        if shape is None and "image_shape" in inspect.signature(kind).parameters:
+            raise ValueError(f"{model} is a model of images, and {data} has none: choose other data or another model")
+        return shape
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
         self.config = parser.parse_args(args)

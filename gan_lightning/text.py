@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from torch import Tensor
+
 PADDING = 0  # begins a sentence that is generated, and stands behind the last word up to the sequence's end
 UNKNOWN = 1  # stands for every word that is not in the vocabulary
 SPECIAL = ("<pad>", "<unk>")  # their names, the first of every vocabulary
+
+
+def spoken(token: Tensor) -> Tensor:
+    """(n, T) bool, where tokens (n, T) belong to the sentence: its words, and the first padding, which ends it."""
+    return (token == PADDING).long().cumsum(1) - (token == PADDING).long() == 0
 
 
 def words(tokens: Iterable[int]) -> list[int]:
@@ -20,5 +27,6 @@ def words(tokens: Iterable[int]) -> list[int]:
 
 
 def sentence(tokens: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """The words of tokens (T,), a space between them, up to the first padding."""
-    return " ".join(vocabulary[token] for token in words(tokens))
+    """The words of tokens (T,), a space between them; of a vocabulary with padding, up to the first padding."""
+    ends = vocabulary[PADDING] == SPECIAL[PADDING]  # a word like any other where an oracle speaks in numbers
+    return " ".join(vocabulary[token] for token in (words(tokens) if ends else map(int, tokens)))

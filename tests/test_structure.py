@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "text",
     },
     "metrics": {"batches", "noise", "text"},
-    "data": {"batches", "noise", "cache", "errors", "text"},
+    "data": {"batches", "noise", "networks", "cache", "errors", "text"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
     "callbacks": {"batches", "checkpoints", "core", "translator", "hyperparameters", "metrics", "scoring", "text"},

@@ -1,4 +1,4 @@
-"""The same latents' images over training, or the same pictures' translations, in the run's folder and in W&B."""
+"""What a model makes of the same inputs over training, in the run's folder and in W&B."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from torchvision.utils import make_grid, save_image
 
 from gan_lightning.callbacks.scheduled import apart
 from gan_lightning.callbacks.trigger import passed
+from gan_lightning.text import sentence
 from gan_lightning.translator import Columns, Translator
+
+PICTURED = 1000  # samples that a model makes a picture of
 
 
 def scatter(points: Tensor, pixels: int = 256) -> Tensor:
@@ -33,11 +36,16 @@ def picture(images: Tensor, columns: int) -> Tensor:
 
 
 def columns_of(trainer: Trainer, pl_module: Translator, index: list[int], split: str = "val") -> Columns:
-    """What a translator makes of the samples of these numbers, brought to the model as Lightning's loaders do."""
+    """What a translator makes of the samples of these numbers."""
+    return pl_module.columns(brought(trainer, pl_module, index, split))
+
+
+def brought(trainer: Trainer, pl_module: LightningModule, index: list[int], split: str) -> tuple:
+    """The batch of the samples of these numbers, brought to the model as Lightning's loaders do."""
     data = trainer.datamodule
     batch = data.reference(split).__getitems__(index)
     batch = type(batch)(*(field.to(pl_module.device) for field in batch))
-    return pl_module.columns(data.on_after_batch_transfer(batch, 0))
+    return data.on_after_batch_transfer(batch, 0)
 
 
 def side_by_side(columns: Columns) -> Tensor:
@@ -49,19 +57,21 @@ def side_by_side(columns: Columns) -> Tensor:
 
 
 class SampleGrid(Callback):
-    """Draws what the generator makes, of inputs that stay the same, while it trains; it leaves no trace in training.
+    """Shows what the generator makes, of inputs that stay the same, while it trains; it leaves no trace in training.
 
     Of a GAN a square grid by the generator's average; a class a column where it can. Of a :class:`Translator` a row for
     each of the first validation samples (training samples where there are none for validation), a column for each of
-    the model's `columns`.
+    the model's `columns`. Of a model that says how its validation samples look (`picture(batch)`), that. Of a model of
+    sequences (`vocabulary`) sentences, in text files. Of any other model nothing.
 
     Args:
         every_n_steps: generator steps between two grids; a last one is drawn at the end. None: only that.
-        rows: of the grid, as many columns where there are no samples to translate.
-        folder: where `step-<n>.png` and `samples.png`, the newest, are written; the trainer's root by default.
+        rows: of the grid, as many columns where there are no samples to translate; of sentences three times as many.
+        folder: where `step-<n>.png` and `samples.png` (or `.txt`), the newest, are written; the trainer's root by
+            default.
 
     Raises:
-        ValueError: in `setup`, a translator without a data module of this package.
+        ValueError: in `setup`, a model that is shown samples without a data module of this package.
     """
 
     def __init__(self, every_n_steps: int | None = 500, rows: int = 8, folder: str | None = None) -> None:
@@ -72,7 +82,8 @@ class SampleGrid(Callback):
         self._step = 0  # `trainer.global_step` after the last batch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if isinstance(pl_module, Translator) and not hasattr(trainer.datamodule, "reference"):
+        shown = isinstance(pl_module, Translator) or hasattr(pl_module, "picture")
+        if shown and not hasattr(trainer.datamodule, "reference"):
             raise ValueError("SampleGrid needs a data module of gan_lightning, for what it shows: train without it")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,20 +98,40 @@ class SampleGrid(Callback):
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(pl_module, Translator):
-            image = self._translations(trainer, pl_module)
-        else:
-            image = self._samples(pl_module) if trainer.is_global_zero else None
-        if not trainer.is_global_zero:
+        with apart(pl_module):  # every process takes part in what puts their batch statistics together
+            shown = self._shown(trainer, pl_module) if trainer.is_global_zero else None
+        if shown is None:
             return
         folder = Path(self.folder or trainer.default_root_dir)
         (folder / "samples").mkdir(parents=True, exist_ok=True)
-        save_image(image, folder / "samples" / f"step-{trainer.global_step:06d}.png")
-        self.path = folder / "samples.png"
-        save_image(image, self.path)
+        kind = "txt" if isinstance(shown, str) else "png"
+        self.path = folder / f"samples.{kind}"
+        for path in (folder / "samples" / f"step-{trainer.global_step:06d}.{kind}", self.path):
+            if isinstance(shown, str):
+                path.write_text(shown)
+            else:
+                save_image(shown, path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("samples", [image], step=None)
+                if isinstance(shown, str):
+                    logger.log_text("samples", ["sentence"], [[line] for line in shown.splitlines()])
+                else:
+                    logger.log_image("samples", [shown], step=None)
+
+    def _shown(self, trainer: Trainer, pl_module: LightningModule) -> Tensor | str | None:
+        """A picture (3 or 1, height, width) in [0, 1], or lines of text; None for nothing."""
+        if isinstance(pl_module, Translator):
+            split, index = self._first(trainer, self.rows)
+            torch.manual_seed(0)  # of a model that draws noise in evaluation too
+            columns = columns_of(trainer, pl_module, index, split)
+            return picture(side_by_side(columns), len(columns))
+        if hasattr(pl_module, "picture"):
+            split, index = self._first(trainer, PICTURED)
+            return pl_module.picture(brought(trainer, pl_module, index, split)).float().cpu()
+        if hasattr(pl_module, "vocabulary"):
+            sentences = (sentence(row, pl_module.vocabulary) for row in pl_module.sample(3 * self.rows).tolist())
+            return "".join(f"{line}\n" for line in sentences)
+        return self._samples(pl_module) if hasattr(pl_module, "latent") else None
 
     def _samples(self, pl_module: LightningModule) -> Tensor:
         points = tuple(pl_module.image_shape[1:]) == (1, 1)
@@ -108,13 +139,7 @@ class SampleGrid(Callback):
         columns = classes if 1 < classes <= 2 * self.rows else self.rows  # samples are of each class in turn
         return picture(pl_module.sample(2_000 if points else self.rows * columns), columns)
 
-    def _translations(self, trainer: Trainer, pl_module: Translator) -> Tensor | None:
-        """Of the first process; the others take part in what puts their batch statistics together."""
-        with apart(pl_module):
-            if not trainer.is_global_zero:
-                return None
-            split = "val" if len(trainer.datamodule.reference("val")) else "train"
-            count = min(self.rows, len(trainer.datamodule.reference(split)))
-            torch.manual_seed(0)  # of a model that draws noise in evaluation too
-            columns = columns_of(trainer, pl_module, list(range(count)), split)
-            return picture(side_by_side(columns), len(columns))
+    def _first(self, trainer: Trainer, most: int) -> tuple[str, list[int]]:
+        """The split that is shown, and the numbers of its first samples."""
+        split = "val" if len(trainer.datamodule.reference("val")) else "train"
+        return split, list(range(min(most, len(trainer.datamodule.reference(split)))))

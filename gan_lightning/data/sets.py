@@ -29,12 +29,13 @@ class Examples(Dataset, ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all images: the same for the same pixels in the same order, whatever the set is called."""
+        """SHA-256 of all images, or of all there is where there are none: whatever the set is called."""
         digest = hashlib.sha256()
         for first in range(0, len(self), 1000):
-            for image in pictures(self.__getitems__(list(range(first, min(first + 1000, len(self)))))).values():
-                digest.update(f"{image.dtype} {tuple(image.shape)}".encode())
-                digest.update(image.contiguous().numpy())
+            batch = self.__getitems__(list(range(first, min(first + 1000, len(self)))))
+            for field in pictures(batch).values() or batch:
+                digest.update(f"{field.dtype} {tuple(field.shape)}".encode())
+                digest.update(field.contiguous().numpy())
         return digest.hexdigest()
 
     def varied(self, index: list[int], keys: np.ndarray) -> tuple:

@@ -15,7 +15,7 @@ from gan_lightning.batches import Sequences, size, whole
 from gan_lightning.core import AdversarialModule, Player, Step, Terms, evaluating
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.noise import SampleNoise
-from gan_lightning.text import PADDING, PADDING_WORD, spoken
+from gan_lightning.text import PADDING, SPECIAL, spoken
 
 SequenceNetwork = Callable[[int, int], nn.Module]  # builds a network for a vocabulary and a length
 
@@ -54,6 +54,8 @@ class SeqGAN(AdversarialModule):
     Raises:
         ValueError: no vocabulary, negative numbers of turns, no roll-outs, or a decay outside of [0, 1].
     """
+
+    scored_by = "TextScores"
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class SeqGAN(AdversarialModule):
 
     @torch.no_grad()
     def rewards(self, token: Tensor) -> Tensor:
-        """(n, T) in [0, 1], equation 4: how real the completions are of the prefix that ends with each token of (n, T)."""
+        """(n, T) in [0, 1], equation 4: how real sequences seem that begin as (n, T) do, up to each token."""
         n, length = token.shape
         uniform = self.noise.uniform(n, self.rollouts, length - 1, length)
         completed = self.rollout_policy.roll_out(token, uniform)
@@ -172,5 +174,5 @@ class SeqGAN(AdversarialModule):
     def nll(self, token: Tensor) -> Tensor:
         """(n,) nats: mean negative log-likelihood of the tokens of (n, T), where there is padding up to its first."""
         nll = -self.generator.log_likelihood(token)
-        counted = spoken(token) if self.vocabulary[PADDING] == PADDING_WORD else torch.ones_like(token)
+        counted = spoken(token) if self.vocabulary[PADDING] == SPECIAL[PADDING] else torch.ones_like(token)
         return (nll * counted).sum(1) / counted.sum(1)

@@ -1,4 +1,4 @@
-"""SeqGAN's networks (Yu et al. 2017, arXiv:1609.05473): a recurrent generator of sequences, and a convolutional judge."""
+"""SeqGAN's networks (Yu et al. 2017, arXiv:1609.05473): a recurrent generator and a convolutional discriminator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAPS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
 
 
 class LSTMGenerator(nn.Module):
-    """Words one after another: an embedding, an LSTM and a softmax over the vocabulary (section "The Generative Model").
+    """Words one after another: an embedding, an LSTM and a softmax over the vocabulary (the paper's equations 9 to 11).
 
     All parameters begin at N(0, std^2), as in the authors' code: std 0.1 for a generator, 1 for an oracle.
 
@@ -110,8 +110,7 @@ def _inverted(logits: Tensor, at: Tensor) -> Tensor:
 
 
 class TextDiscriminator(nn.Module):
-    """Scores of sequences: n-gram detectors, the strongest response of each, a highway layer (section "The Discriminative
-    Model for Sequences"), after Zhang and LeCun 2015 and Kim 2014 (arXiv:1408.5882).
+    """Scores of sequences: n-gram detectors, the strongest response of each, a highway layer (equations 12 to 14).
 
     The settings are the authors' code's: an embedding from U(-1, 1), weights from N(0, 0.1^2) cut at two deviations,
     biases of 0.1, the gate of the highway (Srivastava et al. 2015, arXiv:1505.00387) at -2.
