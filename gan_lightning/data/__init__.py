@@ -6,11 +6,13 @@ from gan_lightning.data.digits import Digits
 from gan_lightning.data.domains import DigitDomains, MNISTDomains
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
+from gan_lightning.data.implicit_feedback import ImplicitFeedback
 from gan_lightning.data.low_resolution import LowResolutionImages, ShapeResolution
 from gan_lightning.data.masked import MaskedImages, ShapeHoles
 from gan_lightning.data.mnist import MNIST, FashionMNIST
 from gan_lightning.data.paired import PairedImages
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
+from gan_lightning.data.ranking_pairs import RankingPairs
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
 from gan_lightning.data.stacked import StackedDigits, StackedMNIST
 from gan_lightning.data.unpaired import UnpairedImages
@@ -23,6 +25,7 @@ __all__ = [
     "FashionMNIST",
     "Gaussians",
     "ImageFolder",
+    "ImplicitFeedback",
     "LowResolutionImages",
     "MNIST",
     "MNISTDomains",
@@ -30,6 +33,7 @@ __all__ = [
     "PairedImages",
     "PartlyLabeledDigits",
     "PartlyLabeledMNIST",
+    "RankingPairs",
     "ShapeAttributes",
     "ShapeDomains",
     "ShapeHoles",

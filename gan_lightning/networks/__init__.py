@@ -23,6 +23,7 @@ from gan_lightning.networks.mlp import (
     MLPGenerator,
 )
 from gan_lightning.networks.patchgan import PatchDiscriminator
+from gan_lightning.networks.rankers import LinearScorer, MatrixFactorisation, MLPScorer, RankingNetwork, RankingSizes
 from gan_lightning.networks.residual import (
     AttributeDiscriminator,
     AttributeTranslator,
@@ -57,12 +58,17 @@ __all__ = [
     "ImprovedGenerator",
     "InfoGANDiscriminator",
     "InfoGANGenerator",
+    "LinearScorer",
     "LocalDiscriminator",
+    "MatrixFactorisation",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MLPScorer",
     "MaxoutDiscriminator",
     "PatchDiscriminator",
     "RandomFeatures",
+    "RankingNetwork",
+    "RankingSizes",
     "Refiner",
     "ResNetDiscriminator",
     "ResNetGenerator",
