@@ -69,8 +69,8 @@ class ImplicitFeedback(Data):
     header or without (MovieLens' `u.data`, `ratings.dat` and `ratings.csv`). Users and items are named by what the file
     calls them, in the order in which they come in it. A line for a pair that came before replaces it.
 
-    The made-up users have vectors of 6 normal numbers, the items too, and a popularity: the true score of an item is
-    2 u . v / sqrt(6) + N(0, 1). Each of 500 users chooses 10 to 50 of 1,000 items, one after the other, in proportion
+    The made-up users have vectors of 8 normal numbers, the items too, and a popularity: the true score of an item is
+    2 u . v / sqrt(8) + N(0, 1). Each of 500 users chooses 10 to 50 of 1,000 items, one after the other, in proportion
     to exp(score), none twice. `truth` holds the scores: no ranker can be better than they are, on average.
 
     Args:
@@ -196,7 +196,7 @@ def ratings(path: Path) -> Iterator[Rating]:
             yield Rating(fields[0].strip(), fields[1].strip(), figures[0], figures[1] if figures[1:] else math.nan)
 
 
-def made_up(seed: int, users: int = 500, items: int = 1000, rank: int = 6) -> tuple[Tensor, Choices]:
+def made_up(seed: int, users: int = 500, items: int = 1000, rank: int = 8) -> tuple[Tensor, Choices]:
     """True scores (users, items), and choices drawn by them; see :class:`ImplicitFeedback`."""
     generator = torch.Generator().manual_seed(seed)
 
