@@ -79,6 +79,17 @@ class Sequences(NamedTuple):
     token: Tensor  # (B, T) int64, indices into the vocabulary
 
 
+class Ranked(NamedTuple):
+    """Queries, and which of the columns that a ranker scores are relevant to each: items to a user, or documents.
+
+    In training all items are candidates, those that a user chose too; in evaluation all but those.
+    """
+
+    query: Tensor  # (B,) int64, users; or (B, D, F) float, what describes D documents each
+    relevant: Tensor  # (B, D) uint8, the grade of relevance, 0 for none
+    candidate: Tensor  # (B, D) bool, false for what must not be ranked, and where shorter lists are filled up
+
+
 def central_hole(height: int, width: int) -> Tensor:
     """(height, width) bool, true in the middle of half of each side: the hole of arXiv:1604.07379."""
     hole = torch.zeros(height, width, dtype=torch.bool)

@@ -3,6 +3,7 @@
 from gan_lightning.callbacks.checkpoint import Checkpoint
 from gan_lightning.callbacks.health import Health
 from gan_lightning.callbacks.progress import GANProgressBar
+from gan_lightning.callbacks.ranking import RankingScores
 from gan_lightning.callbacks.sample_grid import SampleGrid
 from gan_lightning.callbacks.scheduled import ScheduledScore
 from gan_lightning.callbacks.scores import (
@@ -29,6 +30,7 @@ __all__ = [
     "MemorisationDistance",
     "ModeCoverage",
     "PRDC",
+    "RankingScores",
     "SampleGrid",
     "ScheduledScore",
     "Score",

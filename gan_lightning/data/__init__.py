@@ -6,12 +6,14 @@ from gan_lightning.data.digits import Digits
 from gan_lightning.data.domains import DigitDomains, MNISTDomains
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
+from gan_lightning.data.implicit_feedback import ImplicitFeedback
 from gan_lightning.data.low_resolution import LowResolutionImages, ShapeResolution
 from gan_lightning.data.masked import MaskedImages, ShapeHoles
 from gan_lightning.data.mnist import MNIST, FashionMNIST
 from gan_lightning.data.oracle_sequences import OracleSequences
 from gan_lightning.data.paired import PairedImages
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
+from gan_lightning.data.ranking_pairs import RankingPairs
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
 from gan_lightning.data.stacked import StackedDigits, StackedMNIST
 from gan_lightning.data.text_lines import TextLines
@@ -25,6 +27,7 @@ __all__ = [
     "FashionMNIST",
     "Gaussians",
     "ImageFolder",
+    "ImplicitFeedback",
     "LowResolutionImages",
     "MNIST",
     "MNISTDomains",
@@ -33,6 +36,7 @@ __all__ = [
     "PairedImages",
     "PartlyLabeledDigits",
     "PartlyLabeledMNIST",
+    "RankingPairs",
     "ShapeAttributes",
     "ShapeDomains",
     "ShapeHoles",

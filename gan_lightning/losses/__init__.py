@@ -18,6 +18,13 @@ from gan_lightning.losses.adversarial import (
 from gan_lightning.losses.bidirectional import pair_encoder_generator, pair_hinge_discriminator
 from gan_lightning.losses.information import categorical_code, continuous_code
 from gan_lightning.losses.matching import feature_matching
+from gan_lightning.losses.ranking import (
+    drawn_by,
+    importance_mixture,
+    pairwise_logistic,
+    policy_gradient,
+    ranking_reward,
+)
 from gan_lightning.losses.reconstruction import absolute_error
 from gan_lightning.losses.regularizers import (
     dragan_penalty,
@@ -33,10 +40,12 @@ __all__ = [
     "categorical_code",
     "continuous_code",
     "dragan_penalty",
+    "drawn_by",
     "feature_matching",
     "gradient_penalty",
     "hinge_discriminator",
     "hinge_generator",
+    "importance_mixture",
     "least_squares_discriminator",
     "least_squares_generator",
     "lecam_penalty",
@@ -46,6 +55,9 @@ __all__ = [
     "off_diagonal_penalty",
     "pair_encoder_generator",
     "pair_hinge_discriminator",
+    "pairwise_logistic",
+    "policy_gradient",
+    "ranking_reward",
     "relativistic",
     "relativistic_average",
     "relativistic_average_hinge",

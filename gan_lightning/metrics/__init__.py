@@ -14,6 +14,7 @@ from gan_lightning.metrics.kid import KID
 from gan_lightning.metrics.linear_probe import ProbeFeatures, linear_probe
 from gan_lightning.metrics.pairs import PairScores
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
+from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
 from gan_lightning.metrics.text import bleu, distinct, self_bleu
 
@@ -42,6 +43,7 @@ __all__ = [
     "load_reference",
     "matched_accuracy",
     "pixel_agreement",
+    "ranking_figures",
     "save_reference",
     "self_bleu",
     "to_uint8",

@@ -14,6 +14,7 @@ from gan_lightning.models.gan import GAN
 from gan_lightning.models.geometric_gan import GeometricGAN
 from gan_lightning.models.improved_gan import ImprovedGAN
 from gan_lightning.models.infogan import InfoGAN
+from gan_lightning.models.irgan import IRGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.relativistic_gan import RelativisticGAN
@@ -40,6 +41,7 @@ __all__ = [
     "GAN",
     "GeometricGAN",
     "ImprovedGAN",
+    "IRGAN",
     "InfoGAN",
     "LSGAN",
     "Pix2Pix",

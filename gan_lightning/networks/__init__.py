@@ -23,6 +23,7 @@ from gan_lightning.networks.mlp import (
     MLPGenerator,
 )
 from gan_lightning.networks.patchgan import PatchDiscriminator
+from gan_lightning.networks.rankers import LinearScorer, MatrixFactorisation, MLPScorer, RankingNetwork, RankingSizes
 from gan_lightning.networks.residual import (
     AttributeDiscriminator,
     AttributeTranslator,
@@ -59,12 +60,17 @@ __all__ = [
     "InfoGANDiscriminator",
     "InfoGANGenerator",
     "LSTMGenerator",
+    "LinearScorer",
     "LocalDiscriminator",
+    "MatrixFactorisation",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MLPScorer",
     "MaxoutDiscriminator",
     "PatchDiscriminator",
     "RandomFeatures",
+    "RankingNetwork",
+    "RankingSizes",
     "Refiner",
     "ResNetDiscriminator",
     "ResNetGenerator",

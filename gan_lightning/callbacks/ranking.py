@@ -1,0 +1,86 @@
+"""Scores of a ranker while it trains: how high it puts what was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from gan_lightning.batches import Ranked
+from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning.core import AdversarialModule
+from gan_lightning.metrics import ranking_figures
+
+
+class RankingScores(ScheduledScore):
+    """P@k and NDCG@k for k = 3, 5 and 10, MAP and MRR: means over the validation queries with something relevant.
+
+    Of choices only items that the user did not choose in training are ranked (see the data's validation batches), and
+    NDCG@10 of two rankings stands beside: `NDCG@10/popularity`, the same items for all, those that most training users
+    chose; and, of made-up choices, `NDCG@10/truth`, that of the scores which they were drawn from.
+
+    Every process computes the whole, so all have the same figures.
+
+    Args:
+        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        batch_size: queries ranked at a time.
+
+    Raises:
+        ValueError: at construction, a batch_size below 1; in `setup`, a model that ranks nothing, data that are no
+            rankings, or no held-out query with something relevant.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int | None = None,
+        every_n_epochs: int | None = None,
+        at_end: bool = True,
+        batch_size: int = 256,
+    ) -> None:
+        super().__init__(every_n_steps, every_n_epochs, at_end)
+        if batch_size < 1:
+            raise ValueError(f"RankingScores's batch_size must be at least 1, not {batch_size}")
+        self.batch_size = batch_size
+
+    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage != "fit":
+            return
+        data, model = trainer.datamodule, type(pl_module).__name__
+        if not hasattr(pl_module, "rank"):
+            raise ValueError(f"RankingScores scores rankers, and {model} is none: leave it out")
+        if not hasattr(data, "reference") or not isinstance(data.reference("train").__getitems__([0]), Ranked):
+            raise ValueError("RankingScores needs data with queries, such as ImplicitFeedback or RankingPairs")
+        if not any((batch.relevant > 0).any() for batch in self._batches(trainer, "val")):
+            raise ValueError(
+                f"{data.name} holds out nothing that is relevant: hold out more, or leave RankingScores out"
+            )
+
+    def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
+        rankers = {"": pl_module.rank}
+        if trainer.datamodule.items:
+            chosen = sum((batch.relevant > 0).sum(0) for batch in self._batches(trainer, "train"))
+            rankers["/popularity"] = lambda batch: chosen.float().expand_as(batch.relevant)
+            if (truth := trainer.datamodule.truth) is not None:
+                rankers["/truth"] = lambda batch: truth[batch.query.cpu()]
+        found: dict[str, list[dict[str, Tensor]]] = {name: [] for name in rankers}
+        for batch in self._batches(trainer, "val"):
+            on_device = Ranked(*(field.to(pl_module.device) for field in batch))
+            for name, ranker in rankers.items():
+                scores = ranker(on_device).cpu()
+                found[name].append(ranking_figures(scores, batch.relevant, batch.candidate))
+        figures = {}
+        for name, parts in found.items():
+            for figure in parts[0] if not name else ["NDCG@10"]:
+                figures[figure + name] = float(torch.cat([part[figure] for part in parts]).mean())
+        queries = sum(len(part["MRR"]) for part in found[""])
+        return figures, {"split": "val", "n": queries}
+
+    def _batches(self, trainer: Trainer, split: str) -> Iterator[Ranked]:
+        """The queries of a split, a part at a time."""
+        examples = trainer.datamodule.reference(split)
+        parts = torch.arange(len(examples)).split(self.batch_size)
+        return (examples.__getitems__(part.tolist()) for part in parts if len(part))
