@@ -4,6 +4,7 @@ from gan_lightning.data.attributes import AttributeImages
 from gan_lightning.data.cifar10 import CIFAR10
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.domains import DigitDomains, MNISTDomains
+from gan_lightning.data.factorial_patterns import FactorialPatterns
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
 from gan_lightning.data.low_resolution import LowResolutionImages, ShapeResolution
@@ -11,6 +12,7 @@ from gan_lightning.data.masked import MaskedImages, ShapeHoles
 from gan_lightning.data.mnist import MNIST, FashionMNIST
 from gan_lightning.data.paired import PairedImages
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
+from gan_lightning.data.patches import DigitPatches, MNISTPatches
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
 from gan_lightning.data.stacked import StackedDigits, StackedMNIST
 from gan_lightning.data.unpaired import UnpairedImages
@@ -19,13 +21,16 @@ __all__ = [
     "AttributeImages",
     "CIFAR10",
     "DigitDomains",
+    "DigitPatches",
     "Digits",
+    "FactorialPatterns",
     "FashionMNIST",
     "Gaussians",
     "ImageFolder",
     "LowResolutionImages",
     "MNIST",
     "MNISTDomains",
+    "MNISTPatches",
     "MaskedImages",
     "PairedImages",
     "PartlyLabeledDigits",

@@ -16,6 +16,7 @@ from gan_lightning.models.improved_gan import ImprovedGAN
 from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
+from gan_lightning.models.predictability_minimization import PredictabilityMinimization
 from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
 from gan_lightning.models.simgan import SimGAN
@@ -42,11 +43,12 @@ __all__ = [
     "InfoGAN",
     "LSGAN",
     "Pix2Pix",
+    "PredictabilityMinimization",
     "RelativisticGAN",
     "SAGAN",
-    "SimGAN",
     "SNGAN",
     "SRGAN",
+    "SimGAN",
     "StarGAN",
     "WGAN",
     "WGANGP",

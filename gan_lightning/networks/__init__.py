@@ -7,6 +7,7 @@ from gan_lightning.networks.cogan import CoupledDiscriminator, CoupledGenerator
 from gan_lightning.networks.context_encoder import ContextGenerator
 from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.networks.faceswap import FaceSwapper
+from gan_lightning.networks.factorial import Decoder, Encoder, Predictors
 from gan_lightning.networks.features import RandomFeatures, VGG19Features
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
@@ -52,6 +53,8 @@ __all__ = [
     "CoupledGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "Decoder",
+    "Encoder",
     "FaceSwapper",
     "ImprovedDiscriminator",
     "ImprovedGenerator",
@@ -62,6 +65,7 @@ __all__ = [
     "MLPGenerator",
     "MaxoutDiscriminator",
     "PatchDiscriminator",
+    "Predictors",
     "RandomFeatures",
     "Refiner",
     "ResNetDiscriminator",
