@@ -48,7 +48,7 @@ class FactorialPatterns(ImageData):
     def __init__(
         self,
         causes: int = 6,
-        mixing: Literal["linear", "nonlinear", "local"] = "nonlinear",
+        mixing: Literal["linear", "nonlinear", "local"] = "linear",
         dim: int | None = None,
         probability: float | Sequence[float] = 0.5,
         n: int = 50_000,
