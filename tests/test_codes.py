@@ -88,7 +88,7 @@ def test_the_bias_is_what_is_said():
 def test_recovery_is_a_table_of_the_even_examples_asked_for_the_odd():
     causes = torch.tensor([[0, 1], [0, 1], [1, 0], [1, 0], [0, 1], [1, 1], [0, 0], [1, 1]]).bool()
     bits = torch.tensor([[0], [0], [1], [1], [0], [0], [0], [1]]).bool()
-    # Even: word 0 -> {01: 2, 00: 1}, word 1 -> {10: 1}. Odd: 0 -> 01 right, 1 -> 10 right, 0 -> 11 wrong, 1 -> 11 wrong.
+    # Even ones: 0 -> 01 twice, 00 once; 1 -> 10. Odd ones: 0, 01 and 1, 10 are right; 0, 11 and 1, 11 are not.
     assert metrics.recovered(bits, causes) == 0.5
     assert metrics.recovered(~causes[:, [1, 0]][:4], causes[:4]) == 1
     assert metrics.recovered(causes[[0, 2]], causes[[0, 2]]) == 0  # a word that the table has not seen

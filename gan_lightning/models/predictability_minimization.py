@@ -21,7 +21,7 @@ from gan_lightning.core import (
     evaluating,
     plainly,
 )
-from gan_lightning.networks import Decoder, Encoder, Predictors
+from gan_lightning.networks import CodeDecoder, CodeEncoder, Predictors
 
 CELL = 12  # pixels a side of one code symbol in a picture
 ZOOM = 48  # least side of one image in a picture
@@ -62,9 +62,9 @@ class PredictabilityMinimization(AdversarialModule):
     def __init__(
         self,
         image_shape: ImageShape,
-        encoder: ImageNetwork = lambda image_shape: Encoder(image_shape, units=6, width=64),
+        encoder: ImageNetwork = lambda image_shape: CodeEncoder(image_shape, units=6, width=64),
         predictors: Callable[[int], nn.Module] = lambda units: Predictors(units, width=32),
-        decoder: Callable[[ImageShape, int], nn.Module] = lambda image_shape, units: Decoder(
+        decoder: Callable[[ImageShape, int], nn.Module] = lambda image_shape, units: CodeDecoder(
             image_shape, units, width=64
         ),
         encoder_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),

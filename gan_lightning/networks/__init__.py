@@ -7,7 +7,7 @@ from gan_lightning.networks.cogan import CoupledDiscriminator, CoupledGenerator
 from gan_lightning.networks.context_encoder import ContextGenerator
 from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.networks.faceswap import FaceSwapper
-from gan_lightning.networks.factorial import Decoder, Encoder, Predictors
+from gan_lightning.networks.factorial import CodeDecoder, CodeEncoder, Predictors
 from gan_lightning.networks.features import RandomFeatures, VGG19Features
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
@@ -46,6 +46,8 @@ __all__ = [
     "BigBiGANEncoder",
     "BigGANDiscriminator",
     "BigGANGenerator",
+    "CodeDecoder",
+    "CodeEncoder",
     "ConditionalMLPGenerator",
     "ConditionalMaxoutDiscriminator",
     "ContextGenerator",
@@ -53,8 +55,6 @@ __all__ = [
     "CoupledGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
-    "Decoder",
-    "Encoder",
     "FaceSwapper",
     "ImprovedDiscriminator",
     "ImprovedGenerator",

@@ -15,7 +15,7 @@ def perceptron(inputs: int, width: int, depth: int, outputs: int) -> list[nn.Mod
     return [layer for pair in hidden for layer in pair] + [nn.Linear(sizes[-1], outputs)]
 
 
-class Encoder(nn.Module):
+class CodeEncoder(nn.Module):
     """Image -> `depth` hidden layers that all units share -> `units` sigmoid code units.
 
     Args:
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         return self.layers(image).sigmoid()
 
 
-class Decoder(nn.Module):
+class CodeDecoder(nn.Module):
     """Code -> `depth` hidden layers -> image, tanh."""
 
     def __init__(self, image_shape: tuple[int, int, int], units: int, width: int = 64, depth: int = 1) -> None:

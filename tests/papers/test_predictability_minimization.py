@@ -15,7 +15,7 @@ from gan_lightning.checkpoints import load_model
 from gan_lightning.core import Step
 from gan_lightning.data import FactorialPatterns
 from gan_lightning.models import PredictabilityMinimization
-from gan_lightning.networks import Decoder, Encoder, Predictors
+from gan_lightning.networks import CodeDecoder, CodeEncoder, Predictors
 
 SHAPE = (1, 4, 4)
 
@@ -23,9 +23,9 @@ SHAPE = (1, 4, 4)
 def model(seed: int = 0, units: int = 3, **arguments: Any) -> PredictabilityMinimization:
     torch.manual_seed(seed)
     networks = {
-        "encoder": partial(Encoder, units=units, width=8),
+        "encoder": partial(CodeEncoder, units=units, width=8),
         "predictors": partial(Predictors, width=5),
-        "decoder": partial(Decoder, width=8),
+        "decoder": partial(CodeDecoder, width=8),
     }
     return PredictabilityMinimization(SHAPE, **(networks | arguments))
 
@@ -256,7 +256,7 @@ def test_a_picture_of_patterns_shows_the_code_beside_its_causes():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_picture_of_images_shows_what_a_unit_is_on_for(channels):
     shape = (channels, 6, 6)
-    judge = PredictabilityMinimization(shape, partial(Encoder, units=2), reconstruction_weight=1.0)
+    judge = PredictabilityMinimization(shape, partial(CodeEncoder, units=2), reconstruction_weight=1.0)
     image = torch.zeros(4, *shape)
     image[:2] = 1.0
     judge.encode = lambda image: torch.tensor([[1.0, 0], [0.9, 0], [0.1, 1], [0, 0]])
