@@ -107,13 +107,13 @@ def test_the_readout_against_a_loop():
 
 
 def test_fast_ica_undoes_a_linear_mixing_and_pca_does_not():
-    data = FactorialPatterns(4, "linear", n=20_000)
+    data = FactorialPatterns(6, "linear", n=50_000)
     train, val = data.load("train").image, data.load("val")
-    ica, pca = (metrics.linear_code(kind, train, val.image, 4) for kind in ("ica", "pca"))
+    ica, pca = (metrics.linear_code(kind, train, val.image, 6) for kind in ("ica", "pca"))
     causes = data.bits(val.label)
     assert metrics.recovered(ica, causes) == 1 and metrics.recovered(pca, causes) < 0.95
     assert metrics.pairwise_information(pca)[0] > 10 * metrics.pairwise_information(ica)[0]
-    assert metrics.linear_code("pca", train[:50, :3], val.image[:, :3], 6).shape == (2000, 3)  # no more than there are
+    assert metrics.linear_code("pca", train[:50, :3], val.image[:, :3], 6).shape == (5000, 3)  # no more than there are
 
 
 # Data
@@ -206,7 +206,7 @@ class TrueCode(PredictabilityMinimization):
 
 
 def test_scores_of_the_true_code():
-    data = FactorialPatterns(4, n=20_000, probability=[0.3, 0.4, 0.5, 0.6], batch_size=100)
+    data = FactorialPatterns(5, n=20_000, batch_size=100)
     model, score = TrueCode(data), CodeScores(linear_examples=2000)
     quiet(max_steps=1, callbacks=[score]).fit(model, data)
     found, val = score.scores, data.load("val")
