@@ -1,6 +1,7 @@
 """What happens beside training: scores, pictures, checkpoints, alarms."""
 
 from gan_lightning.callbacks.checkpoint import Checkpoint
+from gan_lightning.callbacks.codes import CodeScores
 from gan_lightning.callbacks.health import Health
 from gan_lightning.callbacks.progress import GANProgressBar
 from gan_lightning.callbacks.ranking import RankingScores
@@ -21,6 +22,7 @@ from gan_lightning.callbacks.translation import TranslationScores
 
 __all__ = [
     "Checkpoint",
+    "CodeScores",
     "FID",
     "GANProgressBar",
     "Health",

@@ -4,6 +4,7 @@ from gan_lightning.data.attributes import AttributeImages
 from gan_lightning.data.cifar10 import CIFAR10
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.domains import DigitDomains, MNISTDomains
+from gan_lightning.data.factorial_patterns import FactorialPatterns
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
 from gan_lightning.data.implicit_feedback import ImplicitFeedback
@@ -13,6 +14,7 @@ from gan_lightning.data.mnist import MNIST, FashionMNIST
 from gan_lightning.data.oracle_sequences import OracleSequences
 from gan_lightning.data.paired import PairedImages
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
+from gan_lightning.data.patches import DigitPatches, MNISTPatches
 from gan_lightning.data.ranking_pairs import RankingPairs
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
 from gan_lightning.data.stacked import StackedDigits, StackedMNIST
@@ -23,7 +25,9 @@ __all__ = [
     "AttributeImages",
     "CIFAR10",
     "DigitDomains",
+    "DigitPatches",
     "Digits",
+    "FactorialPatterns",
     "FashionMNIST",
     "Gaussians",
     "ImageFolder",
@@ -31,6 +35,7 @@ __all__ = [
     "LowResolutionImages",
     "MNIST",
     "MNISTDomains",
+    "MNISTPatches",
     "MaskedImages",
     "OracleSequences",
     "PairedImages",

@@ -4,6 +4,17 @@ from gan_lightning.metrics.agreement import pixel_agreement
 from gan_lightning.metrics.cifar import CIFARResNet56
 from gan_lightning.metrics.classes import LabelAccuracy, ModeCoverage
 from gan_lightning.metrics.clustering import matched_accuracy
+from gan_lightning.metrics.codes import (
+    bits_of,
+    conditional_entropy,
+    entropy,
+    linear_code,
+    mutual_information,
+    pairwise_information,
+    readout_error,
+    recovered,
+    total_correlation,
+)
 from gan_lightning.metrics.digits import DigitFeatures, StackedDigitFeatures
 from gan_lightning.metrics.extractor import Extractor, Features
 from gan_lightning.metrics.fid import FID, Gaussian, frechet_distance
@@ -38,14 +49,23 @@ __all__ = [
     "StackedDigitFeatures",
     "bleu",
     "distinct",
+    "bits_of",
+    "conditional_entropy",
+    "entropy",
     "frechet_distance",
+    "linear_code",
     "linear_probe",
     "load_reference",
     "matched_accuracy",
+    "mutual_information",
+    "pairwise_information",
     "pixel_agreement",
     "ranking_figures",
+    "readout_error",
+    "recovered",
     "save_reference",
     "self_bleu",
     "to_uint8",
+    "total_correlation",
     "unit_interval",
 ]

@@ -17,6 +17,7 @@ from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.models.irgan import IRGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
+from gan_lightning.models.predictability_minimization import PredictabilityMinimization
 from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
 from gan_lightning.models.seqgan import SeqGAN
@@ -45,12 +46,13 @@ __all__ = [
     "InfoGAN",
     "LSGAN",
     "Pix2Pix",
+    "PredictabilityMinimization",
     "RelativisticGAN",
     "SAGAN",
     "SeqGAN",
-    "SimGAN",
     "SNGAN",
     "SRGAN",
+    "SimGAN",
     "StarGAN",
     "WGAN",
     "WGANGP",

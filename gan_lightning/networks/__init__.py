@@ -7,6 +7,7 @@ from gan_lightning.networks.cogan import CoupledDiscriminator, CoupledGenerator
 from gan_lightning.networks.context_encoder import ContextGenerator
 from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.networks.faceswap import FaceSwapper
+from gan_lightning.networks.factorial import CodeDecoder, CodeEncoder, Predictors
 from gan_lightning.networks.features import RandomFeatures, VGG19Features
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
@@ -47,6 +48,8 @@ __all__ = [
     "BigBiGANEncoder",
     "BigGANDiscriminator",
     "BigGANGenerator",
+    "CodeDecoder",
+    "CodeEncoder",
     "ConditionalMLPGenerator",
     "ConditionalMaxoutDiscriminator",
     "ContextGenerator",
@@ -68,6 +71,7 @@ __all__ = [
     "MLPScorer",
     "MaxoutDiscriminator",
     "PatchDiscriminator",
+    "Predictors",
     "RandomFeatures",
     "RankingNetwork",
     "RankingSizes",

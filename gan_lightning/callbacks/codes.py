@@ -1,0 +1,106 @@
+"""Scores of a binary code while it is learned, beside those of linear codes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from gan_lightning import metrics
+from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning.core import AdversarialModule
+
+
+class CodeScores(ScheduledScore):
+    """How independent the units of a code are and what they keep, of the validation set; so for PCA and FastICA.
+
+    Figures, of units that are on above 1/2: `pairwise_mi` and `pairwise_mi_max`, the mean and the greatest mutual
+    information of two units; `total_correlation`; `code_entropy`, all in bits; and `reconstruction`, the mean squared
+    error of images in [-1, 1] that are read out of code words (:func:`metrics.readout_error`). Of a set whose causes
+    are known, too: `recovered`, the share of examples whose causes a table of code words gives back; and `unexplained`,
+    the bits of causes that the code leaves open. Each is there with "/pca" and "/ica" as well, of as many components,
+    fitted to training examples: see :func:`metrics.linear_code`. `reconstruction/decoder` is the decoder's own error,
+    of codes that are not rounded. All are plug-in estimates, whose bias the card gives for two independent units.
+
+    Args:
+        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        linear_examples: training examples that PCA and FastICA are fitted to, the first ones; 0 leaves them out.
+
+    Raises:
+        ValueError: at construction, a negative number of examples; in `setup`, a model that makes no codes, or data
+            without images or fewer than two for validation.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int | None = None,
+        every_n_epochs: int | None = None,
+        at_end: bool = True,
+        linear_examples: int = 10_000,
+    ) -> None:
+        super().__init__(every_n_steps, every_n_epochs, at_end)
+        if linear_examples < 0:
+            raise ValueError(f"CodeScores' linear_examples must not be negative, and is {linear_examples}")
+        self.linear_examples = linear_examples
+        self._linear: dict[str, Tensor] = {}  # bits of the linear codes: they stay the same
+
+    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if not hasattr(pl_module, "encode"):
+            raise ValueError(f"CodeScores needs a model that makes codes, which {type(pl_module).__name__} does not")
+        data = trainer.datamodule
+        if getattr(data, "image_shape", None) is None or len(data.reference("val")) < 2:
+            raise ValueError("CodeScores needs a data module of gan_lightning with images for validation, at least two")
+        self._linear = {}
+
+    def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
+        data = trainer.datamodule
+        image, label = _examples(data, "val")
+        parts = [part.to(pl_module.device) for part in image.split(1000)]
+        codes = {"": metrics.bits_of(torch.cat([pl_module.encode(part) for part in parts]).cpu())}
+        units = codes[""].shape[1]
+        if self.linear_examples and not self._linear:
+            train, _ = _examples(data, "train", self.linear_examples)
+            self._linear = {kind: metrics.linear_code(kind, train, image, units) for kind in ("pca", "ica")}
+        codes |= {f"/{kind}": bits for kind, bits in self._linear.items()}
+        causes = data.bits(label) if hasattr(data, "bits") else None
+        figures = {}
+        for suffix, bits in codes.items():
+            figures |= {f"{name}{suffix}": value for name, value in code_figures(bits, image, causes).items()}
+        if getattr(pl_module, "decoder", None) is not None:
+            made = torch.cat([pl_module.reconstruct(part) for part in parts]).cpu()
+            figures["reconstruction/decoder"] = float((made.double() - image.double()).square().mean())
+        about = {
+            "examples": len(image),
+            "units": units,
+            "bias": 1 / (2 * len(image) * math.log(2)),  # of the mutual information of two independent bits
+            "data_entropy": metrics.entropy(image.flatten(1) if causes is None else causes),
+        }
+        return figures, about
+
+
+def code_figures(bits: Tensor, image: Tensor, causes: Tensor | None) -> dict[str, float]:
+    """The figures of one code (n, units) bool of images (n, C, H, W), and of their causes (n, causes) where known."""
+    mean, greatest = metrics.pairwise_information(bits)
+    figures = {
+        "pairwise_mi": mean,
+        "pairwise_mi_max": greatest,
+        "total_correlation": metrics.total_correlation(bits),
+        "code_entropy": metrics.entropy(bits),
+        "reconstruction": metrics.readout_error(bits, image),
+    }
+    if causes is not None:
+        figures["recovered"] = metrics.recovered(bits, causes)
+        figures["unexplained"] = metrics.conditional_entropy(causes, bits)
+    return figures
+
+
+def _examples(data: Any, split: str, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """The first images of a split, floats in [-1, 1] (n, C, H, W), and labels (n,)."""
+    examples = data.reference(split)
+    index = list(range(min(count or len(examples), len(examples))))
+    batch = data.on_after_batch_transfer(examples.__getitems__(index), 0)
+    return batch.image.float(), batch.label

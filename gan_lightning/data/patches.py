@@ -1,0 +1,96 @@
+"""Small squares cut out of handwritten digits: what local features are learned from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lightning.data.base import ImageData
+from gan_lightning.data.digits import Digits
+from gan_lightning.data.mnist import MNIST
+from gan_lightning.data.sets import InMemory, Split
+from gan_lightning.noise import hashes, key
+
+
+def cut(image: Tensor, n: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Patches at places that depend on the seed and on their number alone.
+
+    Args:
+        image: (N, C, H, W).
+        n: how many.
+        size: side of a patch, at most H and W.
+
+    Returns:
+        (n, C, size, size), and (n,) int64, the image that each is from.
+    """
+    _, channels, height, width = image.shape
+    sides = np.array([len(image), height - size + 1, width - size + 1], dtype=np.uint64)
+    drawn = (hashes(key(seed), np.arange(3 * n)).reshape(n, 3) % sides).astype(np.int64)
+    row, top, left = torch.from_numpy(drawn).unbind(1)
+    along = torch.arange(size)
+    down, across = (top[:, None] + along)[:, :, None], (left[:, None] + along)[:, None, :]
+    return image[row[:, None, None], :, down, across].permute(0, 3, 1, 2).contiguous(), row
+
+
+class PatchData(ImageData):
+    """Base of the two below.
+
+    Args:
+        digits: where the patches are cut from.
+        size: side of a patch.
+        n: training patches; "val" has a tenth as many, of held-out digits.
+
+    Raises:
+        ValueError: no patches, or patches greater than the digits.
+    """
+
+    def __init__(self, digits: ImageData, size: int, n: int, batch_size: int, num_workers: int) -> None:
+        name, side = type(self).__name__, digits.image_shape[1]
+        if n < 1 or not 1 <= size <= side:
+            raise ValueError(f"{name} needs n ({n}) above 0 and a size ({size}) from 1 to the digits' {side}")
+        super().__init__(name, (1, size, size), 10, batch_size, num_workers)
+        self.digits, self.n = digits, n
+
+    def prepare_data(self) -> None:
+        self.digits.prepare_data()
+
+    def load(self, split: Split) -> InMemory:
+        n = self.n if split == "train" else max(1, self.n // 10)
+        whole = self.digits.load(split)
+        patch, row = cut(whole.image, n, self.image_shape[1], seed=("train", "val").index(split))
+        return InMemory(patch, whole.label[row])
+
+
+class DigitPatches(PatchData):
+    """Patches of scikit-learn's handwritten digits, each with the class of its digit; no download.
+
+    Args:
+        size: side of a patch.
+        image_size: side of the digits that they are cut from.
+        n: training patches.
+        batch_size: over all processes.
+        num_workers: loader processes; 0 is the fastest.
+    """
+
+    def __init__(
+        self, size: int = 8, image_size: int = 16, n: int = 50_000, batch_size: int = 256, num_workers: int = 0
+    ) -> None:
+        super().__init__(Digits(image_size), size, n, batch_size, num_workers)
+
+
+class MNISTPatches(PatchData):
+    """Patches of MNIST's digits, each with the class of its digit.
+
+    Args:
+        size: side of a patch.
+        n: training patches.
+        root: MNIST's folder, as for :class:`MNIST`.
+        batch_size: over all processes.
+        num_workers: loader processes; 0 is the fastest.
+    """
+
+    def __init__(
+        self, size: int = 12, n: int = 50_000, root: str | None = None, batch_size: int = 256, num_workers: int = 0
+    ) -> None:
+        super().__init__(MNIST(28, root), size, n, batch_size, num_workers)
