@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shlex
 from types import ModuleType
 from typing import Any
 
@@ -128,9 +129,10 @@ def closing(cli: LightningCLI) -> str:
     if isinstance(cli.model, Translator):
         looks = [f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated"]
     elif cli.model.scored_by:
-        flags = {"vocabulary": "--n 20", "recommend": "--user 1 --k 10"}
-        known = [flag for what, flag in flags.items() if hasattr(cli.model, what)]
-        looks = [f"  python -m gan_lightning.sample {last} {flag}" for flag in known]
+        flags = ["--n 20"] if getattr(cli.model, "vocabulary", None) else []
+        if users := getattr(cli.model, "users", None):
+            flags += [f"--user {shlex.quote(users[0])} --k 10"]
+        looks = [f"  python -m gan_lightning.sample {last} {flag}" for flag in flags]
         looks += [f"  python -m gan_lightning.evaluate {last} --json {folder}/scores.json"]
     else:
         looks = [

@@ -5,6 +5,9 @@
     python -m gan_lightning.evaluate --make_stats --data MNIST
     python -m gan_lightning.evaluate --compare a.json b.json
 
+A model of what is not an image to be looked at, such as sequences or rankings, has figures of its own, which no flags
+name: `python -m gan_lightning.evaluate CKPT`.
+
 Every score comes with its protocol card, and scores whose cards differ are not compared. Under torchrun the processes
 share the images, and find what one finds.
 """
@@ -17,6 +20,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from gan_lightning.errors import Parser, nearest, short_errors
@@ -26,7 +30,7 @@ if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seco
     from lightning.pytorch import LightningDataModule
 
     from gan_lightning.callbacks import Score
-    from gan_lightning.core import TwoPlayerGAN
+    from gan_lightning.core import AdversarialModule, TwoPlayerGAN
     from gan_lightning.data.sets import Examples
     from gan_lightning.metrics import Extractor
     from gan_lightning.scoring import Protocol
@@ -39,7 +43,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The flags, and those that go to the data module (`--data.size 32`)."""
     parser = Parser("python -m gan_lightning.evaluate", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("checkpoint", nargs="?", help="a .ckpt file, whose generator is scored")
-    parser.add_argument("--metrics", default="fid", help=f"of {','.join(METRICS)} (default %(default)s)")
+    parser.add_argument("--metrics", help=f"of {','.join(METRICS)} (default fid, or what a model is scored by)")
     real = parser.add_argument_group("real images")
     real.add_argument("--data", help="a data module; --data.size 32 and the like set it (default: the checkpoint's)")
     real.add_argument("--split", choices=["train", "val"], help="of --data (default train)")
@@ -73,7 +77,8 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     out.add_argument("--force", action="store_true", help="compare although the cards differ")
     ours, for_data = _divided(argv)
     given = parser.parse_args(ours)
-    given.metrics = [name for name in given.metrics.split(",") if name]
+    given.set = [name for name, value in vars(given).items() if value != parser.get_default(name)]
+    given.metrics = [name for name in ("fid" if given.metrics is None else given.metrics).split(",") if name]
     for name in given.metrics:
         if name not in METRICS:
             parser.error(f"--metrics: there is no {name}{nearest(name, METRICS) or ', but ' + ', '.join(METRICS)}")
@@ -142,11 +147,12 @@ def folder_of_images(path: Path, size: int | None) -> Examples:
     return Files(paths, torch.zeros(len(paths), dtype=torch.int64), size, 3)
 
 
-def data_of(given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN | None) -> LightningDataModule:
+def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialModule | None) -> LightningDataModule:
     """The data module that was named, or that the checkpoint was trained with, in the size of the model's images.
 
     Raises:
-        ValueError: it cannot be built, or its images are of another shape than the model's.
+        ValueError: it cannot be built, or is of another kind than what the model was trained on: images of another
+            shape, other words, other users.
     """
     import inspect
 
@@ -158,6 +164,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN
     if module is not None:
         text = checkpoints.read(given.checkpoint).get("config")
         config = yaml.safe_load(text)["data"] if text else None
+    shape = getattr(module, "image_shape", None)
     if config is not None and given.data in (None, config["class_path"].rsplit(".", 1)[-1], config["class_path"]):
         args = [f"--data={json.dumps(config)}"]
     elif given.data is None:
@@ -165,13 +172,18 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN
     else:
         args = [f"--data={given.data}"]
         kind = getattr(data, given.data) if given.data in data.__all__ else None
-        if module is not None and kind is not None and "size" in inspect.signature(kind).parameters:
-            args.append(f"--data.size={module.image_shape[1]}")
+        if shape is not None and kind is not None and "size" in inspect.signature(kind).parameters:
+            args.append(f"--data.size={shape[1]}")
     found = command_line.data_module([*args, *for_data])
-    if module is not None and tuple(found.image_shape) != tuple(module.image_shape):
-        made, real = ("x".join(map(str, shape)) for shape in (module.image_shape, found.image_shape))
+    for fact in ("vocabulary", "length", "users", "items", "features"):
+        if getattr(module, fact, None) != getattr(found, fact, None) and module is not None:
+            raise ValueError(f"{found.name} has another {fact} than what {given.checkpoint} was trained on")
+    if shape is not None and found.image_shape is not None and tuple(found.image_shape) != tuple(shape):
+        made, real = ("x".join(map(str, sizes)) for sizes in (shape, found.image_shape))
         raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
-    if tuple(found.image_shape[1:]) == (1, 1):
+    if found.image_shape is None and (module is None or shape is not None):
+        raise ValueError(f"{found.name} has no images")
+    if found.image_shape is not None and tuple(found.image_shape[1:]) == (1, 1):
         raise ValueError(f"{found.name} has points, not images")
     return found
 
@@ -238,6 +250,35 @@ def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Names
     return {"linear_probe": {"value": accuracy, "card": card}}
 
 
+def own_scores(given: argparse.Namespace, for_data: list[str], module: AdversarialModule) -> Found:
+    """What a model is scored by while it trains, with the arguments of that run; every process finds all of it.
+
+    Raises:
+        ValueError: a flag that is for images; see :func:`data_of` and the score's `setup`.
+    """
+    import yaml
+
+    from gan_lightning import callbacks, checkpoints
+
+    for flag in given.set:
+        if flag not in ("checkpoint", "data", "device", "json"):
+            raise ValueError(f"{type(module).__name__} is scored by {module.scored_by}: leave --{flag} out")
+    content = checkpoints.read(given.checkpoint)
+    config = yaml.safe_load(content.get("config") or "{}")
+    used = (config.get("trainer") or {}).get("callbacks") or []
+    known = [one.get("init_args") for one in used if one["class_path"].rsplit(".", 1)[-1] == module.scored_by]
+    score = getattr(callbacks, module.scored_by)(**(known[0] if known else None) or {})
+    run = SimpleNamespace(
+        datamodule=real_data(given, for_data, module),
+        callbacks=[score],
+        global_step=content["global_step"],
+        callback_metrics={},
+        is_global_zero=False,  # there is nowhere to log to
+    )
+    score.setup(run, module, "fit")
+    return {name: {"value": value, "card": score.card} for name, value in score.score(run, module).items()}
+
+
 @contextmanager
 def processes_of_torchrun(device: str) -> Iterator[torch.device]:
     """This process's device; under torchrun, within the group of all its processes."""
@@ -265,17 +306,23 @@ def real_side(
     given: argparse.Namespace, for_data: list[str], module: TwoPlayerGAN | None
 ) -> tuple[Examples | None, str, LightningDataModule | None]:
     """The real images (None where a file of statistics stands for them), their name, and their data module."""
-    from gan_lightning.processes import place, together
-
     if given.real is None:
-        data = data_of(given, for_data, module)
-        with together():
-            if place()[0] == 0:
-                data.prepare_data()  # a download, by one
+        data = real_data(given, for_data, module)
         return data.reference(given.split), data.name, data
     if given.real.suffix == ".npz":
         return None, str(given.real), None
     return folder_of_images(given.real, given.size), str(given.real), None
+
+
+def real_data(given: argparse.Namespace, for_data: list[str], module: AdversarialModule | None) -> LightningDataModule:
+    """See :func:`data_of`; what must be downloaded is there."""
+    from gan_lightning.processes import place, together
+
+    data = data_of(given, for_data, module)
+    with together():
+        if place()[0] == 0:
+            data.prepare_data()  # a download, by one
+    return data
 
 
 def refuse_unequal_sizes(real: tuple[str, Sequence[int]], fake: tuple[str, Sequence[int]]) -> None:
@@ -299,6 +346,8 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
     module = fakes = None
     if given.checkpoint is not None:
         module = checkpoints.load_model(given.checkpoint, device)
+        if module.scored_by:
+            return own_scores(given, for_data, module)
         sample.require_images(module)
     elif given.fake is not None:
         fakes = folder_of_images(given.fake, given.size)

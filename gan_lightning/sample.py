@@ -1,8 +1,11 @@
-"""Images, grids and latent walks from a checkpoint alone: `python -m gan_lightning.sample CKPT --n 64 --out DIR`.
+"""What a checkpoint alone can make: `python -m gan_lightning.sample CKPT --n 64 --out DIR`.
+
+A model of images draws them, in grids and latent walks too; one of sequences says them; one of what users choose lists
+items to one of them (`--user NAME --k 10`).
 
 Pictures are numbered, and picture i depends on the seed and on i alone: not on how many are made, nor on the batch size
 or the device, because networks are evaluated in float64 here and rounded once. With `--labels` they are numbered row by
-row, `--n` to each label, and the i-th of every row is of the same latent.
+row, `--n` to each label, and the i-th of every row is of the same latent. The same holds for sequences.
 """
 
 from __future__ import annotations
@@ -13,15 +16,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan_lightning.errors import Parser, short_errors
+from gan_lightning.errors import Parser, nearest, short_errors
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
     from lightning.pytorch import LightningModule
     from PIL import Image
     from torch import Tensor
 
-    from gan_lightning.core import TwoPlayerGAN
+    from gan_lightning.core import AdversarialModule, TwoPlayerGAN
 
+IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
+FOLDER = Path("samples")  # of images, where --out does not say which
+FLAGS = {  # of models that make no images, what they must have -> the flags that they follow
+    "vocabulary": ("n", "out", "seed", "batch_size"),
+    "users": ("user", "k"),
+}
 GRID_MOST = 256  # images in a grid
 WALKERS = 16  # latents that walk or are traversed side by side
 STATIONS = 5  # latents that each of them visits
@@ -36,10 +45,11 @@ Between = Callable[["Tensor", "Tensor", float], "Tensor"]  # two points and a sh
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser("python -m gan_lightning.sample", description="Images from a checkpoint alone.", allow_abbrev=False)
+    parser = Parser("python -m gan_lightning.sample", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("checkpoint", help="a .ckpt file")
-    parser.add_argument("--n", type=int, default=64, help="how many images (default %(default)s), of each of --labels")
-    parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write to (default %(default)s)")
+    many = f"how many images (default {IMAGES}), of each of --labels; or sequences (default {SENTENCES})"
+    parser.add_argument("--n", type=int, help=many)
+    parser.add_argument("--out", type=Path, help=f"folder to write to (default {FOLDER}; sequences are printed)")
     parser.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
     parser.add_argument("--grid", action="store_true", help=f"also grid.png, of the first {GRID_MOST} at most")
     classes = parser.add_mutually_exclusive_group()
@@ -58,19 +68,21 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     also = "also reconstructions.png, a folder's pictures beside what the model makes of them, and numbered files"
     parser.add_argument("--reconstruct", type=Path, metavar="DIR", help=also)
     parser.add_argument("--live", action="store_true", help="the trained weights in place of their average")
-    parser.add_argument("--batch_size", type=int, default=64, help="images at a time (default %(default)s)")
+    parser.add_argument("--user", metavar="NAME", help="whom to list items to, for a model of what users choose")
+    parser.add_argument("--k", type=int, default=10, help="how many items (default %(default)s)")
+    parser.add_argument("--batch_size", type=int, default=64, help="made at a time (default %(default)s)")
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
     given = parser.parse_args(argv)
-    for name, least in (("n", 1), ("frames", 2), ("batch_size", 1), ("standing", 0)):
-        if getattr(given, name) < least:
-            parser.error(f"--{name} must be at least {least}, not {getattr(given, name)}")
+    for name, least in (("n", 1), ("frames", 2), ("batch_size", 1), ("standing", 0), ("k", 1)):
+        if (value := getattr(given, name)) is not None and value < least:
+            parser.error(f"--{name} must be at least {least}, not {value}")
     if given.truncation is not None and not 0 < given.truncation < math.inf:
         parser.error(f"--truncation must be a number above 0, not {given.truncation}")
-    if given.out.exists() and not given.out.is_dir():
+    if given.out is not None and given.out.exists() and not given.out.is_dir():
         parser.error(f"--out {given.out} is a file, not a folder")
     if given.label is not None:
         given.labels = [given.label]
-    refuse_older(given.out, "", given.n * len(given.labels or [None]))
+    given.set = [name for name, value in vars(given).items() if value != parser.get_default(name)]
     return given
 
 
@@ -132,6 +144,17 @@ def require_images(module: LightningModule) -> None:
         raise ValueError(f"{name} was trained on points of shape {(channels, height, width)}, not on images")
 
 
+def require_flags_of(module: AdversarialModule, given: argparse.Namespace, known: Sequence[str]) -> None:
+    """Refuse flags that mean nothing to a model.
+
+    Raises:
+        ValueError: one that is not among those known was set.
+    """
+    for flag in given.set:
+        if flag not in ("checkpoint", "device", *known):
+            raise ValueError(f"--{flag} means nothing to {type(module).__name__}: leave it out")
+
+
 def require_what_was_asked_for(module: TwoPlayerGAN, given: argparse.Namespace) -> None:
     """Refuse flags that the model cannot follow.
 
@@ -139,6 +162,7 @@ def require_what_was_asked_for(module: TwoPlayerGAN, given: argparse.Namespace) 
         ValueError: it has no such class or code, no truncation or no reconstruction.
     """
     name = type(module).__name__
+    require_flags_of(module, given, [flag for flag in vars(given) if flag not in FLAGS["users"]])
     for flag, method, what in NEEDS:
         if getattr(given, flag) is not None and not hasattr(module, method):
             raise ValueError(f"{name} has no {what}: leave --{flag} out")
@@ -286,6 +310,41 @@ def save(image: Image.Image, path: Path, more: Sequence[Image.Image] = ()) -> No
     print(f"{path.stem}: {path}")
 
 
+# What is not an image.
+
+
+def say(module: AdversarialModule, given: argparse.Namespace) -> None:
+    """Print sequences, each in a line; with `--out` write them to sentences.txt there too."""
+    from gan_lightning.text import sentence
+
+    n = given.n or SENTENCES
+    firsts = range(0, n, given.batch_size)
+    parts = [module.sample(min(given.batch_size, n - first), given.seed, first).cpu() for first in firsts]
+    sentences = [sentence(tokens, module.vocabulary) for part in parts for tokens in part]
+    print("\n".join(sentences))
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+        path = given.out / "sentences.txt"
+        path.write_text("\n".join(sentences) + "\n")
+        print(f"{n} sequences of {type(module).__name__} (seed {given.seed}): {path}")
+
+
+def recommend(module: AdversarialModule, given: argparse.Namespace) -> None:
+    """Print the items that a user has not chosen yet and is likeliest to, the best first.
+
+    Raises:
+        ValueError: no user was named or there is none of that name, or fewer items are left.
+    """
+    if given.user is None:
+        raise ValueError(f"{type(module).__name__} lists items to a user: give --user NAME, such as {module.users[0]}")
+    if given.user not in module.users:
+        raise ValueError(f"there is no user {given.user!r}{nearest(given.user, module.users)}")
+    items, scores = module.recommend(module.users.index(given.user), given.k)
+    print(f"the {given.k} best items for user {given.user}, of those not chosen yet, with their scores:")
+    for place, (item, score) in enumerate(zip(items.tolist(), scores.tolist(), strict=True), 1):
+        print(f"{place:>4}  {module.items[item]}  {score:.3f}")
+
+
 @short_errors()
 def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
@@ -294,8 +353,14 @@ def main(argv: list[str] | None = None) -> None:
     from gan_lightning.processes import device_named
 
     module = load_model(given.checkpoint, device_named(given.device)).double()
+    for what, act in (("vocabulary", say), ("users", recommend)):
+        if getattr(module, what, None):
+            require_flags_of(module, given, FLAGS[what])
+            return act(module, given)
     require_images(module)
     require_what_was_asked_for(module, given)
+    given.n, given.out = given.n or IMAGES, given.out or FOLDER
+    refuse_older(given.out, "", given.n * len(given.labels or [None]))
     originals = read_pictures(given.reconstruct, module.image_shape) if given.reconstruct else None
     if originals is not None:
         refuse_older(given.out, RECONSTRUCTION, len(originals))

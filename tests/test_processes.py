@@ -150,7 +150,7 @@ def main(devices: int, folder: Path) -> None:
     for name in GANS:  # the papers' kinds of networks
         results["own"][name] = train(devices, tiny(name, n_critic=2), 3)
     for name in TRANSLATORS:
-        results["own"][name] = train(devices, translated(name), 6, NoisyBatches(name))
+        results["own"][name] = train(devices, translated(name), 6, NoisyBatches(name), precision="64-true")
     latents = Latents()
     results["again"] = train(devices, tiny("DCGAN", adam()), 3, callbacks=[latents])
     results["and again"] = train(devices, tiny("DCGAN", adam()), 3)
@@ -222,8 +222,8 @@ def test_two_halves_equal_the_whole(case, two):
 @pytest.mark.parametrize("name", [name for name in TRANSLATORS if name not in WITH_BATCH_NORM])
 def test_two_halves_of_a_translators_batch_equal_the_whole(name, two):
     """Pools of earlier fakes included, which belong to the whole batch."""
-    expected = train(1, translated(name), 6, NoisyBatches(name))
-    assert gap(two[0]["own"][name], expected) <= 1e-5
+    expected = train(1, translated(name), 6, NoisyBatches(name), precision="64-true")
+    assert gap(two[0]["own"][name], expected) <= 1e-9
 
 
 def parameters_of(state: dict[str, Tensor]) -> dict[str, Tensor]:

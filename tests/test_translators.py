@@ -95,9 +95,10 @@ def test_micro_batches_equal_the_whole_batch(name):
     runs = []
     for count in (1, 2):
         model = translator(name, still, sgd(1e-3), step=Step(micro_batches=count))
-        after(name, STAGES, model)
+        # In float32 the sign of an L1 loss's gradient, at differences near zero, would be the rounding's.
+        after(name, STAGES, model, precision="64-true")
         runs.append(tensors(model))
-    assert gap(runs[1], runs[0]) <= 1e-5
+    assert gap(runs[1], runs[0]) <= 1e-9
 
 
 @every_translator

@@ -63,9 +63,9 @@ def _similarity(points: Tensor, moved: Tensor, grid: Tensor) -> Tensor:
 
 def _whole_image(noise: Noise, n: int) -> Callable[[Tensor], Tensor]:
     """A random rotation, zoom, shift and mirror image, as a map of sampling grids (n, h, w, 2)."""
-    draws = noise.uniform(n, 5)
+    draws = noise.uniform(n, 5).float()
     angle, zoom, shift_x, shift_y = (2 * draws[:, :4] - 1).unbind(1)
-    mirror = torch.where(draws[:, 4] < MIRRORED, -1.0, 1.0)
+    mirror = 1 - 2 * (draws[:, 4] < MIRRORED).float()
     turn = torch.polar(1 + ZOOM * zoom, ROTATION * angle)[:, None, None]
     shift = 2 * SHIFT * torch.complex(shift_x, shift_y)[:, None, None]
 

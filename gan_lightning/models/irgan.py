@@ -61,6 +61,8 @@ class IRGAN(AdversarialModule):
             or an importance out of range; in `setup`, no data module of this package to take `seen` from.
     """
 
+    scored_by = "RankingScores"
+
     def __init__(
         self,
         users: list[str] | None,
@@ -93,6 +95,7 @@ class IRGAN(AdversarialModule):
         if temperature <= 0 or not 0 <= importance < 1:
             raise ValueError(f"temperature ({temperature}) must be positive, importance ({importance}) lie in [0, 1)")
         super().__init__(step)
+        self.users, self.items, self.features = users, items, features
         sizes = RankingSizes(len(users), len(items)) if users and items else RankingSizes(features=features)
         usual = MatrixFactorisation if sizes.users else MLPScorer
         self.generator, self.discriminator = (generator or usual)(sizes), (discriminator or usual)(sizes)

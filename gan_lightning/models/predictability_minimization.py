@@ -59,6 +59,8 @@ class PredictabilityMinimization(AdversarialModule):
         ValueError: no predictor turns, or weights that are negative.
     """
 
+    scored_by = "CodeScores"
+
     def __init__(
         self,
         image_shape: ImageShape,
