@@ -177,13 +177,14 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
     found = command_line.data_module([*args, *for_data])
     for fact in ("vocabulary", "length", "users", "items", "features"):
         if getattr(module, fact, None) != getattr(found, fact, None) and module is not None:
-            raise ValueError(f"{found.name} has another {fact} than what {given.checkpoint} was trained on")
+            has = f"no {fact}, unlike" if getattr(found, fact, None) is None else f"another {fact} than"
+            raise ValueError(f"{found.name} has {has} what {given.checkpoint} was trained on")
     if shape is not None and found.image_shape is not None and tuple(found.image_shape) != tuple(shape):
         made, real = ("x".join(map(str, sizes)) for sizes in (shape, found.image_shape))
         raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
     if found.image_shape is None and (module is None or shape is not None):
         raise ValueError(f"{found.name} has no images")
-    if found.image_shape is not None and tuple(found.image_shape[1:]) == (1, 1):
+    if tuple((found.image_shape or ())[1:]) == (1, 1) and not getattr(module, "scored_by", ""):
         raise ValueError(f"{found.name} has points, not images")
     return found
 

@@ -484,14 +484,14 @@ def card_of(module: TwoPlayerGAN, protocol: Protocol, step: int) -> dict[str, An
 
 def table(figures: dict[str, float]) -> list[str]:
     """Figures a line each, a deviation or the like behind what it belongs to."""
-    lines = []
+    lines: dict[str, str] = {}
     for name, value in figures.items():
         base, slash, rest = name.partition("/")
-        if slash and base in figures:
-            lines[-1] += f" ± {value:.2g}" if rest == "std" else f" ({rest} {value:.4g})"
+        if slash and base in lines:
+            lines[base] += f" ± {value:.2g}" if rest == "std" else f" ({rest} {value:.4g})"
         else:
-            lines.append(f"{name:<24}{value:.4g}")
-    return lines
+            lines[name] = f"{name:<24}{value:.4g}"
+    return list(lines.values())
 
 
 def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:

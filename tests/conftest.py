@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import Attributed, Masked, Paired, Unpaired, whole
-from gan_lightning.core import Step, TwoPlayerGAN
-from gan_lightning.data.base import ImageData, to_unit
+from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
+from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
+from gan_lightning.data.base import FACTS, Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
 from gan_lightning.translator import Translator
@@ -33,6 +34,7 @@ warnings.filterwarnings("ignore", module="lightning")
 
 GANS = [name for name in models.__all__ if issubclass(getattr(models, name), TwoPlayerGAN)]
 TRANSLATORS = [name for name in models.__all__ if issubclass(getattr(models, name), Translator)]
+GAMES = [name for name in models.__all__ if name not in (*GANS, *TRANSLATORS)]
 SHAPE = (1, 16, 16)  # the least for which DCGAN's discriminator has batch norm
 
 
@@ -305,6 +307,41 @@ def tiny(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step()
         arguments |= option
     torch.manual_seed(seed)
     return getattr(models, name)(**arguments)
+
+
+def played(name: str) -> Data:
+    """Data of the kind that a game without images needs, in batches of 8."""
+    return {
+        "SeqGAN": lambda: OracleSequences(words=12, length=5, n=40, batch_size=8),
+        "IRGAN": lambda: ImplicitFeedback(batch_size=8),
+        "PredictabilityMinimization": lambda: FactorialPatterns(causes=3, n=40, batch_size=8),
+    }[name]()
+
+
+def game(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step(), **more: Any) -> AdversarialModule:
+    """A game by name for `played(name)`, tiny: a few batches see all of its stages."""
+    data, kind = played(name), getattr(models, name)
+    facts = {fact: getattr(data, fact) for fact in FACTS if fact in inspect.signature(kind).parameters}
+    arguments: dict[str, Any] = facts | {"step": step} | STAGED[name]
+    for option in (*options, more):
+        arguments |= option
+    torch.manual_seed(seed)
+    return kind(**arguments)
+
+
+STAGED: dict[str, dict[str, Any]] = {
+    "SeqGAN": {
+        "generator": partial(networks.LSTMGenerator, embedding=4, hidden=6),
+        "discriminator": partial(networks.TextDiscriminator, embedding=4, kernels=(1, 2), maps=(4, 4), dropout=0.0),
+        "pretraining": 2,
+        "discriminator_pretraining": 1,
+        "discriminator_turns": 1,
+        "rollouts": 2,
+        "baseline": "mean",
+    },
+    "IRGAN": {"pretraining": 2, "discriminator_turns": 1, "generator_turns": 1, "samples": 4},
+    "PredictabilityMinimization": {"predictor_turns": 2, "reconstruction_weight": 1.0},
+}
 
 
 def quiet(**options: Any) -> Trainer:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import GANS, SHAPE, TRANSLATORS, assert_same, both, gap, plain_networks, quiet, sgd, tensors, tiny
+from conftest import GAMES, GANS, SHAPE, TRANSLATORS, assert_same, both, gap, plain_networks, quiet, sgd, tensors, tiny
 from conftest import trained as trained_
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
@@ -21,8 +21,9 @@ from torch.nn.utils import parametrizations, parametrize
 from gan_lightning import losses, models, networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import load_model
-from gan_lightning.core import Step, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
 from gan_lightning.data import Gaussians
+from gan_lightning.data.base import FACTS
 from gan_lightning.translator import Translator
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
@@ -153,8 +154,10 @@ def test_it_is_a_paper(name):
     kind = getattr(models, name)
     assert "arXiv:" in kind.__doc__
     assert inspect.getmodule(kind).__doc__.rstrip(".").split()[-1].isdigit()
-    assert kind.__mro__[1] is (Translator if name in TRANSLATORS else TwoPlayerGAN)
-    assert inspect.signature(kind).parameters["image_shape"].default is inspect.Parameter.empty
+    bases = {Translator: TRANSLATORS, TwoPlayerGAN: GANS, AdversarialModule: GAMES}
+    assert name in bases[kind.__mro__[1]]
+    first = next(iter(inspect.signature(kind).parameters.values()))
+    assert first.name in FACTS and first.default is inspect.Parameter.empty
 
 
 # Paper defaults
@@ -215,6 +218,15 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
         (torch.optim.Adam, {"lr": 1e-4, "betas": (0.9, 0.999)}),
         {"pretraining": 1_000_000, "adversarial_weight": 1e-3, "content_weight": pytest.approx(0.006, rel=0.03)},
     ),
+    "SeqGAN": (
+        (torch.optim.Adam, {"lr": (1e-2, 1e-2, 1e-4), "betas": (0.9, 0.999)}),
+        {"pretraining": 120 * 156, "discriminator_turns": 5 * 3 * 156, "rollouts": 16, "baseline": "none"},
+    ),
+    "IRGAN": ((torch.optim.SGD, {"lr": 1e-3, "momentum": 0}), {"temperature": 0.2, "importance": 0.2, "exact": False}),
+    "PredictabilityMinimization": (  # the paper names no rates
+        (torch.optim.Adam, {"lr": (1e-3, 1e-2)}),
+        {"unpredictability_weight": 1.0, "variance_weight": 0.0, "reconstruction_weight": 0.0},
+    ),
 }
 PITFALLS = Path(__file__).parent / "papers"
 
@@ -234,7 +246,9 @@ def test_defaults_are_the_papers(name):
     (optimizer_type, settings), arguments = PAPERS[name]
     for argument, expected in arguments.items():
         assert defaults(name)[argument] == expected, argument
-    for place, player in enumerate(("generator_optimizer", "discriminator_optimizer")):
+    players = [argument for argument in defaults(name) if argument.endswith("_optimizer")]
+    assert len(players) >= 2
+    for place, player in enumerate(players):
         optimizer = defaults(name)[player]([nn.Parameter(torch.zeros(1))])
         assert isinstance(optimizer, optimizer_type)
         for setting, expected in settings.items():

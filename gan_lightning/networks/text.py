@@ -48,7 +48,8 @@ class LSTMGenerator(nn.Module):
     def _read_all(self, token: Tensor) -> Tensor:
         """(n, T, hidden) the state in which each token of (n, T) is chosen."""
         before = F.pad(token[:, :-1], (1, 0), value=START)
-        return self.lstm(self.embedding(before))[0]
+        with torch.autocast(token.device.type, enabled=False):  # some processors have no LSTM in bfloat16
+            return self.lstm(self.embedding(before))[0]
 
     @torch.no_grad()
     def sample(self, uniform: Tensor) -> Tensor:
