@@ -38,7 +38,7 @@ class IRGAN(AdversarialModule):
     terms are the optimizers' `weight_decay`. A query with nothing relevant takes part with what it has.
 
     Args:
-        users, items: names, of data where users choose items; else None.
+        users, items: names, str, of data where users choose items; else None.
         features: numbers that describe a document, of data where queries have documents; else None.
         generator, discriminator: build rankers, from queries to scores (B, D); None for the code's, matrix
             factorisation with 5 dimensions for items, one hidden layer for documents.
@@ -65,8 +65,8 @@ class IRGAN(AdversarialModule):
 
     def __init__(
         self,
-        users: list[str] | None,
-        items: list[str] | None,
+        users: list | None,  # no list[str]: whoever reads a checkpoint would check every name, in quadratic time
+        items: list | None,
         features: int | None,
         generator: RankingNetwork | None = None,
         discriminator: RankingNetwork | None = None,

@@ -34,7 +34,7 @@ class SeqGAN(AdversarialModule):
     sum over tokens is averaged over sequences, not summed; gradients of both players are clipped.
 
     Args:
-        vocabulary: the word of each token; see `gan_lightning.text` for a vocabulary with padding.
+        vocabulary: the word of each token, str; see `gan_lightning.text` for a vocabulary with padding.
         length: tokens in a sequence, T.
         generator: builds a network with `sample`, `roll_out` and `log_likelihood`, see :class:`LSTMGenerator`.
         discriminator: builds a network from sequences (n, T) to scores (n,), high for real ones.
@@ -59,7 +59,7 @@ class SeqGAN(AdversarialModule):
 
     def __init__(
         self,
-        vocabulary: list[str] | None,
+        vocabulary: list | None,  # no list[str]: whoever reads a checkpoint would check every word, in quadratic time
         length: int | None,
         generator: SequenceNetwork = lambda vocabulary, length: LSTMGenerator(vocabulary, length),
         discriminator: SequenceNetwork = lambda vocabulary, length: TextDiscriminator(vocabulary, length),
