@@ -339,7 +339,14 @@ STAGED: dict[str, dict[str, Any]] = {
         "rollouts": 2,
         "baseline": "mean",
     },
-    "IRGAN": {"pretraining": 2, "discriminator_turns": 1, "generator_turns": 1, "samples": 4},
+    "IRGAN": {
+        "pretraining": 2,
+        "discriminator_turns": 1,
+        "generator_turns": 1,
+        "samples": 4,
+        "generator_optimizer": partial(torch.optim.SGD, lr=0.1),
+        "discriminator_optimizer": partial(torch.optim.SGD, lr=0.1),
+    },
     "PredictabilityMinimization": {"predictor_turns": 2, "reconstruction_weight": 1.0},
 }
 

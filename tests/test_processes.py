@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import (
+    GAMES,
     GANS,
     TRANSLATORS,
     WITH_BATCH_NORM,
@@ -24,9 +25,11 @@ from conftest import (
     NoisyBatches,
     adam,
     assert_same,
+    game,
     gap,
     own_networks,
     plain_networks,
+    played,
     quiet,
     sgd,
     tensors,
@@ -41,7 +44,7 @@ from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
 from gan_lightning.checkpoints import read
 from gan_lightning.core import AdversarialModule, NotFiniteError, Step, TwoPlayerGAN
-from gan_lightning.data.base import ImageData
+from gan_lightning.data.base import Data
 from gan_lightning.models import DCGAN
 from gan_lightning.networks import UNetGenerator
 from gan_lightning.translator import Translator
@@ -134,7 +137,7 @@ def translated(name: str) -> Translator:
 
 
 def train(
-    devices: int, model: AdversarialModule, steps: int = STEPS, data: ImageData | None = None, **options: Any
+    devices: int, model: AdversarialModule, steps: int = STEPS, data: Data | None = None, **options: Any
 ) -> dict[str, Tensor]:
     trainer = quiet(devices=devices, max_steps=steps, **options)
     trainer.fit(model, data or Noisy())
@@ -151,6 +154,8 @@ def main(devices: int, folder: Path) -> None:
         results["own"][name] = train(devices, tiny(name, n_critic=2), 3)
     for name in TRANSLATORS:
         results["own"][name] = train(devices, translated(name), 6, NoisyBatches(name), precision="64-true")
+    for name in GAMES:
+        results["own"][name] = train(devices, game(name), 6, played(name), precision="64-true")
     latents = Latents()
     results["again"] = train(devices, tiny("DCGAN", adam()), 3, callbacks=[latents])
     results["and again"] = train(devices, tiny("DCGAN", adam()), 3)
@@ -226,11 +231,18 @@ def test_two_halves_of_a_translators_batch_equal_the_whole(name, two):
     assert gap(two[0]["own"][name], expected) <= 1e-9
 
 
+@pytest.mark.parametrize("name", GAMES)
+def test_two_halves_of_a_games_batch_equal_the_whole(name, two):
+    """Through all of its stages: roll-outs, draws and baselines included, which are of the whole batch."""
+    expected = train(1, game(name), 6, played(name), precision="64-true")
+    assert gap(two[0]["own"][name], expected) <= 1e-9
+
+
 def parameters_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if "running_" not in name and not name.endswith(("_u", "_v"))}
 
 
-@pytest.mark.parametrize("name", [*GANS, *TRANSLATORS])
+@pytest.mark.parametrize("name", [*GANS, *TRANSLATORS, *GAMES])
 def test_processes_hold_the_same_weights(name, two):
     """Batch norm included, of which each process has statistics of its own until they are averaged."""
     assert_same(parameters_of(two[1]["own"][name]), parameters_of(two[0]["own"][name]))
