@@ -113,6 +113,14 @@ def test_the_defaults_are_the_authors():
     assert (model.rollouts, model.rollout_decay, model.weight_decay, model.baseline) == (16, 0.8, 0.2, "none")
 
 
+def test_each_stage_has_an_optimizer_of_its_own():
+    rates = {"generator": 0.1, "pretraining": 0.2, "discriminator": 0.3}
+    model = tiny(**{f"{name}_optimizer": partial(torch.optim.SGD, lr=rate) for name, rate in rates.items()})
+    found = {name: player.optimizer(player.network.parameters()) for name, player in model.players().items()}
+    found = {name: optimizer.defaults["lr"] for name, optimizer in found.items()}
+    assert found == {"imitator": 0.2, "discriminator": 0.3, "generator": 0.1}
+
+
 def test_the_authors_generator():
     torch.manual_seed(0)
     network = SeqGAN([str(word) for word in range(5000)], 20).generator
@@ -665,9 +673,10 @@ def test_what_it_refuses():
 
 
 def test_the_oracles_sequences_are_the_same_everywhere():
-    a, b, other = sequences(), sequences(), OracleSequences(7, LENGTH, 40, oracle_seed=1, hidden=3, batch_size=8)
+    a = sequences()
     torch.rand(3)  # nothing hangs on the global state, nor changes it
     state = torch.get_rng_state()
+    b, other = sequences(), OracleSequences(7, LENGTH, 40, oracle_seed=1, hidden=3, batch_size=8)
     for split_name, count in (("train", 40), ("val", 4)):
         token = a.reference(split_name).every.token
         assert token.shape == (count, LENGTH) and token.dtype == torch.int64 and 0 <= token.min() <= token.max() < 7
