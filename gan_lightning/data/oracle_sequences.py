@@ -102,14 +102,22 @@ def of_authors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
         raise FileNotFoundError(f"there is no file {path} with an oracle's parameters")
     try:
         with np.load(path) as file:
-            arrays = [torch.from_numpy(file[name]).float() for name in sorted(file.files)]
-    except (ValueError, OSError) as error:
+            arrays = [torch.from_numpy(file[name]).float() for name in file.files]  # as they were saved
+    except Exception as error:  # a damaged file fails in as many ways as there are bytes
         raise ValueError(f"{path} is not an npz file of arrays") from error
     if len(arrays) != 15:
         raise ValueError(f"{path} holds {len(arrays)} arrays, an oracle has 15")
+    words, units = expected["embedding.weight"].shape
+    of_gate = [(units, units), (units, units), (units,)]
+    shapes = [(words, units), *of_gate * 4, (units, words), (words,)]
+    for place, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
+        if array.shape != shape:
+            raise ValueError(
+                f"{path} has an array {place} of shape {tuple(array.shape)}, not {shape}: set words and hidden by it"
+            )
     embedding, gates, (weight, bias) = arrays[0], arrays[1:13], arrays[13:]
     order = (0, 1, 3, 2)  # torch has the candidate before the output gate
-    found = {
+    return {
         "embedding.weight": embedding,
         "lstm.weight_ih_l0": torch.cat([gates[3 * gate].T for gate in order]),
         "lstm.weight_hh_l0": torch.cat([gates[3 * gate + 1].T for gate in order]),
@@ -118,10 +126,3 @@ def of_authors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
         "output.weight": weight.T,
         "output.bias": bias,
     }
-    for name, value in expected.items():
-        if found[name].shape != value.shape:
-            there, here = tuple(found[name].shape), tuple(value.shape)
-            raise ValueError(
-                f"{path} is an oracle with {name} of shape {there}, not {here}: set words and hidden by it"
-            )
-    return found

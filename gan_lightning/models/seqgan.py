@@ -52,7 +52,7 @@ class SeqGAN(AdversarialModule):
         step: see :class:`Step`; `ema_*` are not used.
 
     Raises:
-        ValueError: no vocabulary, negative numbers of turns, no roll-outs, or a decay outside of [0, 1].
+        ValueError: no vocabulary, negative numbers, no roll-outs, a decay outside of [0, 1], or an unknown baseline.
     """
 
     scored_by = "TextScores"
@@ -79,7 +79,8 @@ class SeqGAN(AdversarialModule):
     ) -> None:
         if not vocabulary or not length:
             raise ValueError("SeqGAN needs data of sequences, such as OracleSequences or TextLines")
-        if min(pretraining, discriminator_pretraining, discriminator_turns) < 0 or min(generator_turns, rollouts) < 1:
+        not_negative = pretraining, discriminator_pretraining, discriminator_turns, weight_decay
+        if min(not_negative) < 0 or min(generator_turns, rollouts) < 1:
             raise ValueError("SeqGAN needs at least one generator turn and one roll-out, and no negative numbers")
         if not 0 <= rollout_decay <= 1 or baseline not in ("none", "mean"):
             raise ValueError(

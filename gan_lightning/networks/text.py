@@ -105,9 +105,11 @@ class LSTMGenerator(nn.Module):
 
 def _inverted(logits: Tensor, at: Tensor) -> Tensor:
     """(n,) the first column at which the cumulative softmax of (n, columns) exceeds (n,) numbers from [0, 1)."""
-    total = logits.softmax(1).cumsum(1)
-    place = torch.searchsorted(total, (at.to(total.dtype) * total[:, -1])[:, None], right=True).squeeze(1)
-    return place.clamp_(max=logits.shape[1] - 1)  # rounding may bring a number to the very end
+    below = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32)).cumsum(1)
+    total = below[:, -1:]
+    # The product may round up to the total, which lies behind the last column that has any probability.
+    at = torch.minimum(at[:, None].to(total.dtype) * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(below, at, right=True).squeeze(1).clamp_(max=logits.shape[1] - 1)  # of NaN too
 
 
 class TextDiscriminator(nn.Module):
