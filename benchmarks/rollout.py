@@ -6,7 +6,7 @@ the prefix and completes it, all 64 sequences at once. That both give the same t
 taken. They take turns inside one process, so that the machine's moods hit both alike, and the medians over rounds of
 their speeds and of the ratios of neighbours are printed. A token is one of the 64 * 16 * 19 * 20 of all completed
 sequences, those of the prefixes too. The loop's roll-outs do the same work each: `--loop` of the 16 are timed, and
-multiplied. Ends with exit code 1 if the ratio is below its bar.
+multiplied.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from torch import Tensor
 from gan_lightning.networks import LSTMGenerator
 
 BATCH, ROLLOUTS, LENGTH = 64, 16, 20
-BAR = 10.0  # times the loop's speed
 
 
 @torch.no_grad()
@@ -75,8 +74,7 @@ def main() -> int:
     torch.manual_seed(options.seed)
     tokens = BATCH * ROLLOUTS * (LENGTH - 1) * LENGTH
     print(f"{options.threads} thread(s); of the loop {options.loop} of {ROLLOUTS} roll-outs are timed\n")
-    print("| vocabulary | loop, tokens/s | roll_out, tokens/s | ratio (bar: 10) |\n|---|---|---|---|")
-    good = True
+    print("| vocabulary | loop, tokens/s | roll_out, tokens/s | ratio |\n|---|---|---|---|")
     for vocabulary in map(int, options.vocabularies.split(",")):
         network = LSTMGenerator(vocabulary, LENGTH, std=1.0)
         token = network.sample(torch.rand(BATCH, LENGTH))
@@ -92,8 +90,7 @@ def main() -> int:
         ratio = statistics.median(a / b for a, b in zip(slow, fast, strict=True))
         speeds = (f"{tokens / statistics.median(times):,.0f}" for times in (slow, fast))
         print(f"| {vocabulary:,} | {' | '.join(speeds)} | {ratio:.1f} |", flush=True)
-        good = good and ratio >= BAR
-    return int(not good)
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 START = 0  # the token before the first one
-ROWS = 64  # whose distributions over the vocabulary are computed at a time: they stay in the processor's cache
+CELLS = 320_000  # probabilities that are computed at a time: they stay in the processor's cache
 KERNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 MAPS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
 
@@ -41,8 +44,8 @@ class LSTMGenerator(nn.Module):
 
     def log_likelihood(self, token: Tensor) -> Tensor:
         """(n, T) log probabilities of each token of (n, T), given those before it."""
-        rows = zip(self._read_all(token).flatten(0, 1).split(ROWS), token.flatten().split(ROWS), strict=True)
-        losses = [F.cross_entropy(self.output(h), chosen, reduction="none") for h, chosen in rows]
+        parts = self._parts(self._read_all(token).flatten(0, 1), token.flatten())
+        losses = [F.cross_entropy(self.output(h), chosen, reduction="none") for h, chosen in parts]
         return -torch.cat(losses).view_as(token)
 
     def _read_all(self, token: Tensor) -> Tensor:
@@ -100,16 +103,34 @@ class LSTMGenerator(nn.Module):
 
     def _choose(self, h: Tensor, at: Tensor) -> Tensor:
         """(n,) tokens: where the cumulative distribution given (n, hidden) first exceeds (n,)."""
-        return torch.cat([_inverted(self.output(a), b) for a, b in zip(h.split(ROWS), at.split(ROWS), strict=True)])
+        return torch.cat([_inverted(self.output(part), numbers) for part, numbers in self._parts(h, at)])
+
+    def _parts(self, h: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows of two tensors, as many as shall have distributions over the vocabulary at a time."""
+        rows = max(1, CELLS // self.output.out_features)
+        return zip(h.split(rows), other.split(rows), strict=True)
 
 
 def _inverted(logits: Tensor, at: Tensor) -> Tensor:
-    """(n,) the first column at which the cumulative softmax of (n, columns) exceeds (n,) numbers from [0, 1)."""
-    below = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32)).cumsum(1)
-    total = below[:, -1:]
-    # The product may round up to the total, which lies behind the last column that has any probability.
-    at = torch.minimum(at[:, None].to(total.dtype) * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(below, at, right=True).squeeze(1).clamp_(max=logits.shape[1] - 1)  # of NaN too
+    """(n,) the first column at which the cumulative softmax of (n, columns) exceeds (n,) numbers from [0, 1).
+
+    Sums of blocks of columns lead to the block, in which it is looked for: a fourth of the time of one long sum.
+    """
+    mass = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    width = math.isqrt(mass.shape[1] - 1) + 1
+    blocks = F.pad(mass, (0, -mass.shape[1] % width)).unflatten(1, (-1, width))
+    block, within = _first_above(blocks.sum(2), at[:, None].to(mass.dtype))
+    column, _ = _first_above(blocks.gather(1, block[..., None].expand(-1, -1, width)).squeeze(1), within)
+    return (block * width + column).squeeze(1).clamp_(max=logits.shape[1] - 1)  # of NaN too
+
+
+def _first_above(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, 1) the first of some columns at which their cumulative sum exceeds (n, 1), and by how much `at` is in it."""
+    below = mass.cumsum(1)
+    # Rounding may bring `at` to the total, which lies behind the last column that has any mass.
+    at = torch.minimum(at, torch.nextafter(below[:, -1:], torch.zeros_like(at)))
+    column = torch.searchsorted(below, at, right=True).clamp_(max=mass.shape[1] - 1)
+    return column, (at - below.gather(1, column) + mass.gather(1, column)).clamp_(min=0)
 
 
 class TextDiscriminator(nn.Module):
