@@ -3,11 +3,11 @@
     python benchmarks/ranking.py [--only BPR,DNS,IRGAN] [--seeds 0,1,2]
 
 IRGAN is `configs/irgan/synthetic.yaml`. BPR is matrix factorisation of the same dimension by the first stage alone with
-one candidate, DNS with the config's candidates; both take as many batches as IRGAN, and their figures are those of the
-batch that is best for them on the very held-out choices that are reported, looked at every 100: no handicap for them.
-IRGAN's are those of its last batch. A seed draws the users as well as the initial weights. Prints a table, means and
-standard deviations over the seeds, beside popularity and the scores that the choices were drawn from. Ends with exit
-code 1 if IRGAN's NDCG@10 is not above BPR's on every seed.
+one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Figures are those of the last batch;
+for BPR and DNS those of the best one are there too, of the batches looked at, every 100, judged by the very held-out
+choices that are reported. A seed draws the users as well as the initial weights. Prints a table, means and standard
+deviations over the seeds, beside popularity and the scores that the choices were drawn from. Ends with exit code 1 if
+IRGAN's NDCG@10 is not above BPR's last on every seed.
 """
 
 from __future__ import annotations
@@ -42,24 +42,19 @@ def built(options: dict[str, Any], data: ImplicitFeedback) -> AdversarialModule:
     return parser.instantiate_classes(parser.parse_object({"model": model})).model
 
 
-class Best(Callback):
-    """The figures of the batch with the highest NDCG@10 of those looked at."""
+class Looks(Callback):
+    """Figures every 100 batches, in their order."""
 
-    def __init__(self, scores: RankingScores, every: int) -> None:
-        self.scores, self.every = scores, every
-        self.figures: dict[str, float] = {}
-        self.batch = 0
+    def __init__(self) -> None:
+        self.scores, self.figures = RankingScores(at_end=False), []
 
     def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: object) -> None:
-        if model.iteration % self.every:
-            return
-        figures, _about = self.scores.measure(trainer, model)
-        if figures["NDCG@10"] > self.figures.get("NDCG@10", 0.0):
-            self.figures, self.batch = figures, model.iteration
+        if model.iteration % 100 == 0:
+            self.figures.append(self.scores.measure(trainer, model)[0])
 
 
-def run(name: str, config: dict[str, Any], seed: int) -> tuple[dict[str, float], int]:
-    """One ranker's figures, and the batch that they are of."""
+def run(name: str, config: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:
+    """One ranker's figures of the last batch by its name, and of the best one."""
     seed_everything(seed, verbose=False)
     data = ImplicitFeedback(**config["data"]["init_args"] | {"seed": seed})
     options = config["model"]["init_args"]
@@ -70,14 +65,13 @@ def run(name: str, config: dict[str, Any], seed: int) -> tuple[dict[str, float],
         # Without the game, and so without the schedule that leads over to it.
         alone = {"pretraining": total, "scheduler": None, "pretrain_discriminator": False}
         options = options | alone | ({"candidates": 1} if name == "BPR" else {})
-    scores = RankingScores(at_end=name == "IRGAN")
-    best = Best(scores, 100)
+    scores, looks = RankingScores(), Looks()
     trainer = Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=-1,
         max_steps=total if name != "IRGAN" else config["trainer"]["max_steps"],
-        callbacks=[scores] if name == "IRGAN" else [best],
+        callbacks=[scores] if name == "IRGAN" else [scores, looks],
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
@@ -86,7 +80,8 @@ def run(name: str, config: dict[str, Any], seed: int) -> tuple[dict[str, float],
     )
     model = built(config["model"] | {"init_args": options}, data)
     trainer.fit(model, data)
-    return (scores.scores, model.iteration) if name == "IRGAN" else (best.figures, best.batch)
+    best = {f"{name}, best": max(looks.figures, key=lambda figures: figures["NDCG@10"])} if looks.figures else {}
+    return {name: scores.scores} | best
 
 
 def row(name: str, figures: list[dict[str, float]], suffix: str = "") -> str:
@@ -111,17 +106,15 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     config = yaml.safe_load(CONFIG.read_text())
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    found: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
         for name in names:
-            figures, batch = run(name, config, seed)
-            found[name].append(figures)
-            print(
-                f"seed {seed}  {name:<6} NDCG@10 {figures['NDCG@10']:.4f} at batch {batch}", file=sys.stderr, flush=True
-            )
+            for row_name, figures in run(name, config, seed).items():
+                found.setdefault(row_name, []).append(figures)
+                print(f"seed {seed}  {row_name:<10} NDCG@10 {figures['NDCG@10']:.4f}", file=sys.stderr, flush=True)
     print(f"\n| ranker | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
-    for name in names:
-        print(row(name, found[name]))
+    for name, figures in found.items():
+        print(row(name, figures))
     print(row("popularity", found[names[0]], "/popularity"))
     print(row("truth", found[names[0]], "/truth"))
     if not {"BPR", "IRGAN"} <= set(names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -17,7 +18,9 @@ from conftest import assert_same, gap, quiet, tensors
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
+from gan_lightning import fit
 from gan_lightning.batches import Sequences, part, split
+from gan_lightning.callbacks import TextScores
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import Step
 from gan_lightning.data import OracleSequences
@@ -800,3 +803,30 @@ def test_what_the_oracles_data_refuse():
         with pytest.raises(ValueError, match="OracleSequences needs words") as error:
             OracleSequences(**({"words": 6, "length": 4, "n": 8, "hidden": 3} | wrong))
         assert "\n" not in str(error.value)
+
+
+# What it reaches
+
+
+@pytest.mark.slow
+def test_the_game_lowers_what_maximum_likelihood_left(tmp_path, monkeypatch):
+    """The small oracle, by the committed setting: the game ends below its own plateau of maximum likelihood."""
+    monkeypatch.chdir(tmp_path)
+    start, measured = time.process_time(), {}
+    measure = TextScores.measure
+
+    def kept(score: TextScores, trainer: Any, model: SeqGAN) -> Any:
+        figures, about = measure(score, trainer, model)
+        measured[trainer.global_step] = figures
+        return figures, about
+
+    monkeypatch.setattr(TextScores, "measure", kept)
+    config = Path(__file__).parents[2] / "configs" / "seqgan" / "oracle_small.yaml"
+    fit.main([f"--config={config}", "--trainer.logger=false", "--trainer.enable_progress_bar=false"])
+    seconds = time.process_time() - start
+    before, plateau, after = (measured[step]["NLL_oracle"] for step in (1350, 1500, 1650))
+    print(f"NLL_oracle {before:.3f}, {plateau:.3f}, then {after:.3f}; {measured[1650]}; {seconds:.0f} s")
+    assert abs(before - plateau) < 0.05  # two standard errors: it is one
+    assert after < plateau - 0.05
+    assert measured[1650]["distinct"] > 0.99
+    assert seconds <= 180  # of one core
