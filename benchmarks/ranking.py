@@ -3,7 +3,7 @@
     python benchmarks/ranking.py [--only BPR,DNS,IRGAN] [--seeds 0,1,2]
 
 IRGAN is `configs/irgan/synthetic.yaml`. BPR is matrix factorisation of the same dimension by the first stage alone with
-one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Figures are those of the last batch;
+one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Figures are of the last batch;
 for BPR and DNS those of the best one are there too, of the batches looked at, every 100, judged by the very held-out
 choices that are reported. A seed draws the users as well as the initial weights. Prints a table, means and standard
 deviations over the seeds, beside popularity and the scores that the choices were drawn from. Ends with exit code 1 if
