@@ -8,8 +8,8 @@ READY := .venv/ready
 fit: $(READY)  ## train DCGAN on the digits that ship with scikit-learn
 	$(BIN)/python -m gan_lightning.fit
 
-test: $(READY)  ## all tests but the slow ones and those that need a GPU
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(READY)  ## all tests but the slow ones and those that need a GPU, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 lint: $(READY)
 	$(BIN)/ruff check .
