@@ -155,7 +155,9 @@ class Colour(enum.Enum):
     RED = 1
 
 
-@pytest.mark.parametrize("bad", [np.float64(1.0), Path("x"), Colour.RED, lambda: 0, Step(), np.zeros(2)], ids=lambda bad: type(bad).__name__)
+@pytest.mark.parametrize(
+    "bad", [np.float64(1.0), Path("x"), Colour.RED, lambda: 0, Step(), np.zeros(2)], ids=lambda bad: type(bad).__name__
+)
 def test_refuses_what_would_not_load(tmp_path: Path, bad: Any) -> None:
     kind = type(bad).__name__
     with pytest.raises(ValueError, match=rf"checkpoint\['callbacks'\]\['best'\]\[1\] is a .*{kind}.*weights_only"):
