@@ -96,14 +96,14 @@ def data_module(args: list[str]) -> LightningDataModule:
 
 def listing() -> str:
     """The models with their papers, and the data modules."""
-    lines = ["models:"]
+    lines, width = ["models:"], max(map(len, (*models.__all__, *data.__all__)))
     for name in models.__all__:
         kind = getattr(models, name)
         title, year = re.match(r"(.+), (\d{4})\.", inspect.getmodule(kind).__doc__).groups()
         arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", kind.__doc__).group(0)
-        lines.append(f"  {name:<19} {year}  {arxiv:<17} {title}")
+        lines.append(f"  {name:<{width}} {year}  {arxiv:<17} {title}")
     lines += ["data:"]
-    lines += [f"  {name:<19} {inspect.getdoc(getattr(data, name)).splitlines()[0]}" for name in data.__all__]
+    lines += [f"  {name:<{width}} {inspect.getdoc(getattr(data, name)).splitlines()[0]}" for name in data.__all__]
     return "\n".join(lines)
 
 
