@@ -107,7 +107,8 @@ class LSTMGenerator(nn.Module):
 
     def _parts(self, h: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows of two tensors, as many as shall have distributions over the vocabulary at a time."""
-        rows = max(1, CELLS // self.output.out_features)
+        cells = CELLS if h.device.type == "cpu" else 2**28  # elsewhere a gigabyte, and fewer calls
+        rows = max(1, cells // self.output.out_features)
         return zip(h.split(rows), other.split(rows), strict=True)
 
 
@@ -136,8 +137,9 @@ def _first_above(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 class TextDiscriminator(nn.Module):
     """Scores of sequences: n-gram detectors, the strongest response of each, a highway layer (equations 12 to 14).
 
-    The settings are the authors' code's: an embedding from U(-1, 1), weights from N(0, 0.1^2) cut at two deviations,
-    biases of 0.1, the gate of the highway (Srivastava et al. 2015, arXiv:1505.00387) at -2.
+    They begin as in the authors' code: an embedding from U(-1, 1); detectors and the last layer with weights from
+    N(0, 0.1^2) cut at two deviations, and biases of 0.1; the highway (Srivastava et al. 2015, arXiv:1505.00387) uniform
+    by Glorot's rule, biases too.
 
     Args:
         vocabulary: tokens.
@@ -170,10 +172,12 @@ class TextDiscriminator(nn.Module):
         units = sum(count for _, count in fitting)
         self.gate, self.change = nn.Linear(units, units), nn.Linear(units, units)
         self.dropout, self.output = nn.Dropout(dropout), nn.Linear(units, 1)
-        for layer in (*self.detectors, self.gate, self.change, self.output):
+        for layer in (*self.detectors, self.output):
             nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
             nn.init.constant_(layer.bias, 0.1)
-        nn.init.constant_(self.gate.bias, -2.0)
+        for layer in (self.gate, self.change):
+            for parameter in layer.parameters():  # both are of `units` each way
+                nn.init.uniform_(parameter, -math.sqrt(3 / units), math.sqrt(3 / units))
         nn.init.uniform_(self.embedding.weight, -1, 1)
 
     def forward(self, token: Tensor) -> Tensor:

@@ -148,9 +148,14 @@ def test_the_authors_discriminator():
     assert network.output.weight.shape == (1, sum(maps)) == (1, 1720)
     assert -1 <= network.embedding.weight.min() < -0.999 and 0.999 < network.embedding.weight.max() <= 1
     cut = 0.1 * 0.8796  # the deviation of a normal distribution that is cut at two
-    for layer in (*network.detectors, network.gate, network.change, network.output):
+    for layer in (*network.detectors, network.output):
         assert layer.weight.abs().max() <= 0.2 and abs(layer.weight.std() - cut) < 0.01
-        assert (layer.bias == (-2.0 if layer is network.gate else 0.1)).all()
+        assert (layer.bias == 0.1).all()
+    glorot = math.sqrt(6 / (1720 + 1720))  # of the code's `get_variable`, for vectors too
+    for parameter in (*network.gate.parameters(), *network.change.parameters()):
+        assert 0.95 * glorot < parameter.abs().max() <= glorot and abs(parameter.mean()) < 0.1 * glorot
+    score = network.eval()(torch.randint(5000, (200, 20), generator=torch.Generator().manual_seed(0)))
+    assert score.abs().mean() < 4  # it begins undecided: a gate that favours one side saturates it
 
 
 # Choosing a token
