@@ -6,8 +6,7 @@ IRGAN is `configs/irgan/synthetic.yaml`. BPR is matrix factorisation of the same
 one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Figures are of the last batch;
 for BPR and DNS those of the best one are there too, of the batches looked at, every 100, judged by the very held-out
 choices that are reported. A seed draws the users as well as the initial weights. Prints a table, means and standard
-deviations over the seeds, beside popularity and the scores that the choices were drawn from. Ends with exit code 1 if
-IRGAN's NDCG@10 is not above BPR's last on every seed.
+deviations over the seeds, beside popularity and the scores that the choices were drawn from.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def built(options: dict[str, Any], data: ImplicitFeedback) -> AdversarialModule:
     """The model of a config's section."""
     parser = Parser()
     parser.add_subclass_arguments(AdversarialModule, "model")
-    facts = {"users": data.users, "items": data.items, "features": None}
+    facts = {"users": data.users, "items": data.items, "num_features": None}
     model = options | {"init_args": options["init_args"] | facts}
     return parser.instantiate_classes(parser.parse_object({"model": model})).model
 
@@ -62,8 +61,7 @@ def run(name: str, config: dict[str, Any], seed: int) -> dict[str, dict[str, flo
     turns = options["discriminator_turns"] / options["generator_turns"]
     total = options["pretraining"] + round(batches * (1 + turns))
     if name != "IRGAN":
-        # Without the game, and so without the schedule that leads over to it.
-        alone = {"pretraining": total, "scheduler": None, "pretrain_discriminator": False}
+        alone = {"pretraining": total, "pretrain_discriminator": False}  # with the game's schedule of rates
         options = options | alone | ({"candidates": 1} if name == "BPR" else {})
     scores, looks = RankingScores(), Looks()
     trainer = Trainer(
@@ -94,7 +92,7 @@ def row(name: str, figures: list[dict[str, float]], suffix: str = "") -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="BPR,DNS,IRGAN", help="rankers (default: all)")
     parser.add_argument("--seeds", default="0,1,2", help="default %(default)s")
@@ -117,11 +115,7 @@ def main() -> int:
         print(row(name, figures))
     print(row("popularity", found[names[0]], "/popularity"))
     print(row("truth", found[names[0]], "/truth"))
-    if not {"BPR", "IRGAN"} <= set(names):
-        return 0
-    pairs = zip(found["IRGAN"], found["BPR"], strict=True)
-    return int(not all(irgan["NDCG@10"] > bpr["NDCG@10"] for irgan, bpr in pairs))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

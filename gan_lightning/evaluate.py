@@ -175,15 +175,15 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
         if shape is not None and kind is not None and "size" in inspect.signature(kind).parameters:
             args.append(f"--data.size={shape[1]}")
     found = command_line.data_module([*args, *for_data])
-    for fact in ("vocabulary", "length", "users", "items", "features"):
-        if getattr(module, fact, None) != getattr(found, fact, None) and module is not None:
-            has = f"no {fact}, unlike" if getattr(found, fact, None) is None else f"another {fact} than"
-            raise ValueError(f"{found.name} has {has} what {given.checkpoint} was trained on")
     if shape is not None and found.image_shape is not None and tuple(found.image_shape) != tuple(shape):
         made, real = ("x".join(map(str, sizes)) for sizes in (shape, found.image_shape))
         raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
     if found.image_shape is None and (module is None or shape is not None):
         raise ValueError(f"{found.name} has no images")
+    for fact in ("vocabulary", "length", "users", "items", "num_features"):
+        if getattr(module, fact, None) != getattr(found, fact, None) and module is not None:
+            has = f"no {fact}, unlike" if getattr(found, fact, None) is None else f"another {fact} than"
+            raise ValueError(f"{found.name} has {has} what {given.checkpoint} was trained on")
     if tuple((found.image_shape or ())[1:]) == (1, 1) and not getattr(module, "scored_by", ""):
         raise ValueError(f"{found.name} has points, not images")
     return found
@@ -267,6 +267,7 @@ def own_scores(given: argparse.Namespace, for_data: list[str], module: Adversari
     content = checkpoints.read(given.checkpoint)
     config = yaml.safe_load(content.get("config") or "{}")
     used = (config.get("trainer") or {}).get("callbacks") or []
+    used = [used] if isinstance(used, dict) else used
     known = [one.get("init_args") for one in used if one["class_path"].rsplit(".", 1)[-1] == module.scored_by]
     score = getattr(callbacks, module.scored_by)(**(known[0] if known else None) or {})
     run = SimpleNamespace(

@@ -325,7 +325,7 @@ def say(module: AdversarialModule, given: argparse.Namespace) -> None:
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
         path = given.out / "sentences.txt"
-        path.write_text("\n".join(sentences) + "\n")
+        path.write_text("\n".join(sentences) + "\n", encoding="utf-8")
         print(f"{n} sequences of {type(module).__name__} (seed {given.seed}): {path}")
 
 

@@ -289,6 +289,10 @@ def test_the_parser_builds_what_the_defaults_say(name: str) -> None:
         arguments["num_classes"] = 2
     if "attributes" in inspect.signature(kind).parameters:
         arguments |= {"attributes": ["Left", "Right"], "image_shape": (3, 64, 64)}
+    if "image_shape" not in inspect.signature(kind).parameters:
+        arguments = {"vocabulary": list("abc"), "length": 4, "users": list("ab"), "items": list("cde")}
+        arguments |= {"num_features": None}
+        arguments = {name: arguments[name] for name in inspect.signature(kind).parameters if name in arguments}
     direct = kind(**arguments)
     torch.manual_seed(0)
     parsed = instantiate(kind, resolve(kind, arguments))

@@ -116,6 +116,17 @@ def test_fast_ica_undoes_a_linear_mixing_and_pca_does_not():
     assert metrics.linear_code("pca", train[:50, :3], val.image[:, :3], 6).shape == (5000, 3)  # no more than there are
 
 
+def test_linear_codes_have_no_units_of_rounding():
+    """Numbers that never vary, a first one too, and fewer dimensions than units: scikit-learn's NaN and noise."""
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(200, 2, generator=generator) @ torch.randn(2, 6, generator=generator)
+    flat[:, [0, 3]] = torch.tensor([1.0, -1.0])
+    for kind in ("pca", "ica"):
+        code = metrics.linear_code(kind, flat, flat, 5)
+        assert code.shape == (200, 2) and metrics.total_correlation(code) < 0.2
+    assert metrics.linear_code("pca", torch.ones(9, 3), torch.ones(9, 3), 2).shape == (9, 0)
+
+
 # Data
 
 

@@ -143,6 +143,16 @@ def test_evaluate_refuses_other_data(flags, message, runs, capsys):
     assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["IRGAN", "PredictabilityMinimization"])
+def test_figures_of_other_data_are_not_compared(name, runs, tmp_path, capsys):
+    other = {"IRGAN": "--data.seed=1", "PredictabilityMinimization": "--data.n=80"}[name]
+    for path, flags in (("a.json", []), ("b.json", [other])):
+        evaluate.main([runs[name], *flags, "--json", str(tmp_path / path)])
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main(["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+    assert stopped.value.code == 2 and "data_hash: " in capsys.readouterr().err
+
+
 def test_sample_prints_sentences(runs, tmp_path, capsys):
     """One a line, number i the same however many are made at a time; with a folder they are written there too."""
     model = load_model(runs["SeqGAN"]).double()

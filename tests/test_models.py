@@ -222,7 +222,7 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
         (torch.optim.Adam, {"lr": (1e-2, 1e-2, 1e-4), "betas": (0.9, 0.999)}),
         {"pretraining": 120 * 156, "discriminator_turns": 5 * 3 * 156, "rollouts": 16, "baseline": "none"},
     ),
-    "IRGAN": ((torch.optim.SGD, {"lr": 1e-3, "momentum": 0}), {"temperature": 0.2, "importance": 0.2, "exact": False}),
+    "IRGAN": ((torch.optim.SGD, {"lr": 64e-3, "momentum": 0}), {"temperature": 0.2, "importance": 0.2, "exact": False}),
     "PredictabilityMinimization": (  # the paper names no rates
         (torch.optim.Adam, {"lr": (1e-3, 1e-2)}),
         {"unpredictability_weight": 1.0, "variance_weight": 0.0, "reconstruction_weight": 0.0},

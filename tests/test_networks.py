@@ -69,26 +69,35 @@ OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/pap
     "BEGANGenerator",
     "BigBiGANDiscriminator",
     "BigBiGANEncoder",
+    "CodeDecoder",
+    "CodeEncoder",
     "CoupledDiscriminator",
     "CoupledGenerator",
     "AttributeDiscriminator",
     "AttributeTranslator",
     "ContextGenerator",
     "FaceSwapper",
+    "LSTMGenerator",
+    "LinearScorer",
     "LocalDiscriminator",
+    "MLPScorer",
+    "MatrixFactorisation",
     "PatchDiscriminator",
+    "Predictors",
     "RandomFeatures",
     "Refiner",
     "ResNetTranslator",
     "SRDiscriminator",
     "SRResNet",
+    "TextDiscriminator",
     "UNetGenerator",
     "VGG19Features",
 }
 
 
 def test_every_network_is_tested():
-    assert {name.split(",")[0] for name in GENERATORS | DISCRIMINATORS} | OF_THEIR_OWN_KIND == set(networks.__all__)
+    built = {name for name in networks.__all__ if isinstance(getattr(networks, name), type)} - {"RankingSizes"}
+    assert {name.split(",")[0] for name in GENERATORS | DISCRIMINATORS} | OF_THEIR_OWN_KIND == built
 
 
 @pytest.mark.parametrize("channels", CHANNELS)

@@ -90,6 +90,19 @@ def test_the_files_of_movielens_are_read(tmp_path):
         assert val.candidate.tolist() == [[True, False, False]]
 
 
+def test_files_of_the_world_are_read(tmp_path):
+    """A byte-order mark, quotes in a table of tabs, and names in Latin-1, of which no two become one."""
+    marked = ImplicitFeedback(written(tmp_path / "m.csv", "\ufeff1,x,5\n1,y,5\n"))
+    assert marked.users == ["1"]
+    quoted = ImplicitFeedback(written(tmp_path / "q.tsv", 'u\t"a\t5\nu\tb\t5\n'))
+    assert quoted.items == ['"a', "b"]
+    (tmp_path / "l.csv").write_bytes("café,x,5\ncafè,x,5\n".encode("latin-1"))
+    assert len(ImplicitFeedback(str(tmp_path / "l.csv")).users) == 2
+    (tmp_path / "l.txt").write_text("\ufeff1 qid:1 1:1\n0 qid:1 1:2\n", encoding="utf-8")
+    assert RankingPairs(str(tmp_path / "l.txt")).num_features == 1
+    assert ImplicitFeedback(written(tmp_path / "s.csv", "a,x,5\na,y,5\n"), seed=-1).users == ["a"]
+
+
 def test_a_later_line_for_a_pair_replaces_the_earlier(tmp_path):
     text = "a,x,5,1\na,y,5,2\na,x,1,3\na,z,2,4\na,z,5,9\n"
     data = ImplicitFeedback(written(tmp_path / "r.csv", text), holdout=0.0)
@@ -138,6 +151,7 @@ def test_made_up_choices_follow_the_truth():
         ("a,x,5\nb,y,nan\n", "line 2.*not finite"),
         ("a x 5\n", "line 1: no tab, comma, semicolon or ::"),
         ("a,x,1\n", "no rating of at least 4: lower --data.threshold"),
+        ('a,x,5\nb,"' + "y" * 200_000, "is not a table of users, items and ratings: field larger"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, text, wrong):
@@ -171,7 +185,7 @@ LETOR = """2 qid:10 1:0.5 3:1.5 #docid = A
 def test_letor_files_are_read(tmp_path):
     path = written(tmp_path / "train.txt", LETOR)
     data = RankingPairs(path, written(tmp_path / "val.txt", "0 qid:7 2:1\n0 qid:7 1:1\n"))
-    assert data.features == 3
+    assert data.num_features == 3
     train = everything(data, "train")  # without query 7, in which nothing is relevant
     assert train.relevant.tolist() == [[2, 0, 1], [1, 0, 0]]
     assert train.candidate.tolist() == [[True, True, True], [True, True, False]]
@@ -184,7 +198,7 @@ def test_letor_files_are_read(tmp_path):
 def test_made_up_queries():
     data = RankingPairs()
     train, val = everything(data, "train"), everything(data, "val")
-    assert len(val.query) == 100 and train.query.shape[2] == data.features == 8
+    assert len(val.query) == 100 and train.query.shape[2] == data.num_features == 8
     assert train.candidate.sum(1).min() >= 10 and train.candidate.sum(1).max() <= 30
     assert not train.relevant[~train.candidate].any() and not train.query[~train.candidate].any()
     assert (train.relevant[train.candidate] > 0).float().mean() == pytest.approx(0.2, abs=0.03)
@@ -197,6 +211,8 @@ def test_made_up_queries():
         ("1 qid:1 0:1\n", "line 1"),
         ("x qid:1 1:1\n", "line 1"),
         ("1 qid:1 1:inf\n", "line 1"),
+        ("1 qid:1 1:1e39\n", "line 1"),  # infinite in single precision
+        ("1 qid:1 100000000000:1\n", "line 1.*features of up to 100,000"),
         ("1\n", "line 1"),
         ("# nothing\n", "is empty"),
         ("1 qid:1\n", "no document has a feature"),
@@ -204,7 +220,7 @@ def test_made_up_queries():
 )
 def test_a_bad_document_is_named(tmp_path, text, wrong):
     with pytest.raises(ValueError, match=wrong):
-        _ = RankingPairs(written(tmp_path / "t.txt", text)).features
+        _ = RankingPairs(written(tmp_path / "t.txt", text)).num_features
 
 
 def test_held_out_documents_have_the_features_of_training(tmp_path):
@@ -255,7 +271,7 @@ def test_what_is_logged_on_choices():
 
 def test_documents_are_scored_by_grade():
     data = RankingPairs(batch_size=16)
-    model = IRGAN(None, None, data.features, pretraining=1)
+    model = IRGAN(None, None, data.num_features, pretraining=1)
     found, val = scored(model, data), everything(data, "val")
     expected = ranking_figures(model.rank(val), val.relevant, val.candidate)
     assert found.scores == pytest.approx({name: float(value.mean()) for name, value in expected.items()})

@@ -49,7 +49,7 @@ class CodeScores(ScheduledScore):
 
     def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if not hasattr(pl_module, "encode"):
+        if getattr(pl_module, "scored_by", "") != type(self).__name__:
             raise ValueError(f"CodeScores needs a model that makes codes, which {type(pl_module).__name__} does not")
         data = trainer.datamodule
         if getattr(data, "image_shape", None) is None or len(data.reference("val")) < 2:
@@ -74,6 +74,8 @@ class CodeScores(ScheduledScore):
             made = torch.cat([pl_module.reconstruct(part) for part in parts]).cpu()
             figures["reconstruction/decoder"] = float((made.double() - image.double()).square().mean())
         about = {
+            "data_hash": data.reference("val").fingerprint[:12],
+            "linear_examples": self.linear_examples,
             "examples": len(image),
             "units": units,
             "bias": 1 / (2 * len(image) * math.log(2)),  # of the mutual information of two independent bits

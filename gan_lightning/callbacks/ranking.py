@@ -77,7 +77,11 @@ class RankingScores(ScheduledScore):
             for figure in parts[0] if not name else ["NDCG@10"]:
                 figures[figure + name] = float(torch.cat([part[figure] for part in parts]).mean())
         queries = sum(len(part["MRR"]) for part in found[""])
-        return figures, {"split": "val", "n": queries}
+        return figures, {
+            "data_hash": trainer.datamodule.reference("val").fingerprint[:12],
+            "split": "val",
+            "n": queries,
+        }
 
     def _batches(self, trainer: Trainer, split: str) -> Iterator[Ranked]:
         """The queries of a split, a part at a time."""

@@ -108,7 +108,7 @@ class SampleGrid(Callback):
         self.path = folder / f"samples.{kind}"
         for path in (folder / "samples" / f"step-{trainer.global_step:06d}.{kind}", self.path):
             if isinstance(shown, str):
-                path.write_text(shown)
+                path.write_text(shown, encoding="utf-8")
             else:
                 save_image(shown, path)
         for logger in trainer.loggers:

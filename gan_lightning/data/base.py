@@ -22,7 +22,7 @@ from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import global_seed
 
 # What a model may have to know before the data is read: `fit` hands each to a model that has an argument of that name.
-FACTS = ("image_shape", "num_classes", "attributes", "vocabulary", "length", "users", "items", "features")
+FACTS = ("image_shape", "num_classes", "attributes", "vocabulary", "length", "users", "items", "num_features")
 
 
 class Data(LightningDataModule, ABC):
@@ -41,7 +41,7 @@ class Data(LightningDataModule, ABC):
     length: int | None = None  # tokens in a sequence
     users: list[str] | None = None  # their names, of a set of choices
     items: list[str] | None = None  # names of what they choose from
-    features: int | None = None  # numbers that describe a document, of ranked ones
+    num_features: int | None = None  # numbers that describe a document, of ranked ones
     example_bytes = 1024  # about; workers send several short batches at a time
 
     def __init__(self, name: str, batch_size: int, num_workers: int) -> None:

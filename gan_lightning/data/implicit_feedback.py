@@ -141,7 +141,7 @@ class ImplicitFeedback(Data):
         user, item = (np.array([number[pair[part]] for pair in latest]) for part, number in enumerate((users, items)))
         time = np.array(list(latest.values()))
         if np.isnan(time).any():
-            time = hashes(self.seed, np.arange(len(time)))
+            time = hashes(key(self.seed), np.arange(len(time)))
         order = np.lexsort((time, user))
         return Choices(user[order], item[order]), list(users), list(items), None
 
@@ -170,15 +170,20 @@ def ratings(path: Path) -> Iterator[Rating]:
     Raises:
         ValueError: a line that is none, by its number.
     """
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:  # MovieLens has Latin-1 too
         head = file.readline()
         file.seek(0)
         separator = next((mark for mark in ("::", "\t", ",", ";") if mark in head), None)
         if separator is None:
             raise ValueError(f"{path}, line 1: no tab, comma, semicolon or :: between user, item, rating and time")
         split = separator == "::"
-        lines = (line.strip().split("::") for line in file) if split else csv.reader(file, delimiter=separator)
-        for number, fields in enumerate(lines, 1):
+        quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+        lines = (
+            (line.strip().split("::") for line in file)
+            if split
+            else csv.reader(file, delimiter=separator, quoting=quoting)
+        )
+        for number, fields in enumerate(_readable(lines, path), 1):
             if not any(fields):
                 continue
             try:
@@ -194,6 +199,13 @@ def ratings(path: Path) -> Iterator[Rating]:
                     f"{path}, line {number}: expected user, item, rating and perhaps time, two numbers: {error}"
                 ) from error
             yield Rating(fields[0].strip(), fields[1].strip(), figures[0], figures[1] if figures[1:] else math.nan)
+
+
+def _readable(lines: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from lines
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table of users, items and ratings: {error}") from error
 
 
 def made_up(seed: int, users: int = 500, items: int = 1000, rank: int = 8) -> tuple[Tensor, Choices]:

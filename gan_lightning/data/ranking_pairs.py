@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import torch
 from gan_lightning.batches import Ranked
 from gan_lightning.data.base import Data
 from gan_lightning.data.sets import Examples, Split
+
+MOST = 100_000  # features of a document: tables are dense
 
 
 class Queries(Examples):
@@ -62,7 +63,7 @@ class RankingPairs(Data):
         num_workers: loader processes; 0 is the fastest.
 
     Attributes:
-        features: numbers that describe a document: the greatest that any training document names.
+        num_features: numbers that describe a document: the greatest that any training document names.
 
     Raises:
         ValueError: a val_path without a path; in use, a line that is not as said above, or no query to train with.
@@ -83,7 +84,7 @@ class RankingPairs(Data):
         self.path, self.val_path, self.seed = path, val_path, seed
 
     @property
-    def features(self) -> int:
+    def num_features(self) -> int:
         return self._train.features.shape[1]
 
     def load(self, split: Split) -> Queries:
@@ -95,7 +96,7 @@ class RankingPairs(Data):
             return made_up(self.seed, 500).chosen(np.arange(500) >= 400)
         if self.val_path is None:
             return self._train.chosen(np.zeros(len(self._train), dtype=bool))
-        return letor(Path(self.val_path).expanduser(), self.features)
+        return letor(Path(self.val_path).expanduser(), self.num_features)
 
     @cached_property
     def _train(self) -> Queries:
@@ -115,7 +116,7 @@ def letor(path: Path, features: int | None = None) -> Queries:
         ValueError: a line that is no document, by its number, or no line at all.
     """
     documents: dict[str, list[tuple[int, dict[int, float]]]] = {}
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
             words = line.split("#")[0].split()
             if not words:
@@ -124,11 +125,13 @@ def letor(path: Path, features: int | None = None) -> Queries:
                 grade, (word, query) = int(words[0]), words[1].split(":", 1)
                 values = {int(name): float(value) for name, value in (field.split(":") for field in words[2:])}
                 good = word == "qid" and -1 <= grade <= 30 and min(values, default=1) >= 1
-                good = good and all(map(math.isfinite, values.values()))
+                good = good and max(values, default=0) <= MOST and all(abs(value) < 3e38 for value in values.values())
             except (ValueError, IndexError):
                 good = False
             if not good:
-                raise ValueError(f"{path}, line {number}: expected `grade qid:query 1:value 2:value ...`")
+                raise ValueError(
+                    f"{path}, line {number}: expected `grade qid:query 1:value 2:value ...`, features of up to {MOST:,}"
+                )
             if features is not None and max(values, default=0) > features:
                 raise ValueError(
                     f"{path}, line {number}: feature {max(values)}, but training documents have {features} of them"

@@ -12,6 +12,7 @@ import math
 import warnings
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,7 +109,8 @@ def linear_code(kind: Literal["pca", "ica"], train: Tensor, test: Tensor, units:
     """(n, units) bool, codes of test images by scikit-learn's PCA or FastICA: which components exceed their mean.
 
     The mean, which is zero, cuts two-valued components between their values, where the median, of unequal causes,
-    lies on the greater one. There are fewer units where the images have fewer numbers.
+    lies on the greater one. There are fewer units where the images, numbers that never vary aside, have a lower rank:
+    what is beyond it would be noise of rounding.
 
     Args:
         train, test: (N, ...) and (n, ...), what the components are fitted to and what is coded.
@@ -117,8 +119,11 @@ def linear_code(kind: Literal["pca", "ica"], train: Tensor, test: Tensor, units:
     from sklearn.decomposition import PCA, FastICA  # here, because it takes a second to import
     from sklearn.exceptions import ConvergenceWarning
 
-    fitted, coded = (part.flatten(1).double().numpy() for part in (train, test))
-    units = min(units, *fitted.shape)
+    varies = (train.flatten(1) != train.flatten(1)[0]).any(0)  # scikit-learn would make NaN of the others
+    fitted, coded = (part.flatten(1)[:, varies].double().numpy() for part in (train, test))
+    units = min(units, int(np.linalg.matrix_rank((fitted - fitted.mean(0)).astype(np.float32))))
+    if not units:
+        return torch.zeros(len(test), 0, dtype=torch.bool)
     if kind == "pca":
         components = PCA(units, svd_solver="full").fit(fitted)
     else:

@@ -32,14 +32,16 @@ class IRGAN(AdversarialModule):
     generator -E p/p_n reward log p, with the reward 2 (D - 1/2), drawn from p_n = (1 - importance) p + importance on
     what was chosen. Both are drawn from all candidates, the chosen ones too. The ranker is the generator.
 
-    Deviations: a batch is of users, and a loss is a mean over them, where the code sums over 16 pairs; phases are
+    Deviations: a batch is of users, and a loss is a mean over them, where the code takes a user (the generator)
+    or sums over 16 pairs (the discriminator) at a time: its rate of 1e-3 times the 64 of a batch is the default, which
+    learns slowly, see `configs/irgan` for others; phases are
     counted in batches, where the paper alternates epochs (100 and 50); negatives are drawn anew for every batch,
     not every 5 epochs; each query has `samples` draws, not as many (or twice as many) as it has choices. The code's L2
     terms are the optimizers' `weight_decay`. A query with nothing relevant takes part with what it has.
 
     Args:
         users, items: names, str, of data where users choose items; else None.
-        features: numbers that describe a document, of data where queries have documents; else None.
+        num_features: numbers that describe a document, of data where queries have documents; else None.
         generator, discriminator: build rankers, from queries to scores (B, D); None for the code's, matrix
             factorisation with 5 dimensions for items, one hidden layer for documents.
         scheduler: of both learning rates, in generator turns, those of the first stage too.
@@ -52,13 +54,14 @@ class IRGAN(AdversarialModule):
         candidates: uniform negatives, of which the highest scored is the pair's; 1 is BPR.
         pretrain_discriminator: the discriminator takes turns in the first stage too, with pairs of its own.
         discriminator_turns, generator_turns: batches of each phase of a round.
+        step: see :class:`Step`; `ema_*` are not used.
 
     Attributes:
         seen: (users, items) bool, what was chosen in training: a checkpoint alone can leave it out; empty of documents.
 
     Raises:
-        ValueError: neither users and items nor features; numbers of turns or draws that are too small, a temperature
-            or an importance out of range; in `setup`, no data module of this package to take `seen` from.
+        ValueError: neither users and items nor num_features; numbers of turns or draws that are too small, a
+            temperature or an importance out of range; in `setup`, no data module of this package to take `seen` from.
     """
 
     scored_by = "RankingScores"
@@ -67,11 +70,11 @@ class IRGAN(AdversarialModule):
         self,
         users: list | None,  # no list[str]: whoever reads a checkpoint would check every name, in quadratic time
         items: list | None,
-        features: int | None,
+        num_features: int | None,
         generator: RankingNetwork | None = None,
         discriminator: RankingNetwork | None = None,
-        generator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=1e-3),
-        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=1e-3),
+        generator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=64e-3),
+        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=64e-3),
         scheduler: LRSchedulerCallable | None = None,
         temperature: float = 0.2,
         importance: float = 0.2,
@@ -85,7 +88,7 @@ class IRGAN(AdversarialModule):
         generator_turns: int = 50,
         step: Step = Step(),
     ) -> None:
-        if not (users and items) and not features:
+        if not (users and items) and not num_features:
             raise ValueError(
                 "IRGAN needs users and items, or documents with features: use data such as ImplicitFeedback or "
                 "RankingPairs"
@@ -95,8 +98,8 @@ class IRGAN(AdversarialModule):
         if temperature <= 0 or not 0 <= importance < 1:
             raise ValueError(f"temperature ({temperature}) must be positive, importance ({importance}) lie in [0, 1)")
         super().__init__(step)
-        self.users, self.items, self.features = users, items, features
-        sizes = RankingSizes(len(users), len(items)) if users and items else RankingSizes(features=features)
+        self.users, self.items, self.num_features = users, items, num_features
+        sizes = RankingSizes(len(users), len(items)) if users and items else RankingSizes(features=num_features)
         usual = MatrixFactorisation if sizes.users else MLPScorer
         self.generator, self.discriminator = (generator or usual)(sizes), (discriminator or usual)(sizes)
         self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)

@@ -53,7 +53,7 @@ class PredictabilityMinimization(AdversarialModule):
         predictor_turns: for each turn of the encoder.
         unpredictability_weight: of V_C in the encoder's loss; 0 leaves an ordinary autoencoder.
         variance_weight, reconstruction_weight: alpha of V and gamma of I.
-        step: see :class:`Step`.
+        step: see :class:`Step`; `ema_*` are not used.
 
     Raises:
         ValueError: no predictor turns, or weights that are negative.

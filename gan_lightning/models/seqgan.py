@@ -27,11 +27,13 @@ class SeqGAN(AdversarialModule):
     ones, then both play: the reward of a token is the probability of being real that the discriminator gives to the
     sequence, averaged over roll-outs that complete it (equation 4), of the sequence itself for the last token; the
     generator climbs the sum over tokens of log-probability times reward (equations 6 to 8). Roll-outs are by a policy
-    that follows the generator with delay, as in the authors' code, whose settings are the defaults: 120 epochs, 50
-    times 3 epochs, then 15 epochs of the discriminator to each turn of the generator, an epoch being 156 batches of 64
-    sequences. Deviations: each discriminator turn is shown fresh sequences, where the authors keep 10,000 for three
-    epochs; of both kinds as many as the batch has; its two-way softmax is one score, which is the same function; the
-    sum over tokens is averaged over sequences, not summed; gradients of both players are clipped.
+    that follows the generator with delay, as the authors' code means to (its graph reads the generator itself: a
+    `rollout_decay` of 0). That code's settings are the defaults: 120 epochs, 50 times 3 epochs, then 15 epochs of the
+    discriminator to each turn of the generator, an epoch being 156 batches of 64 sequences. Deviations: each
+    discriminator turn is shown fresh sequences, where the authors keep 10,000 for three epochs, and as many of both
+    kinds as the batch has, where an epoch of theirs is 312 updates with 32 of each; its two-way softmax is one score,
+    which is the same function; the sum over tokens is averaged over sequences, not summed; gradients of both players
+    are clipped.
 
     Args:
         vocabulary: the word of each token, str; see `gan_lightning.text` for a vocabulary with padding.
@@ -40,7 +42,7 @@ class SeqGAN(AdversarialModule):
         discriminator: builds a network from sequences (n, T) to scores (n,), high for real ones.
         generator_optimizer, pretraining_optimizer, discriminator_optimizer: build the optimizers, the generator's one
             for the game and one for maximum likelihood: moments of one loss are no measure for the other.
-        scheduler: builds the schedule of both learning rates, in generator steps.
+        scheduler: builds the schedule of both learning rates, in generator steps, those by likelihood too.
         pretraining: generator turns by maximum likelihood, one a batch.
         discriminator_pretraining: discriminator turns after them, which are no generator steps.
         generator_turns, discriminator_turns: in each round of the game, one a batch.
@@ -48,7 +50,7 @@ class SeqGAN(AdversarialModule):
         rollout_decay: what the roll-out policy keeps of itself after a generator turn; its embedding keeps nothing.
         baseline: what is taken off a reward, to lessen the gradient's variance: nothing, or the mean over the batch
             of the rewards at the same token.
-        weight_decay: of the discriminator's last layer, times half its squared norm.
+        weight_decay: of the discriminator's last layer, its `output`, times half its squared norm.
         step: see :class:`Step`; `ema_*` are not used.
 
     Raises:
@@ -89,6 +91,8 @@ class SeqGAN(AdversarialModule):
         super().__init__(step)
         self.vocabulary, self.length = list(vocabulary), length
         self.generator, self.discriminator = generator(len(vocabulary), length), discriminator(len(vocabulary), length)
+        if weight_decay and not hasattr(self.discriminator, "output"):
+            raise ValueError(f"{type(self.discriminator).__name__} has no `output` to decay: set weight_decay to 0")
         self.rollout_policy = copy.deepcopy(self.generator).requires_grad_(False)
         self._players_of = (generator_optimizer, pretraining_optimizer, discriminator_optimizer, scheduler)
         self.pretraining, self.discriminator_pretraining = pretraining, discriminator_pretraining
@@ -169,11 +173,14 @@ class SeqGAN(AdversarialModule):
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, first: int = 0) -> Tensor:
         """(n, T) int64: sequences first .. first + n - 1 of the seed, each by the seed and its number alone."""
-        return self.generator.sample(SampleNoise(seed, range(first, first + n), self.device).uniform(n, self.length))
+        noise = SampleNoise(seed, range(first, first + n), self.device)
+        with evaluating(self.generator):
+            return self.generator.sample(noise.uniform(n, self.length))
 
     @torch.no_grad()
     def nll(self, token: Tensor) -> Tensor:
         """(n,) nats: mean negative log-likelihood of the tokens of (n, T), where there is padding up to its first."""
-        nll = -self.generator.log_likelihood(token)
+        with evaluating(self.generator):
+            nll = -self.generator.log_likelihood(token)
         counted = spoken(token) if self.vocabulary[PADDING] == SPECIAL[PADDING] else torch.ones_like(token)
         return (nll * counted).sum(1) / counted.sum(1)

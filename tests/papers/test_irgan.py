@@ -244,7 +244,7 @@ def test_micro_batches_equal_the_whole_batch(kind, exact, tmp_path):
     for count in (1, 2):
         torch.manual_seed(0)
         data = feedback(tmp_path) if kind == "items" else RankingPairs(batch_size=8)
-        facts = data.users, data.items, data.features
+        facts = data.users, data.items, data.num_features
         model = IRGAN(*facts, **sgd(0.1), **SHORT, exact=exact, pretrain_discriminator=True, step=Step(count))
         trained(model, data, 6)
         assert model.iteration == 10

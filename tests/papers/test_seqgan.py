@@ -333,7 +333,9 @@ TRUE = torch.tensor([0.9, 0.1, 0.3, 0.2, 0.8, 0.05, 0.6, 0.4, 0.7], dtype=torch.
 
 def of_two_words(**options: Any) -> tuple[SeqGAN, Tensor, Tensor]:
     """A generator of two words out of three, the probability of each sequence, and the gradient of E[worth]."""
-    model = tiny(vocabulary=list("abc"), length=2, discriminator=lambda *_: Worth(), **options).double()
+    model = tiny(
+        vocabulary=list("abc"), length=2, discriminator=lambda *_: Worth(), weight_decay=0.0, **options
+    ).double()
     p = model.generator.log_likelihood(ALL).sum(1).exp()
     torch.testing.assert_close(p.sum().detach(), torch.tensor(1.0, dtype=torch.float64))
     return model, p.detach(), gradient(model, (p * TRUE).sum())
@@ -655,6 +657,20 @@ def test_kernels_wider_than_the_sequences_are_left_out():
         TextDiscriminator(9, 6, kernels=(3, 4), maps=(1, 1, 1))
 
 
+class Dropping(LSTMGenerator):
+    """A generator with dropout, which is for training alone."""
+
+    def _read_all(self, token: Tensor) -> Tensor:
+        return nn.functional.dropout(super()._read_all(token), 0.5, self.training)
+
+
+def test_what_a_model_says_is_without_dropout():
+    model = tiny(generator=partial(Dropping, embedding=3, hidden=4, std=1.0)).train()
+    token = model.sample(8)
+    assert model.nll(token).equal(model.nll(token)) and model.generator.training
+    assert not model.generator.log_likelihood(token).equal(model.generator.log_likelihood(token))
+
+
 def test_what_it_refuses():
     refusals = [
         ({"vocabulary": None}, "SeqGAN needs data of sequences"),
@@ -670,6 +686,7 @@ def test_what_it_refuses():
         ({"rollout_decay": math.nan}, r"rollout_decay \(nan\) is from 0 to 1"),
         ({"baseline": "median"}, "baseline \\('median'\\)"),
         ({"weight_decay": -0.1}, "no negative numbers"),
+        ({"discriminator": lambda *_: nn.Identity()}, "Identity has no `output` to decay: set weight_decay to 0"),
     ]
     for wrong, message in refusals:
         with pytest.raises(ValueError, match=message) as error:
