@@ -6,14 +6,18 @@ import inspect
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import Attributed, Masked, Paired, Unpaired, whole
@@ -377,6 +381,13 @@ def trained(model: LightningModule, steps: int, data: ImageData | None = None, *
 def tensors(module: nn.Module) -> dict[str, Tensor]:
     """A copy of the tensors of a state_dict."""
     return {name: value.clone() for name, value in module.state_dict().items() if torch.is_tensor(value)}
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Networks and images without numbers, and without spectral norm's iterations on them, which take most time."""
+    with torch.device("meta"), patch.object(parametrizations._SpectralNorm, "_power_method", lambda *_: None):
+        yield
 
 
 def gap(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:

@@ -12,7 +12,21 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import GAMES, GANS, SHAPE, TRANSLATORS, assert_same, both, gap, plain_networks, quiet, sgd, tensors, tiny
+from conftest import (
+    GAMES,
+    GANS,
+    SHAPE,
+    TRANSLATORS,
+    assert_same,
+    both,
+    gap,
+    plain_networks,
+    quiet,
+    sgd,
+    shapes_alone,
+    tensors,
+    tiny,
+)
 from conftest import trained as trained_
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
@@ -139,7 +153,7 @@ def test_half_precision_trains(name, precision):
 @pytest.mark.parametrize("size", [28, 32, 64])
 def test_default_networks_build_for_every_image(name, size, channels):
     shape = (channels, size, size)
-    with torch.device("meta"):  # shapes without numbers
+    with shapes_alone():
         model = at_defaults(name, shape)
         label = torch.zeros(2, dtype=torch.int64)
         image = model.generator(torch.empty(2, model.generator.latent_dim), *[label] if model.num_classes else [])
@@ -258,7 +272,7 @@ def test_defaults_are_the_papers(name):
 
 @pytest.mark.parametrize("name", UNCONDITIONAL)
 def test_default_networks_are_the_papers(name):
-    with torch.device("meta"):
+    with shapes_alone():
         model = getattr(models, name)((3, 32, 32))
     kinds = {
         "GAN": (networks.MLPGenerator, networks.MaxoutDiscriminator, 100),

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import shapes_alone
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -406,7 +407,7 @@ def test_sagan_has_spectral_norm_on_both_sides_and_biggans_embedding_is_free():
 
 def test_biggan_channels_are_the_papers():
     """Tables of appendix B at 128 px, in units of ch: G 16, 16, 8, 4, 2, 1 and D 1, 2, 4, 8, 16, 16."""
-    with torch.device("meta"):
+    with shapes_alone():
         generator = networks.BigGANGenerator((3, 128, 128), 1000, latent_dim=120, width=96, widest=1536, attention=64)
         discriminator = networks.BigGANDiscriminator(
             (3, 128, 128), 1000, width=96, widest=1536, plain_blocks=1, attention=64
