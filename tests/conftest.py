@@ -36,6 +36,14 @@ if "GAN_LIGHTNING_CACHE" not in os.environ:  # the user's own is not ours to fil
 torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
 warnings.filterwarnings("ignore", module="lightning")
 
+
+@pytest.fixture(autouse=True)
+def no_service_of_wandb() -> Iterator[None]:
+    """W&B leaves its address in the environment: commands started later would write through this process."""
+    yield
+    os.environ.pop("WANDB_SERVICE", None)
+
+
 GANS = [name for name in models.__all__ if issubclass(getattr(models, name), TwoPlayerGAN)]
 TRANSLATORS = [name for name in models.__all__ if issubclass(getattr(models, name), Translator)]
 GAMES = [name for name in models.__all__ if name not in (*GANS, *TRANSLATORS)]
