@@ -19,11 +19,11 @@ def bleu(sentences: Sequence[Sentence], references: Sequence[Sentence], order: i
 
     BLEU-n is min(1, exp(1 - r / c)) (p_1 ... p_n)^(1/n): c is the sentence's length, r the reference's whose length is
     the closest (the shorter of two), and p_k the share of the sentence's k-grams that the references have too, each
-    counted no more often than in the reference that has it most often. An order without a match counts 0.1 matches
-    (the first smoothing of Chen and Cherry 2014, doi:10.3115/v1/W14-3346), but a sentence without any word of the
-    references, an empty one too, has BLEU 0. Equal to `sentence_bleu` of nltk with that smoothing, whose mean over the
-    sentences is the figure of Texygen (Zhu et al. 2018, arXiv:1802.01886); the references are counted once here, not
-    once for each sentence.
+    counted no more often than in the reference that has it most often. An order without a match counts 0.1 matches (the
+    first smoothing of Chen and Cherry 2014, doi:10.3115/v1/W14-3346), of one where the sentence is shorter, so that of
+    short ones BLEU-5 may exceed BLEU-4; but a sentence without any word of the references, an empty one too, has BLEU
+    0. Equal to `sentence_bleu` of nltk with that smoothing, whose mean over the sentences is the figure of Texygen (Zhu
+    et al. 2018, arXiv:1802.01886); the references are counted once here, not once for each sentence.
 
     Args:
         sentences: n of them.
