@@ -7,7 +7,6 @@ precision, on any number of processes and micro-batches, counted, checked, logge
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -136,10 +135,8 @@ class AdversarialModule(LightningModule):
 
         if counts:  # only LightningOptimizer.step() is counted by Lightning
             optimizer.step(closure)
-            with warnings.catch_warnings():  # of a player whose first turn is yet to come
-                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-                for scheduler in _listed(self.lr_schedulers() or []):
-                    scheduler.step()
+            for scheduler in _listed(self.lr_schedulers() or []):
+                scheduler.step()
             if self.ema is not None:
                 self.ema.update(self.images_seen)
         else:

@@ -52,7 +52,10 @@ def leave(message: str, code: int = 2) -> NoReturn:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and that names the flags nearest to one it does not know."""
+    """An ArgumentParser whose errors are one line, and that names the flags nearest to one it does not know.
+
+    What it parses has `set` too, the names of what is not at its default.
+    """
 
     def error(self, message: str) -> NoReturn:
         leave(f"{message} (--help lists the flags)")
@@ -62,4 +65,5 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flag = unknown[0].split("=")[0]
             self.error(f"unknown argument {flag!r}{nearest(flag, self._option_string_actions)}")
+        known.set = [name for name, value in vars(known).items() if value != self.get_default(name)]
         return known

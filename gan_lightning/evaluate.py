@@ -77,7 +77,6 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     out.add_argument("--force", action="store_true", help="compare although the cards differ")
     ours, for_data = _divided(argv)
     given = parser.parse_args(ours)
-    given.set = [name for name, value in vars(given).items() if value != parser.get_default(name)]
     given.metrics = [name for name in ("fid" if given.metrics is None else given.metrics).split(",") if name]
     for name in given.metrics:
         if name not in METRICS:
@@ -159,6 +158,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
     import yaml
 
     from gan_lightning import checkpoints, command_line, data
+    from gan_lightning.processes import place, together
 
     config = None
     if module is not None:
@@ -186,6 +186,9 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
             raise ValueError(f"{found.name} has {has} what {given.checkpoint} was trained on")
     if tuple((found.image_shape or ())[1:]) == (1, 1) and not getattr(module, "scored_by", ""):
         raise ValueError(f"{found.name} has points, not images")
+    with together():
+        if place()[0] == 0:
+            found.prepare_data()  # a download, by one
     return found
 
 
@@ -271,7 +274,7 @@ def own_scores(given: argparse.Namespace, for_data: list[str], module: Adversari
     known = [one.get("init_args") for one in used if one["class_path"].rsplit(".", 1)[-1] == module.scored_by]
     score = getattr(callbacks, module.scored_by)(**(known[0] if known else None) or {})
     run = SimpleNamespace(
-        datamodule=real_data(given, for_data, module),
+        datamodule=data_of(given, for_data, module),
         callbacks=[score],
         global_step=content["global_step"],
         callback_metrics={},
@@ -309,22 +312,11 @@ def real_side(
 ) -> tuple[Examples | None, str, LightningDataModule | None]:
     """The real images (None where a file of statistics stands for them), their name, and their data module."""
     if given.real is None:
-        data = real_data(given, for_data, module)
+        data = data_of(given, for_data, module)
         return data.reference(given.split), data.name, data
     if given.real.suffix == ".npz":
         return None, str(given.real), None
     return folder_of_images(given.real, given.size), str(given.real), None
-
-
-def real_data(given: argparse.Namespace, for_data: list[str], module: AdversarialModule | None) -> LightningDataModule:
-    """See :func:`data_of`; what must be downloaded is there."""
-    from gan_lightning.processes import place, together
-
-    data = data_of(given, for_data, module)
-    with together():
-        if place()[0] == 0:
-            data.prepare_data()  # a download, by one
-    return data
 
 
 def refuse_unequal_sizes(real: tuple[str, Sequence[int]], fake: tuple[str, Sequence[int]]) -> None:

@@ -60,6 +60,37 @@ def truncated_normal(z: Tensor, limit: float) -> Tensor:
     return torch.special.ndtri(below + share * (1 - 2 * below)).clamp(-limit, limit).to(z.dtype)
 
 
+def first_above(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """The first columns at which the cumulative sum of masses exceeds some numbers: inverse distribution functions.
+
+    A column without mass is never one (unless its row has none at all).
+
+    Args:
+        mass: (n, D), at least 0.
+        at: (n, k), from 0 up to but not the row's sum.
+
+    Returns:
+        (n, k) int64 columns, and how far within its column each number lies, (n, k), at least 0.
+    """
+    below = mass.cumsum(1)
+    total = below[:, -1:]
+    # Rounding may bring a number up to the total, which lies behind the last column that has any mass.
+    at = torch.minimum(at, torch.nextafter(total, torch.zeros_like(total))).contiguous()
+    column = torch.searchsorted(below, at, right=True).clamp_(max=mass.shape[1] - 1)
+    return column, (at - below.gather(1, column) + mass.gather(1, column)).clamp_(min=0)
+
+
+def drawn_by(mass: Tensor, uniform: Tensor) -> Tensor:
+    """Columns (B, S) int64, each drawn with a probability in proportion to its mass; see :func:`first_above`.
+
+    Args:
+        mass: (B, D), at least 0; a row need not sum to 1.
+        uniform: (B, S) from U[0, 1), a number for each draw.
+    """
+    mass = mass.detach().float()
+    return first_above(mass, uniform * mass.sum(1, keepdim=True))[0]
+
+
 class Noise:
     """A source of random rows; the two kinds below differ in what a row's numbers depend on."""
 

@@ -82,7 +82,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--out {given.out} is a file, not a folder")
     if given.label is not None:
         given.labels = [given.label]
-    given.set = [name for name, value in vars(given).items() if value != parser.get_default(name)]
     return given
 
 

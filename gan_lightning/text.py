@@ -11,6 +11,11 @@ UNKNOWN = 1  # stands for every word that is not in the vocabulary
 SPECIAL = ("<pad>", "<unk>")  # their names, the first of every vocabulary
 
 
+def padded(vocabulary: Sequence[str]) -> bool:
+    """Whether sentences end in padding; where an oracle speaks in numbers, token 0 is a word like any other."""
+    return vocabulary[PADDING] == SPECIAL[PADDING]
+
+
 def spoken(token: Tensor) -> Tensor:
     """(n, T) bool, where tokens (n, T) belong to the sentence: its words, and the first padding, which ends it."""
     return (token == PADDING).long().cumsum(1) - (token == PADDING).long() == 0
@@ -28,5 +33,4 @@ def words(tokens: Iterable[int]) -> list[int]:
 
 def sentence(tokens: Iterable[int], vocabulary: Sequence[str]) -> str:
     """The words of tokens (T,), a space between them; of a vocabulary with padding, up to the first padding."""
-    ends = vocabulary[PADDING] == SPECIAL[PADDING]  # a word like any other where an oracle speaks in numbers
-    return " ".join(vocabulary[token] for token in (words(tokens) if ends else map(int, tokens)))
+    return " ".join(vocabulary[token] for token in (words(tokens) if padded(vocabulary) else map(int, tokens)))

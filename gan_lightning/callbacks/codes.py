@@ -74,7 +74,6 @@ class CodeScores(ScheduledScore):
             made = torch.cat([pl_module.reconstruct(part) for part in parts]).cpu()
             figures["reconstruction/decoder"] = float((made.double() - image.double()).square().mean())
         about = {
-            "data_hash": data.reference("val").fingerprint[:12],
             "linear_examples": self.linear_examples,
             "examples": len(image),
             "units": units,

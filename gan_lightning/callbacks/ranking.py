@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -54,20 +53,20 @@ class RankingScores(ScheduledScore):
             raise ValueError(f"RankingScores scores rankers, and {model} is none: leave it out")
         if not hasattr(data, "reference") or not isinstance(data.reference("train").__getitems__([0]), Ranked):
             raise ValueError("RankingScores needs data with queries, such as ImplicitFeedback or RankingPairs")
-        if not any((batch.relevant > 0).any() for batch in self._batches(trainer, "val")):
+        if not any((batch.relevant > 0).any() for batch in data.reference("val").parts(self.batch_size)):
             raise ValueError(
                 f"{data.name} holds out nothing that is relevant: hold out more, or leave RankingScores out"
             )
 
     def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
-        rankers = {"": pl_module.rank}
-        if trainer.datamodule.items:
-            chosen = sum((batch.relevant > 0).sum(0) for batch in self._batches(trainer, "train"))
+        data, rankers = trainer.datamodule, {"": pl_module.rank}
+        if data.items:
+            chosen = sum((batch.relevant > 0).sum(0) for batch in data.reference("train").parts(self.batch_size))
             rankers["/popularity"] = lambda batch: chosen.float().expand_as(batch.relevant)
-            if (truth := trainer.datamodule.truth) is not None:
+            if (truth := data.truth) is not None:
                 rankers["/truth"] = lambda batch: truth[batch.query.cpu()]
         found: dict[str, list[dict[str, Tensor]]] = {name: [] for name in rankers}
-        for batch in self._batches(trainer, "val"):
+        for batch in data.reference("val").parts(self.batch_size):
             on_device = Ranked(*(field.to(pl_module.device) for field in batch))
             for name, ranker in rankers.items():
                 scores = ranker(on_device).cpu()
@@ -77,14 +76,4 @@ class RankingScores(ScheduledScore):
             for figure in parts[0] if not name else ["NDCG@10"]:
                 figures[figure + name] = float(torch.cat([part[figure] for part in parts]).mean())
         queries = sum(len(part["MRR"]) for part in found[""])
-        return figures, {
-            "data_hash": trainer.datamodule.reference("val").fingerprint[:12],
-            "split": "val",
-            "n": queries,
-        }
-
-    def _batches(self, trainer: Trainer, split: str) -> Iterator[Ranked]:
-        """The queries of a split, a part at a time."""
-        examples = trainer.datamodule.reference(split)
-        parts = torch.arange(len(examples)).split(self.batch_size)
-        return (examples.__getitems__(part.tolist()) for part in parts if len(part))
+        return figures, {"n": queries}

@@ -47,7 +47,7 @@ class ScheduledScore(Callback):
         self._step: int | None = None  # `trainer.global_step` when scores were last thought of
 
     def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
-        """The figures by name, the same on every process, and what they depend on, for the card."""
+        """The figures of held-out examples by name, the same on every process; what they depend on, for the card."""
         raise TypeError(f"{type(self).__name__} must define measure(trainer, pl_module)")
 
     def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
@@ -106,7 +106,9 @@ class ScheduledScore(Callback):
             with apart(pl_module):
                 score.scores, about = score.measure(trainer, pl_module)
             of_run = {"model": type(pl_module).__name__, "step": trainer.global_step}
-            score.card = {"data": trainer.datamodule.name} | about | of_run | {"images_seen": pl_module.images_seen}
+            data = trainer.datamodule
+            held = {"data": data.name, "data_hash": data.reference("val").fingerprint[:12], "split": "val"}
+            score.card = held | about | of_run | {"images_seen": pl_module.images_seen}
         log_scores(trainer, scores)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
@@ -27,12 +28,16 @@ class Examples(Dataset, ABC):
     def __getitems__(self, index: list[int]) -> tuple:
         """One of the batches of `gan_lightning.batches`, of these indices: images are uint8 (float for points)."""
 
+    def parts(self, size: int) -> Iterator[tuple]:
+        """All examples in their order, in batches of so many at most."""
+        for first in range(0, len(self), size):
+            yield self.__getitems__(list(range(first, min(first + size, len(self)))))
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all images, or of all there is where there are none: whatever the set is called."""
         digest = hashlib.sha256()
-        for first in range(0, len(self), 1000):
-            batch = self.__getitems__(list(range(first, min(first + 1000, len(self)))))
+        for batch in self.parts(1000):
             for field in pictures(batch).values() or batch:
                 digest.update(f"{field.dtype} {tuple(field.shape)}".encode())
                 digest.update(field.contiguous().numpy())

@@ -19,7 +19,6 @@ from gan_lightning.losses.bidirectional import pair_encoder_generator, pair_hing
 from gan_lightning.losses.information import categorical_code, continuous_code
 from gan_lightning.losses.matching import feature_matching
 from gan_lightning.losses.ranking import (
-    drawn_by,
     importance_mixture,
     pairwise_logistic,
     policy_gradient,
@@ -40,7 +39,6 @@ __all__ = [
     "categorical_code",
     "continuous_code",
     "dragan_penalty",
-    "drawn_by",
     "feature_matching",
     "gradient_penalty",
     "hinge_discriminator",

@@ -41,19 +41,3 @@ def policy_gradient(log_probability: Tensor, reward: Tensor, weight: Tensor | fl
         weight: p / p_n of each draw, where it was drawn from p_n.
     """
     return -(torch.as_tensor(weight * reward).detach() * log_probability).mean()
-
-
-def drawn_by(mass: Tensor, uniform: Tensor) -> Tensor:
-    """Columns (B, S) int64, each drawn with a probability in proportion to its mass, by inverse distribution functions.
-
-    A column without mass is never drawn (unless its row has none at all).
-
-    Args:
-        mass: (B, D), at least 0; a row need not sum to 1.
-        uniform: (B, S) from U[0, 1), a number for each draw.
-    """
-    below = mass.detach().float().cumsum(1)
-    total = below[:, -1:]
-    # The product may round up to the total, which lies behind the last column that has mass.
-    at = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(below, at.contiguous(), right=True).clamp(max=mass.shape[1] - 1)

@@ -19,6 +19,7 @@ from gan_lightning.core import (
     plainly,
 )
 from gan_lightning.networks import MatrixFactorisation, MLPScorer, RankingNetwork, RankingSizes
+from gan_lightning.noise import drawn_by
 
 
 class IRGAN(AdversarialModule):
@@ -123,9 +124,7 @@ class IRGAN(AdversarialModule):
             return
         if not hasattr(self.trainer.datamodule, "reference"):
             raise ValueError("IRGAN needs a data module of gan_lightning, for what users chose: train with one")
-        training = self.trainer.datamodule.reference("train")
-        for part in torch.arange(len(training)).split(256):
-            batch = training.__getitems__(part.tolist())
+        for batch in self.trainer.datamodule.reference("train").parts(256):
             self.seen[batch.query] = (batch.relevant > 0).to(self.seen.device)
 
     def training_step(self, batch: Ranked, batch_idx: int) -> None:
@@ -151,8 +150,8 @@ class IRGAN(AdversarialModule):
         """BPR's loss of scores (B, D), with the hardest of some negatives; 0 for a query that has no pairs."""
         positive, n = batch.relevant > 0, len(score)
         negative = batch.candidate & ~positive
-        better = losses.drawn_by(positive, self.noise.uniform(n, self.samples))
-        worse = losses.drawn_by(negative, self.noise.uniform(n, self.samples * self.candidates))
+        better = drawn_by(positive, self.noise.uniform(n, self.samples))
+        worse = drawn_by(negative, self.noise.uniform(n, self.samples * self.candidates))
         hardest = score.gather(1, worse).unflatten(1, (self.samples, self.candidates)).amax(2)
         loss = losses.pairwise_logistic(score.gather(1, better), hardest)
         has_pairs = positive.any(1) & negative.any(1)
@@ -172,7 +171,7 @@ class IRGAN(AdversarialModule):
         if self.exact:
             drawn = (p * F.softplus(score)).sum(1)
         else:
-            drawn = F.softplus(score.gather(1, losses.drawn_by(p, self.noise.uniform(len(p), self.samples)))).mean(1)
+            drawn = F.softplus(score.gather(1, drawn_by(p, self.noise.uniform(len(p), self.samples)))).mean(1)
         chosen = (positive * F.softplus(-score)).sum(1) / positive.sum(1).clamp(min=1)
         return {"chosen": chosen.mean(), "drawn": drawn.mean()}
 
@@ -188,7 +187,7 @@ class IRGAN(AdversarialModule):
             return {"reward": -mean.mean()}
         p = p.detach()
         p_n = losses.importance_mixture(p, batch.relevant > 0, self.importance)
-        drawn = losses.drawn_by(p_n, self.noise.uniform(len(p), self.samples))
+        drawn = drawn_by(p_n, self.noise.uniform(len(p), self.samples))
         weight = p.gather(1, drawn) / p_n.gather(1, drawn)
         reward = reward - mean.detach() if self.baseline else reward
         return {"reward": losses.policy_gradient(log_p.gather(1, drawn), reward.gather(1, drawn), weight)}

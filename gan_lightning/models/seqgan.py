@@ -15,7 +15,7 @@ from gan_lightning.batches import Sequences, size, whole
 from gan_lightning.core import AdversarialModule, Player, Step, Terms, evaluating
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.noise import SampleNoise
-from gan_lightning.text import PADDING, SPECIAL, spoken
+from gan_lightning.text import padded, spoken
 
 SequenceNetwork = Callable[[int, int], nn.Module]  # builds a network for a vocabulary and a length
 
@@ -182,5 +182,5 @@ class SeqGAN(AdversarialModule):
         """(n,) nats: mean negative log-likelihood of the tokens of (n, T), where there is padding up to its first."""
         with evaluating(self.generator):
             nll = -self.generator.log_likelihood(token)
-        counted = spoken(token) if self.vocabulary[PADDING] == SPECIAL[PADDING] else torch.ones_like(token)
+        counted = spoken(token) if padded(self.vocabulary) else torch.ones_like(token)
         return (nll * counted).sum(1) / counted.sum(1)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_lightning.noise import first_above
+
 START = 0  # the token before the first one
 CELLS = 320_000  # probabilities that are computed at a time: they stay in the processor's cache
 KERNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
@@ -120,18 +122,9 @@ def _inverted(logits: Tensor, at: Tensor) -> Tensor:
     mass = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
     width = math.isqrt(mass.shape[1] - 1) + 1
     blocks = F.pad(mass, (0, -mass.shape[1] % width)).unflatten(1, (-1, width))
-    block, within = _first_above(blocks.sum(2), at[:, None].to(mass.dtype))
-    column, _ = _first_above(blocks.gather(1, block[..., None].expand(-1, -1, width)).squeeze(1), within)
+    block, within = first_above(blocks.sum(2), at[:, None].to(mass.dtype))
+    column, _ = first_above(blocks.gather(1, block[..., None].expand(-1, -1, width)).squeeze(1), within)
     return (block * width + column).squeeze(1).clamp_(max=logits.shape[1] - 1)  # of NaN too
-
-
-def _first_above(mass: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, 1) the first of some columns at which their cumulative sum exceeds (n, 1), and by how much `at` is in it."""
-    below = mass.cumsum(1)
-    # Rounding may bring `at` to the total, which lies behind the last column that has any mass.
-    at = torch.minimum(at, torch.nextafter(below[:, -1:], torch.zeros_like(at)))
-    column = torch.searchsorted(below, at, right=True).clamp_(max=mass.shape[1] - 1)
-    return column, (at - below.gather(1, column) + mass.gather(1, column)).clamp_(min=0)
 
 
 class TextDiscriminator(nn.Module):

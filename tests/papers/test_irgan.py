@@ -19,7 +19,7 @@ from gan_lightning.core import Step
 from gan_lightning.data import ImplicitFeedback, RankingPairs
 from gan_lightning.models import IRGAN
 from gan_lightning.networks import LinearScorer, MatrixFactorisation, MLPScorer, RankingSizes
-from gan_lightning.noise import PartNoise
+from gan_lightning.noise import PartNoise, drawn_by
 from gan_lightning.optim import PaperAdam
 
 USERS, ITEMS = list("abcdef"), [str(number) for number in range(9)]
@@ -128,7 +128,7 @@ def test_draws_follow_the_mass():
     mass = torch.tensor([[0.0, 3.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0, 0.0]])
     uniform = torch.rand(2, 40_000, generator=torch.Generator().manual_seed(0))
     uniform[:, :2] = torch.tensor([0.0, 1.0 - 2**-24])  # the ends: neither falls on a column without mass
-    drawn = losses.drawn_by(mass, uniform)
+    drawn = drawn_by(mass, uniform)
     shares = torch.stack([torch.bincount(row, minlength=5) / row.numel() for row in drawn])
     assert not shares[0, [0, 2, 4]].any() and not shares[1, 4]
     torch.testing.assert_close(shares, mass / 4, atol=0.01, rtol=0)
@@ -139,7 +139,7 @@ def test_padding_is_never_drawn_nor_ranked():
     given = documents()
     loud = given._replace(query=torch.where(given.candidate[..., None], given.query, 1e3))
     model = of_documents(samples=200)
-    assert losses.drawn_by(model.log_probability(given).exp(), torch.rand(4, 5000)).max(1).values.tolist() == [
+    assert drawn_by(model.log_probability(given).exp(), torch.rand(4, 5000)).max(1).values.tolist() == [
         6,
         4,
         2,
