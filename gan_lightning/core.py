@@ -78,6 +78,8 @@ class AdversarialModule(LightningModule):
         images_seen: training images, or whatever an example is, of those batches, over all processes.
         noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
         ema: the generator's average, None for a model without one.
+        trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples
+            and its "classes" (their names, None where there are none); empty before a fit.
     """
 
     scored_by = ""  # the callback that scores it, where there is one that fits this model alone
@@ -92,6 +94,7 @@ class AdversarialModule(LightningModule):
         self.images_seen = 0
         self.noise: Noise = Noise()
         self.ema: EMA | None = None
+        self.trained_on: dict[str, Any] = {}
         self._moving = ""  # the player whose turn it is
         self._turns = 0  # taken in this batch
         self.ledger = Ledger()
@@ -239,6 +242,10 @@ class AdversarialModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         processes.allow_turns(self.trainer.strategy)
+        data = self.trainer.datamodule
+        if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before
+            facts = {"name": data.name, "fingerprint": data.reference("train").fingerprint, "classes": data.classes}
+            self.trained_on = self.trainer.strategy.broadcast(facts)
 
     def on_fit_start(self) -> None:
         self._clock = (0.0, 0)
@@ -285,6 +292,7 @@ class AdversarialModule(LightningModule):
             "seed": self.seed,
             "iteration": self.iteration,
             "images_seen": self.images_seen,
+            "trained_on": self.trained_on,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -297,6 +305,7 @@ class AdversarialModule(LightningModule):
         if saved["players"] != list(self.players()):
             raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(self.players())}")
         self.seed, self.iteration, self.images_seen = saved["seed"], saved["iteration"], saved["images_seen"]
+        self.trained_on = self.trained_on or saved["trained_on"]  # a fit has its data's already
 
 
 def _listed(one_or_more: Any) -> list:

@@ -36,6 +36,7 @@ class Data(LightningDataModule, ABC):
 
     image_shape: tuple[int, int, int] | None = None  # (channels, height, width), of images
     num_classes: int | None = None  # of a set with labels
+    classes: list[str] | None = None  # their names, in the order of the labels
     attributes: ClassVar[list[str]] = []  # names of what images have or have not
     vocabulary: list[str] | None = None  # the word of each token, of sequences
     length: int | None = None  # tokens in a sequence

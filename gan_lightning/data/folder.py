@@ -230,8 +230,8 @@ class ImageFolder(ImageData):
         inner = [path.relative_to(self.root).parts for path in self.paths]
         self.classes = sorted({parts[0] for parts in inner if len(parts) > 1})
         if len(self.classes) < 2 or any(len(parts) == 1 for parts in inner):
-            self.classes = []
-        name, num_classes = f"ImageFolder({self.root})", len(self.classes) or None
+            self.classes = None
+        name, num_classes = f"ImageFolder({self.root})", self.classes and len(self.classes)
         super().__init__(name, (channels, size, size), num_classes, batch_size, num_workers, flip)
         self._readable: list[Path] | None = None
 
