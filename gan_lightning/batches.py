@@ -15,6 +15,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 Batch = TypeVar("Batch", bound=tuple)
+# What a model may have to know before the data is read, in words: `fit` hands each to a model that has an argument of
+# that name.
+FACTS = {
+    "image_shape": "image shape",
+    "num_classes": "number of classes",
+    "attributes": "attributes",
+    "vocabulary": "vocabulary",
+    "length": "length",
+    "users": "users",
+    "items": "items",
+    "num_features": "number of features",
+}
 
 
 class Labeled(NamedTuple):

@@ -112,7 +112,7 @@ def closing(cli: LightningCLI) -> str:
     trainer, checkpoint, grid = cli.trainer, cli.trainer.checkpoint_callback, cli.config_init.grid
     if not cli.model.begun:
         step = trainer.global_step
-        return f"nothing left to train: {cli.resume_from} is at step {step}; give a greater --trainer.max_steps"
+        return f"nothing left to train: {cli.resumed.path} is at step {step}; give a greater --trainer.max_steps"
     last, folder = os.path.relpath(checkpoint.last_path), os.path.relpath(cli.folder)
     scores = [callback for callback in trainer.callbacks if isinstance(callback, callbacks.ScheduledScore)]
     examples = "examples" if cli.model.scored_by else "images"
@@ -139,10 +139,13 @@ def closing(cli: LightningCLI) -> str:
             f"  python -m gan_lightning.sample {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",
             f"  python -m gan_lightning.evaluate {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
         ]
+    further = f"--trainer.max_steps {2 * trainer.global_step}"
+    if any(group["lr"] == 0 < group.get("initial_lr", 0) for one in trainer.optimizers for group in one.param_groups):
+        further += f" --model.scheduler.end {2 * trainer.global_step}"  # else nothing would move any more
     lines += [
         "next:",
         *looks,
-        f"  python -m gan_lightning.fit --ckpt_path {last} --trainer.max_steps {2 * trainer.global_step}",
+        f"  python -m gan_lightning.fit --ckpt_path {last} {further}",
         "  python -m gan_lightning.fit --list",
     ]
     return "\n".join(lines)

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from gan_lightning import batches, processes
+from gan_lightning import batches, processes, resume
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.ema import EMA
@@ -90,6 +91,7 @@ class AdversarialModule(LightningModule):
         self.automatic_optimization = False
         self.step = step
         self.seed = global_seed()
+        self.seed_wins = False  # over a checkpoint's: where the user of a resumed run named one
         self.iteration = 0
         self.images_seen = 0
         self.noise: Noise = Noise()
@@ -99,6 +101,7 @@ class AdversarialModule(LightningModule):
         self._turns = 0  # taken in this batch
         self.ledger = Ledger()
         self._clock = (0.0, 0)  # time and images_seen at the last log line
+        self._told_of_rest = False  # of learning rates that have ended at zero
 
     # What a model says.
 
@@ -255,6 +258,14 @@ class AdversarialModule(LightningModule):
                 for network in several:  # a list of networks has no forward of its own
                     network.compile()  # in place: the names in the state_dict stay
 
+    def on_train_start(self) -> None:
+        last, step = self.trainer.max_steps, self.trainer.global_step
+        ends = [getattr(schedule, "end", None) for schedule in _listed(self.lr_schedulers() or [])]
+        if (end := max((end for end in ends if end is not None), default=None)) is not None and -1 != last > end:
+            self._tell_of_rest(f"the schedule of the learning rates ends at generator step {end}, the run at {last}")
+        elif step > 0:
+            self._watch_rates()
+
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         if not self._clock[0]:
             self._clock = (time.perf_counter(), self.images_seen)
@@ -262,7 +273,26 @@ class AdversarialModule(LightningModule):
         self.images_seen += batches.size(batch) * self.trainer.world_size
         self._turns = 0
         self.ledger.figures = {}
+        if self.logging:
+            self._watch_rates()
         torch.manual_seed(key(self.seed, self.iteration, 0, self.global_rank))
+
+    def _watch_rates(self) -> None:
+        """Log the learning rate of every player's next turn, and tell once of a schedule that has ended at zero."""
+        for name, optimizer in zip(self._players, _listed(self.optimizers(use_pl_optimizer=False)), strict=True):
+            for number, group in enumerate(optimizer.param_groups):
+                self.watch(f"{name}/learning_rate" + (f"_{number}" if number else ""), float(group["lr"]))
+            over = all(group["lr"] == 0 < group.get("initial_lr", 0) for group in optimizer.param_groups)
+            if over and self.trainer.global_step > 0:
+                self._tell_of_rest(f"the learning rate of {name} is 0 at generator step {self.trainer.global_step}")
+
+    def _tell_of_rest(self, what: str) -> None:
+        """Warn, once in a run, of steps in which nothing is learned."""
+        if not self._told_of_rest:
+            rank_zero_warn(
+                f"{what}: with a rate of 0 nothing is learned; give a schedule that ends later, or stop there"
+            )
+        self._told_of_rest = True
 
     def on_train_batch_end(self, outputs: Any, batch: tuple, batch_idx: int) -> None:
         if not self.logging:
@@ -298,13 +328,20 @@ class AdversarialModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the counters and the seed up again.
 
+        In a fit what this model's arguments say wins over the file where it can change: see :func:`resume.adapt`.
+
         Raises:
-            ValueError: the checkpoint's players are not this model's, in this order.
+            ValueError: the file is of another program, the checkpoint's players are not this model's, in this order,
+                or an argument is another one that cannot change within a run.
         """
-        saved = checkpoint["gan_lightning"]
+        if (saved := checkpoint.get("gan_lightning")) is None:
+            raise ValueError("it is not a checkpoint of gan_lightning")
         if saved["players"] != list(self.players()):
             raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(self.players())}")
-        self.seed, self.iteration, self.images_seen = saved["seed"], saved["iteration"], saved["images_seen"]
+        if self._trainer is not None:
+            resume.adapt(self, checkpoint)
+        self.seed = self.seed if self.seed_wins else saved["seed"]
+        self.iteration, self.images_seen = saved["iteration"], saved["images_seen"]
         self.trained_on = self.trained_on or saved["trained_on"]  # a fit has its data's already
 
 

@@ -11,18 +11,19 @@ import inspect
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from pydoc import locate
+from typing import Any, NamedTuple
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
 
 from gan_lightning import checkpoints, command_line, runs
+from gan_lightning.batches import FACTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
-from gan_lightning.data.base import FACTS
 from gan_lightning.errors import short_errors
 
 PACKAGE = Path(__file__).parent
@@ -34,8 +35,25 @@ def config_file(name: str) -> str:
     return str(next(path for root in (PACKAGE.parent, PACKAGE) if (path := root / "configs" / name).exists()))
 
 
+class Resumed(NamedTuple):
+    """The checkpoint that a run goes on from."""
+
+    path: Path
+    in_place: bool  # in the folder of the run that it is of, else in a new one
+    config: dict[str, Any] | None  # of that run; None of one that was begun in Python
+    reached: tuple[int, int]  # generator steps, images
+
+
 class FitCLI(LightningCLI):
-    """LightningCLI with a folder for each run, its trackers, checkpoints and pictures."""
+    """LightningCLI with a folder for each run, its trackers, checkpoints and pictures.
+
+    Args:
+        resumed: what the run goes on from; None for a new one.
+    """
+
+    def __init__(self, resumed: Resumed | None, *args: Any, **kwargs: Any) -> None:
+        self.resumed = resumed
+        super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
@@ -63,49 +81,76 @@ class FitCLI(LightningCLI):
         self.run_name = "-".join(names)
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        root, self.resume_from = self.config.trainer.default_root_dir, self.config.ckpt_path
-        if self.resume_from == "last":  # goes on with its run; a file that is named begins a new one
-            self.resume_from = str(runs.latest_checkpoint(root, self.run_name))
-            self.folder = Path(self.resume_from).parent
+        resumed, reached = self.resumed, None
+        if resumed is not None and resumed.in_place:
+            self.folder, reached = resumed.path.parent, resumed.reached
         else:
-            if self.resume_from is not None:
-                checkpoints.read(self.resume_from)
-            self.folder = runs.new_folder(root, self.run_name)
+            self.folder = runs.new_folder(self.config.trainer.default_root_dir, self.run_name)
+        if resumed is not None and resumed.config is not None:
+            self.config_init.model.seed_wins = self.config.seed_everything != resumed.config.get("seed_everything")
         text = self.parser.dump(self.config, skip_unset=False)
-        if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
-            (self.folder / "config.yaml").write_text(text)
         self.config_init.checkpoint.config = text
         logger = self.config_init.trainer.logger
         if logger is None or logger is True:
-            logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text))
+            logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text), reached)
         elif logger:
-            logger = [*(logger if isinstance(logger, list) else [logger]), runs.RunCSVLogger(self.folder)]
+            logger = [*(logger if isinstance(logger, list) else [logger]), runs.RunCSVLogger(self.folder, reached)]
         bar = [GANProgressBar()] if self.config_init.trainer.enable_progress_bar is not False else []
         self.trainer_defaults = {"callbacks": [*bar, Health()]}
         return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
 
 
-def with_base_config(args: list[str]) -> list[str]:
+def with_base_config(args: list[str]) -> tuple[list[str], Resumed | None]:
     """Put before the arguments what they leave out: a checkpoint's config if one is resumed, else the quick start's.
 
     Not by the parser's defaults: those of one model would stay when another is named.
+
+    Returns:
+        the arguments, and what the run goes on from.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`checkpoints.read`; or the file does not say what it was trained on.
     """
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--model", "--data", "--config", "-c", "--ckpt_path", "--trainer.default_root_dir"):
+    for flag in ("--model", "--data", "--ckpt_path", "--trainer.default_root_dir"):
         given.add_argument(flag)
+    given.add_argument("--config", "-c", action="append", default=[])
     known, _ = given.parse_known_args(args)
-    if known.config or known.c:
-        return args
-    if known.model or known.data:
-        return [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
-    if known.ckpt_path is None:
-        return ["--config", config_file("dcgan/digits.yaml"), *args]
-    path = known.ckpt_path
-    if path == "last":
-        path = runs.latest_checkpoint(getattr(known, "trainer.default_root_dir") or DEFAULTS["default_root_dir"])
-    if (config := checkpoints.read(path).get("config")) is None:
-        raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
-    return ["--config", config, *args]
+    named = {"model": known.model, "data": known.data, "ckpt_path": known.ckpt_path}
+    root = getattr(known, "trainer.default_root_dir")
+    for config in reversed([_settings(text) for text in known.config]):  # later ones win, and flags over them
+        for part, value in named.items():
+            chosen = config.get(part)
+            named[part] = value or (chosen.get("class_path") if isinstance(chosen, dict) else chosen)
+        root = root or (config.get("trainer") or {}).get("default_root_dir")
+    if named["ckpt_path"] in (None, "null"):
+        if known.config:
+            return args, None
+        if known.model or known.data:
+            return [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args], None
+        return ["--config", config_file("dcgan/digits.yaml"), *args], None
+    path = Path(named["ckpt_path"]).expanduser()
+    if last := str(path) == "last":  # goes on with its run; a file that is named begins a new one
+        names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
+        path = runs.latest_checkpoint(root or DEFAULTS["default_root_dir"], "-".join(names))
+    content = checkpoints.read(path)
+    if (saved := content.get("gan_lightning")) is None:
+        raise ValueError(f"{path} is not a checkpoint of gan_lightning")
+    text, reached = content.get("config"), (content["global_step"], saved["images_seen"])
+    if text is None:
+        if not (named["model"] and named["data"]):
+            raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
+        return args, Resumed(path, last, None, reached)
+    return ["--config", text, *args], Resumed(path, last, yaml.safe_load(text), reached)
+
+
+def _settings(config: str) -> dict[str, Any]:
+    """A config file's settings, or none of one that cannot be read: the parser says what is wrong with it."""
+    try:
+        found = yaml.safe_load(Path(config).expanduser().read_text() if "\n" not in config else config)
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -117,7 +162,9 @@ def main(args: list[str] | None = None) -> None:
         if "--list" in args:
             print(command_line.listing())
             return
+        args, resumed = with_base_config(args)
         cli = FitCLI(
+            resumed,
             AdversarialModule,
             LightningDataModule,
             save_config_callback=None,
@@ -128,11 +175,14 @@ def main(args: list[str] | None = None) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             run=False,
-            args=with_base_config(args),
+            args=args,
         )
         try:
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
+            ckpt_path = None if resumed is None else str(resumed.path)
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
         except ValueError:
+            with suppress(OSError):
+                cli.folder.rmdir()  # if nothing is in it
             if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
                 traceback.print_exc()
                 sys.exit(1)

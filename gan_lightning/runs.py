@@ -51,25 +51,59 @@ def latest_checkpoint(root: str, name: str = "*") -> Path:
 
 
 class _AppendingWriter(ExperimentWriter):
-    """Continues a CSV file of an earlier part of the run, where Lightning's own would delete it."""
+    """Continues a CSV file of an earlier part of the run, where Lightning's own would delete it.
 
-    def __init__(self, log_dir: str) -> None:
+    Args:
+        log_dir: the run's folder.
+        reached: generator steps and images of the checkpoint that the run goes on from. Rows of what came after it,
+            which will be done again, go when the first row is written.
+    """
+
+    def __init__(self, log_dir: str, reached: tuple[int, int] | None) -> None:
         super().__init__(log_dir)
+        self.reached = reached
         if Path(self.metrics_file_path).exists():
             with open(self.metrics_file_path, newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])
+
+    def save(self) -> None:
+        if self.metrics and self.reached:
+            if Path(self.metrics_file_path).exists():
+                self._rewrite_with_new_header(self.metrics_keys)
+            self.reached = None
+        super().save()
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        """Write the file anew, whole at every instant."""
+        path = Path(self.metrics_file_path)
+        with open(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if self.reached is None or self._stays(row)]
+        part = path.with_suffix(".csv.part")
+        with open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=fieldnames)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(part, path)
+
+    def _stays(self, row: dict[str, str]) -> bool:
+        """Whether a row is of what the checkpoint has behind it; a line that a crash cut off is not."""
+        step, images = self.reached
+        try:
+            return float(row["images_seen"]) <= images if row.get("images_seen") else int(row["step"]) <= step
+        except (KeyError, TypeError, ValueError):
+            return False
 
     def _check_log_dir_exists(self) -> None:
         """The folder holds the whole run: nothing in it is in the way."""
 
 
 class RunCSVLogger(CSVLogger):
-    """`metrics.csv` in the run's folder; a resumed run goes on in the same file."""
+    """`metrics.csv` in the run's folder; a resumed run goes on in the same file, from what it had `reached`."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, name="", version="")
+    def __init__(self, folder: Path, reached: tuple[int, int] | None = None) -> None:
+        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)  # a kill loses no row
         if rank_zero_only.rank == 0:
-            self._experiment = _AppendingWriter(str(folder))
+            self._experiment = _AppendingWriter(str(folder), reached)
 
 
 def _logged_in() -> bool:
@@ -92,8 +126,14 @@ def _git_commit() -> str | None:
         return None
 
 
-def loggers(folder: Path, name: str, config: dict) -> list[Logger]:
+def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | None) -> list[Logger]:
     """The default trackers: `metrics.csv`, and W&B: online where the user is logged in, else offline.
+
+    Args:
+        folder: of the run.
+        name: model and data.
+        config: for W&B.
+        reached: see :class:`_AppendingWriter`.
 
     W&B's run is named after the folder, so that a resumed run continues the same curves. WANDB_MODE wins over both; a
     server that does not answer within half a minute is done without, and `wandb sync` sends the run later.
@@ -122,4 +162,4 @@ def loggers(folder: Path, name: str, config: dict) -> list[Logger]:
             log.warning("W&B does not answer (%s): this run is tracked offline", str(error).splitlines()[0])
             wandb.teardown()  # else the run that could not connect keeps the name
             wandb_logger = tracker(offline=True)
-    return [RunCSVLogger(folder), wandb_logger]
+    return [RunCSVLogger(folder, reached), wandb_logger]

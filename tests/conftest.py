@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
-from gan_lightning.batches import Attributed, Masked, Paired, Unpaired, whole
+from gan_lightning.batches import FACTS, Attributed, Masked, Paired, Unpaired, whole
 from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
-from gan_lightning.data.base import FACTS, Data, ImageData, to_unit
+from gan_lightning.data.base import Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
 from gan_lightning.translator import Translator

@@ -51,12 +51,12 @@ class Watcher(LightningModule):
     def __init__(self, seed: int = 5) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seed, self.iteration = seed, 0
+        self.seed, self.images_seen = seed, 0
         self.seen: list[Labeled] = []
         self.validated: list[int] = []
 
     def on_train_batch_start(self, batch: Labeled, batch_idx: int) -> None:
-        self.iteration += 1
+        self.images_seen += len(batch.image)
 
     def training_step(self, batch: Labeled, batch_idx: int) -> torch.Tensor:
         self.seen.append(batch)
@@ -69,10 +69,10 @@ class Watcher(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["counters"] = (self.iteration, self.seed)
+        checkpoint["counters"] = (self.images_seen, self.seed)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.iteration, self.seed = checkpoint["counters"]
+        self.images_seen, self.seed = checkpoint["counters"]
 
 
 def trainer(tmp_path: Path, **settings) -> Trainer:
@@ -102,26 +102,36 @@ def same(one: list[Labeled], other: list[Labeled]) -> bool:
 
 
 def test_an_epoch_is_a_permutation_and_every_epoch_another():
-    epochs = [[i for draw in TrainingOrder(24, 4, 0, lambda s=start: s) for i in draw.index] for start in (0, 6)]
+    epochs = [[i for draw in TrainingOrder(24, 4, 0, lambda s=start: s) for i in draw.index] for start in (0, 24)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(24))
     assert epochs[0] != epochs[1]
     other_seed = [i for draw in TrainingOrder(24, 4, 1, lambda: 0) for i in draw.index]
     assert other_seed != epochs[0]
-    assert {draw.epoch for draw in TrainingOrder(24, 4, 0, lambda: 6)} == {1}
+    assert {draw.epoch for draw in TrainingOrder(24, 4, 0, lambda: 24)} == {1}
 
 
 def test_the_order_from_a_position_is_the_rest_of_the_order():
-    stream = [*TrainingOrder(23, 4, 3, lambda: 0), *TrainingOrder(23, 4, 3, lambda: 5)]
+    stream = [*TrainingOrder(23, 4, 3, lambda: 0), *TrainingOrder(23, 4, 3, lambda: 20)]
     assert len(stream) == 10  # 23 images give 5 batches of 4, the rest is dropped
     for position in range(6):
-        assert list(TrainingOrder(23, 4, 3, lambda p=position: p)) == stream[position : position + 5]
+        assert list(TrainingOrder(23, 4, 3, lambda p=position: 4 * p)) == stream[position : position + 5]
 
 
 def test_the_position_is_asked_when_iteration_begins():
-    position = [2]
-    batches = iter(TrainingOrder(23, 4, 3, lambda: position[0]))
-    position[0] = 0
-    assert next(batches) == list(TrainingOrder(23, 4, 3, lambda: 2))[0]
+    seen = [8]
+    batches = iter(TrainingOrder(23, 4, 3, lambda: seen[0]))
+    seen[0] = 0
+    assert next(batches) == list(TrainingOrder(23, 4, 3, lambda: 8))[0]
+
+
+def test_another_batch_size_goes_on_within_the_epoch():
+    """What an epoch has shown before is not shown again, and every image is in the end."""
+    first = [i for draw in list(TrainingOrder(24, 4, 0, lambda: 0))[:4] for i in draw.index]
+    rest = [i for draw in list(TrainingOrder(24, 8, 0, lambda: 16))[:1] for i in draw.index]
+    assert sorted(first + rest) == list(range(24))
+    # 12 images lie in the middle of a batch of 8, which begins anew; from then on the places are those of an order.
+    orders = [list(TrainingOrder(24, 8, 0, lambda seen=seen: seen)) for seen in (8, 12, 12 + 8)]
+    assert orders[0] == orders[1] and orders[1][1:] == orders[2][:-1]
 
 
 @pytest.mark.parametrize("world_size", [2, 4])

@@ -38,7 +38,7 @@ def positions(height: int, width: int) -> np.ndarray:
 
 def in_training(module: ImageData, seed: int = 5, iteration: int = 0, rank: int = 0, world: int = 1) -> ImageData:
     strategy = SimpleNamespace(broadcast=lambda found: found)
-    model = SimpleNamespace(seed=seed, iteration=iteration)
+    model = SimpleNamespace(seed=seed, images_seen=iteration * module.batch_size)
     module.trainer = SimpleNamespace(lightning_module=model, global_rank=rank, world_size=world, strategy=strategy)
     return module
 

@@ -33,11 +33,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from gan_lightning import losses, models, networks, optim
-from gan_lightning.batches import Labeled
+from gan_lightning.batches import FACTS, Labeled
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
 from gan_lightning.data import Gaussians
-from gan_lightning.data.base import FACTS
 from gan_lightning.translator import Translator
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]

@@ -8,15 +8,18 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from gan_lightning import resume
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.checkpoints import AtomicCheckpointIO, link
 from gan_lightning.core import AdversarialModule, NotFiniteError
@@ -42,7 +45,8 @@ class Checkpoint(callbacks.Checkpoint):
         mode: whether the best score is the least ("min") or the greatest ("max").
 
     Attributes:
-        config: the run's resolved config as YAML, kept in every file as `checkpoint["config"]`.
+        config: the run's resolved config as YAML, kept in every file as `checkpoint["config"]`, and written to
+            config.yaml when training begins; a run that goes on tells in which settings it differs from the file's.
         last_path, best_path: the files; None while there is none.
         best_score, best_step: the best score so far, and the generator step it was reached at.
     """
@@ -103,6 +107,8 @@ class Checkpoint(callbacks.Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
         if trainer.fast_dev_run:
             return
+        if self.config is not None and trainer.is_global_zero:  # now that nothing is refused any more
+            Path(trainer.default_root_dir, "config.yaml").write_text(self.config, encoding="utf-8")
         self._saved, self._step, self._time = pl_module.iteration, trainer.global_step, time.monotonic()
         best = os.path.join(self.folder, "best.ckpt")
         if trainer.strategy.broadcast(self.best_score is not None and os.path.exists(best)):
@@ -218,6 +224,11 @@ class Checkpoint(callbacks.Checkpoint):
             # When training ends, Lightning counts the epoch as complete; a run that goes on from its middle would count
             # it twice, and from its end would take one batch for an epoch. After the batch all counters are right.
             checkpoint["epoch"], checkpoint["loops"]["fit_loop"] = epoch, loops
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: AdversarialModule, checkpoint: dict[str, Any]) -> None:
+        if self.config is not None and checkpoint.get("config") is not None and trainer.is_global_zero:
+            changed = resume.changes(*(yaml.safe_load(text) for text in (checkpoint["config"], self.config)))
+            print("\n".join(resume.lines(changed)) or "resumed with the same settings", flush=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"monitor": self.monitor, "best_score": self.best_score, "best_step": self.best_step}

@@ -21,9 +21,6 @@ from gan_lightning.data.loader import MESSAGE, Loader, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import global_seed
 
-# What a model may have to know before the data is read: `fit` hands each to a model that has an argument of that name.
-FACTS = ("image_shape", "num_classes", "attributes", "vocabulary", "length", "users", "items", "num_features")
-
 
 class Data(LightningDataModule, ABC):
     """Base of every data module. A subclass says how a split is loaded, and, where it can, how it is downloaded.
@@ -118,11 +115,11 @@ class Data(LightningDataModule, ABC):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def train_dataloader(self) -> Loader:
-        """Shuffled whole batches, from the batch that follows the model's `iteration`; the last part is dropped."""
+        """Shuffled whole batches, from what follows the model's `images_seen`; the last part is dropped."""
         examples, seed = self.training_set(), self._seed
         module = None if self.trainer is None else self.trainer.lightning_module
         order = TrainingOrder(
-            len(examples), self.batch_size, seed, lambda: int(getattr(module, "iteration", 0)), *self._processes
+            len(examples), self.batch_size, seed, lambda: int(getattr(module, "images_seen", 0)), *self._processes
         )
         return self._loader(examples, order, self._flip_seed)
 

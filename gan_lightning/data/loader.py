@@ -1,7 +1,7 @@
 """The order of training, and the loaders that Lightning runs.
 
-Nothing about the order is stored. Batch number `iteration` of a run is a function of the seed and of that number, so a
-run that stops anywhere, in the middle of an epoch too, goes on with the very batch it would have seen.
+Nothing about the order is stored. The next batch is a function of the seed and of the images seen so far, so a run that
+stops anywhere, in the middle of an epoch too, goes on with the very batch it would have seen.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from gan_lightning.noise import hashes, key
 
 
 class TrainingOrder(Sampler[Draw]):
-    """The batches of one process, from the model's position on; a function of (seed, iteration) alone.
+    """The batches of one process, from the model's position on; a function of (seed, images seen) alone.
 
-    Batch `iteration` (from 0) is number `iteration % n` of epoch `iteration // n`, n = count // batch_size, in that
-    epoch's own permutation. Rank r of W takes rows [r * b, (r + 1) * b) of each, b = batch_size / W, so W processes
-    together train on the batches that one process would.
+    After `seen` images comes batch k = seen // batch_size, which is number `k % n` of epoch `k // n`, n = count //
+    batch_size, in that epoch's own permutation. Rank r of W takes rows [r * b, (r + 1) * b) of each, b = batch_size /
+    W, so W processes together train on the batches that one process would.
 
     Iterating gives n batches, across the end of the epoch if it begins within one: Lightning counts its epochs itself
     and stops in time, and never runs dry when it counts differently (`limit_train_batches`).
@@ -33,25 +33,26 @@ class TrainingOrder(Sampler[Draw]):
         count: images in the set, at least `batch_size`.
         batch_size: over all processes; a multiple of `world_size`.
         seed: of the permutations.
-        position: the number of batches done, asked when iteration begins.
+        seen: the number of images that the run has been shown, asked when iteration begins. Of a run whose batch size
+            changed it may lie within a batch, which then begins it anew.
     """
 
     def __init__(
-        self, count: int, batch_size: int, seed: int, position: Callable[[], int], rank: int = 0, world_size: int = 1
+        self, count: int, batch_size: int, seed: int, seen: Callable[[], int], rank: int = 0, world_size: int = 1
     ) -> None:
-        self.count, self.batch_size, self.seed, self.position = count, batch_size, seed, position
+        self.count, self.batch_size, self.seed, self.seen = count, batch_size, seed, seen
         self.rank, self.share = rank, batch_size // world_size
 
     def __len__(self) -> int:
         return self.count // self.batch_size
 
     def __iter__(self) -> Iterator[Draw]:
-        return self._from(self.position())  # asked now, not when the first batch is taken
+        return self._from(self.seen() // self.batch_size)  # asked now, not when the first batch is taken
 
     def _from(self, start: int) -> Iterator[Draw]:
         permuted = -1
-        for iteration in range(start, start + len(self)):
-            epoch, batch = divmod(iteration, len(self))
+        for number in range(start, start + len(self)):
+            epoch, batch = divmod(number, len(self))
             if epoch != permuted:
                 generator = torch.Generator().manual_seed(key(self.seed, epoch))
                 order, permuted = torch.randperm(self.count, generator=generator), epoch
