@@ -132,7 +132,7 @@ def with_base_config(args: list[str]) -> tuple[list[str], Resumed | None]:
     path = Path(named["ckpt_path"]).expanduser()
     if last := str(path) == "last":  # goes on with its run; a file that is named begins a new one
         names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
-        path = runs.latest_checkpoint(root or DEFAULTS["default_root_dir"], "-".join(names))
+        path = runs.latest_checkpoint(root or DEFAULTS["default_root_dir"], "-".join(names).replace("*-*", "*"))
     content = checkpoints.read(path)
     if (saved := content.get("gan_lightning")) is None:
         raise ValueError(f"{path} is not a checkpoint of gan_lightning")

@@ -80,8 +80,6 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
         ValueError: an argument that cannot change within a run, or data that the model does not fit.
     """
     saved = checkpoint["gan_lightning"]
-    if (there := _short(saved["class_path"])) != (here := type(module).__name__):
-        raise ValueError(f"the model is {here}, and {there} in the checkpoint: {LEAVE}")
     _compare_data(module, saved["trained_on"])
     signature = inspect.signature(type(module)).parameters
     before, now = (
@@ -92,6 +90,8 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if name in signature and (there := _list(before.get(name))) != (here := _list(now.get(name))):
             raise ValueError(f"the data and the checkpoint differ in {word}: {_difference(here, there)}: {LEAVE}")
     changed = changes(before, now)
+    if (there := _short(saved["class_path"])) != (here := type(module).__name__):
+        changed = {"the model": (there, here)} | changed
     if not changed:
         return  # the file's state as it is: a callback may have moved a rate
     hints = get_type_hints(type(module).__init__)

@@ -241,8 +241,10 @@ def test_another_optimizer_is_refused(begun: Path) -> None:
     assert "generator_optimizer is SGD, and PaperAdam in the checkpoint" in message
 
 
-def test_another_model_is_refused(begun: Path) -> None:
-    assert "the model is LSGAN, and GAN in the checkpoint" in refused(begun, tiny("LSGAN", plain_networks(), adam()))
+def test_another_model_is_refused_where_its_weights_do_not_fit(begun: Path) -> None:
+    assert "the model is DCGAN, and GAN in the checkpoint" in refused(begun, tiny("DCGAN", adam()))
+    on(begun, model := tiny("LSGAN", plain_networks(), adam()), 5)  # other losses of the same networks
+    assert model.iteration == 5
 
 
 @pytest.mark.parametrize(

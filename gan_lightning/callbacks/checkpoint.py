@@ -231,8 +231,9 @@ class Checkpoint(callbacks.Checkpoint):
             print("\n".join(resume.lines(changed)) or "resumed with the same settings", flush=True)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"monitor": self.monitor, "best_score": self.best_score, "best_step": self.best_step}
+        best = {"best_score": self.best_score, "best_step": self.best_step}
+        return {"monitor": self.monitor, "mode": self.mode} | best
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["monitor"] == self.monitor:
+        if (state["monitor"], state["mode"]) == (self.monitor, self.mode):
             self.best_score, self.best_step = state["best_score"], state["best_step"]
