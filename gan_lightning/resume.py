@@ -81,15 +81,12 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     """
     saved = checkpoint["gan_lightning"]
     _compare_data(module, saved["trained_on"])
-    signature = inspect.signature(type(module)).parameters
-    before, now = (
-        {name: value for name, value in arguments.items() if name in signature}
-        for arguments in (checkpoint["hyper_parameters"], plain_hyperparameters(module))
-    )
+    before, now = checkpoint["hyper_parameters"], plain_hyperparameters(module)
+    shared = before.keys() & now.keys() & inspect.signature(type(module)).parameters.keys()
     for name, word in FACTS.items():
-        if name in signature and (there := _list(before.get(name))) != (here := _list(now.get(name))):
+        if name in shared and (there := _list(before.get(name))) != (here := _list(now.get(name))):
             raise ValueError(f"the data and the checkpoint differ in {word}: {_difference(here, there)}: {LEAVE}")
-    changed = changes(before, now)
+    changed = changes(*({name: arguments[name] for name in shared} for arguments in (before, now)))
     if (there := _short(saved["class_path"])) != (here := type(module).__name__):
         changed = {"the model": (there, here)} | changed
     if not changed:
@@ -105,9 +102,9 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     moves = (OptimizerCallable, LRSchedulerCallable, LRSchedulerCallable | None)  # what no weight depends on
     built = {name: values for name, values in changed.items() if hints.get(name.split(".")[0]) not in moves}
     if weights != own and built:
-        told = (
-            f"{name} is {_said(changed[name][1])}, and {_said(changed[name][0])} in the checkpoint" for name in built
-        )
+        told = [
+            f"{name} is {_said(here)}, and {_said(there)} in the checkpoint" for name, (there, here) in built.items()
+        ]
         raise ValueError(f"{'; '.join(told)}, whose weights do not fit: {LEAVE}")
     _set_rates(module, checkpoint)
 
