@@ -86,7 +86,7 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     for name, word in FACTS.items():
         if name in shared and (there := _list(before.get(name))) != (here := _list(now.get(name))):
             raise ValueError(f"the data and the checkpoint differ in {word}: {_difference(here, there)}: {LEAVE}")
-    changed = changes(*({name: arguments[name] for name in shared} for arguments in (before, now)))
+    changed = changes(*({n: value for n, value in each.items() if n in shared} for each in (before, now)))
     if (there := _short(saved["class_path"])) != (here := type(module).__name__):
         changed = {"the model": (there, here)} | changed
     if not changed:
@@ -102,10 +102,8 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     moves = (OptimizerCallable, LRSchedulerCallable, LRSchedulerCallable | None)  # what no weight depends on
     built = {name: values for name, values in changed.items() if hints.get(name.split(".")[0]) not in moves}
     if weights != own and built:
-        told = [
-            f"{name} is {_said(here)}, and {_said(there)} in the checkpoint" for name, (there, here) in built.items()
-        ]
-        raise ValueError(f"{'; '.join(told)}, whose weights do not fit: {LEAVE}")
+        told = "; ".join(f"{name} is {_said(here)}, and {_said(there)}" for name, (there, here) in built.items())
+        raise ValueError(f"{told} in the checkpoint, whose weights do not fit: {LEAVE}")
     _set_rates(module, checkpoint)
 
 
