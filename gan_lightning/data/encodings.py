@@ -10,8 +10,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 LOOK = 2**20  # bytes by which an encoding is guessed, and that are read at a time
 LIKE = 0.9  # share of the bytes above 127 that an encoding's usual characters take, at least, where it is the one
-TWO_SIDES = 0.95  # share of the zero bytes of UTF-16 that stand on one side of its pairs, at least
+ONE_SIDE = 0.95  # share of the zero bytes of UTF-16 that stand on the same side of its pairs, at least
+ZEROS = 1 / 3  # share of zero bytes in UTF-16, at least, where what is left would be UTF-8
 
+_LOW = re.compile(rb"[\x00-\x7f]+")
 _MARKS = {  # of files that begin so; the longer marks first
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -94,14 +96,20 @@ def _without_mark(head: bytes) -> str | None:
     """UTF-16 without a byte order mark: its line feeds and spaces have a zero byte, all on the same side."""
     zeros, right = head.count(b"\0"), head[1::2].count(b"\0")
     for name, share in (("UTF-16LE", right), ("UTF-16BE", zeros - right)):
-        if zeros and share >= TWO_SIDES * zeros:
-            try:
-                text = codecs.getincrementaldecoder(name)().decode(head)
-            except UnicodeDecodeError:
-                continue
-            if "\n" in text or b"\n" not in head:
-                return name
+        if not zeros or share < ONE_SIDE * zeros or (zeros < ZEROS * len(head) and _decoded(head, "utf-8") is not None):
+            continue  # a zero byte of a damaged file
+        text = _decoded(head, name)
+        if text is not None and ("\n" in text or b"\n" not in head):
+            return name
     return None
+
+
+def _decoded(some: bytes, codec: str) -> str | None:
+    """A file's beginning as text; None where it is none. A character that the end cuts in two is left out."""
+    try:
+        return codecs.getincrementaldecoder(codec)().decode(some)
+    except UnicodeDecodeError:
+        return None
 
 
 def _of_several_bytes(path: Path, line: int) -> list[str]:
@@ -111,14 +119,9 @@ def _of_several_bytes(path: Path, line: int) -> list[str]:
             file.readline()
         some = file.read(LOOK).rpartition(b"\n")  # no character is cut in two
     text = b"".join(some[:2]) or some[2]
-    high = sum(map(len, re.findall(rb"[\x80-\xff]+", text)))
     share = {}
     for name, usual in _USUAL.items():
-        try:
-            text.decode(name)
-        except UnicodeDecodeError:
-            continue
-        found = b"".join(usual.findall(text))
-        share[name] = sum(byte > 127 for byte in found) / high
+        if _decoded(text, name) is not None:
+            share[name] = len(_LOW.sub(b"", b"".join(usual.findall(text)))) / len(_LOW.sub(b"", text))
     best = max(share.values(), default=0)
     return [name for name, value in share.items() if value == best][:2] if best >= LIKE else []
