@@ -27,7 +27,7 @@ _NO_TEXT = {
 }
 # The usual characters of encodings of several bytes, without ASCII: kana, hangul, and the frequent half of the others.
 _USUAL = {
-    "SHIFT_JIS": re.compile(rb"(?:[\x82\x83\x88-\x97][\x40-\x7e\x80-\xfc]|\x81[\x41-\x7e\x80-\xac])"),
+    "CP932 (Shift-JIS)": re.compile(rb"(?:[\x82\x83\x88-\x97][\x40-\x7e\x80-\xfc]|\x81[\x41-\x7e\x80-\xac])"),
     "EUC-KR": re.compile(rb"[\xa1\xb0-\xc8][\xa1-\xfe]"),
     "GB18030": re.compile(rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]"),
     "EUC-JP": re.compile(rb"[\xa1\xa4\xa5\xb0-\xcf][\xa1-\xfe]"),
@@ -119,9 +119,9 @@ def _of_several_bytes(path: Path, line: int) -> list[str]:
             file.readline()
         some = file.read(LOOK).rpartition(b"\n")  # no character is cut in two
     text = b"".join(some[:2]) or some[2]
-    share = {}
+    high, share = len(_LOW.sub(b"", text)), {}
     for name, usual in _USUAL.items():
-        if _decoded(text, name) is not None:
-            share[name] = len(_LOW.sub(b"", b"".join(usual.findall(text)))) / len(_LOW.sub(b"", text))
+        if high and _decoded(text, name.split()[0]) is not None:
+            share[name] = len(_LOW.sub(b"", b"".join(usual.findall(text)))) / high
     best = max(share.values(), default=0)
     return [name for name, value in share.items() if value == best][:2] if best >= LIKE else []

@@ -143,10 +143,10 @@ class TextLines(Data):
         held = Counter(word for words in self.lines["val"] for word in words)
         unknown = 1 - sum(held[word] for word in {SPACE, *frequent}) / max(held.total(), 1)
         if held and unknown > MOST:
-            characters = "text without spaces needs --data.unit character; " if self.unit == "word" else ""
+            characters = "text without spaces needs --data.unit character, " if self.unit == "word" else ""
             rank_zero_warn(
                 f"{unknown:.0%} of the held-out {self.unit}s of {self.path} are not in the vocabulary and become "
-                f"<unk>: {characters}else more lines help, or a smaller --data.minimum (it is {self.minimum})"
+                f"<unk>: {characters}other text more lines or a smaller --data.minimum (it is {self.minimum})"
             )
         return [*special, *sorted(frequent, key=lambda word: (-counts[word], word))]
 
