@@ -132,7 +132,7 @@ def refused(folder: Path, text: str, match: str, **options: Any) -> None:
         ("user,movie,5\nuser,NULL,4,4\n", "line 2: .*4 fields, not 3"),
         # headers whose columns cannot be told apart
         ("who,what,rating\n1,2,5\n", "name the user and the item by --data.user_column and --data.item_column"),
-        ("userId,what,rating\n1,2,5\n", "name the item by --data.item_column, or put that line right"),
+        ("userId,what,rating\n1,2,5\n", "name the item by --data.item_column, or mend that line"),
         ("user,item,note\n1,2,5\n", 'name the rating by --data.rating_column, or give it ""'),
         ("user,userId,item,rating\n1,1,2,5\n", "'user', 'userId' can each be the user: name one by --data.user_col"),
         ("user,item,rating,rating\n1,2,5,4\n", "'rating', 'rating' can each be the rating"),

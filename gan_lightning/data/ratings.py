@@ -61,7 +61,7 @@ def ratings(path: Path, named: Mapping[str, str | None]) -> Iterator[Rating]:
     line, first = next(lines, (0, []))
     if not line:
         raise ValueError(f"{path} is empty: expected lines of user, item, rating and perhaps time")
-    if len(first) < 2 and not _is_header(first, named):
+    if len(first) < 2:
         raise ValueError(f"{path}, line {line}: no tab, comma, semicolon or :: between user, item, rating and time")
     if names_columns(first):
         columns = _by_name(path, first, named, mark == ";")
@@ -69,7 +69,7 @@ def ratings(path: Path, named: Mapping[str, str | None]) -> Iterator[Rating]:
         if following is None:
             raise ValueError(f"{path} has no line beneath its header")
         lines = chain([following], lines)
-    elif any(named.values()) or "" in named.values():
+    elif any(name is not None for name in named.values()):
         flag = next(role for role, name in named.items() if name is not None)
         raise ValueError(f"{path} has no header for --data.{flag}_column: line {line} is {shown(first)}")
     elif len(first) == 2:
@@ -96,7 +96,7 @@ def _mark(path: Path, codec: str, named: Mapping[str, str | None]) -> str:
             return False, 0
         good = 3 <= len(fields) <= 4 and number(fields[2], mark == ";") is not None
         good = good and all(moment(field, mark == ";") for field in fields[3:])
-        return good or _is_header(fields, named), len(fields)
+        return good or _names_both(fields, named), len(fields)
 
     return max(MARKS, key=sense)
 
@@ -114,8 +114,8 @@ def _found(role: str, fields: list[str], named: Mapping[str, str | None]) -> lis
     ]
 
 
-def _is_header(fields: list[str], named: Mapping[str, str | None]) -> bool:
-    return names_columns(fields) and bool(_found("user", fields, named) and _found("item", fields, named))
+def _names_both(fields: list[str], named: Mapping[str, str | None]) -> bool:
+    return bool(_found("user", fields, named) and _found("item", fields, named))
 
 
 def _by_name(path: Path, fields: list[str], named: Mapping[str, str | None], decimal_comma: bool) -> Columns:
@@ -131,9 +131,7 @@ def _by_name(path: Path, fields: list[str], named: Mapping[str, str | None], dec
     missing = [role for role in ("user", "item") if not found[role]]
     if missing:
         flags = " and ".join(f"--data.{role}_column" for role in missing)
-        raise ValueError(
-            f"{has}: name the {' and the '.join(missing)} by {flags}, or put that line right if it is none of names"
-        )
+        raise ValueError(f"{has}: name the {' and the '.join(missing)} by {flags}, or mend that line if it is data")
     other = [f for place, f in enumerate(fields) if [place] not in found.values() and not unnamed(f)]
     if not found["rating"] and named["rating"] is None and other:
         raise ValueError(f'{has}: name the rating by --data.rating_column, or give it "" where every line is a choice')
