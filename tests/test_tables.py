@@ -155,6 +155,8 @@ def refused(folder: Path, text: str, match: str, **options: Any) -> None:
         ("a,x,5,01/04/2019\n", "line 1: .*'01/04/2019' is neither"),
         ("1,2,3,4,5\n", "line 1: .*5 fields, not 4"),
         ("x" * 200_000 + ",y,5\nb\n", "line 1: quotes or fields|no tab, comma"),
+        ("1,2,5," * 200_000, "line 1: 1,200,000 characters, and no table has such lines"),
+        ("a,x,5\n" + "1::" * 400_000, "line 2: 1,200,000 characters"),
         ("x" * 100_000, "line 1: no tab, comma, semicolon or ::"),
         (",".join(f"column{i}" for i in range(5000)) + "\n1,2\n", "'column11' and 4988 more: name the user"),
         ("a,x,5\nb\0,y,5\n", "line 2: a zero byte"),

@@ -16,7 +16,7 @@ from gan_lightning.data.encodings import codec_of
 from gan_lightning.data.folder import listed
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
-from gan_lightning.data.tables import number, records, shown, unnamed
+from gan_lightning.data.tables import number, records, short, shown, unnamed
 from gan_lightning.errors import nearest
 
 LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
@@ -38,7 +38,7 @@ def read_attributes(path: Path, wanted: list[str]) -> tuple[list[str], torch.Ten
     """
     table, lines = _lines(path)
     line, names = next(lines, (0, []))
-    count = int(names[0]) if len(names) == 1 and names[0].isdecimal() else None
+    count = number(names[0]) if len(names) == 1 else None
     if count is not None:
         line, names = next(lines, (0, []))
     first = next(lines, None)
@@ -61,7 +61,7 @@ def read_attributes(path: Path, wanted: list[str]) -> tuple[list[str], torch.Ten
         images.append(fields[of])
         yes.append([value == 1 for value in values])
     if count is not None and count != len(images):
-        rank_zero_warn(f"{path} says {count} images and lists {len(images)}: it may have been cut off or edited")
+        rank_zero_warn(f"{path} says {count:.0f} images and lists {len(images)}: it may have been cut off or edited")
     return images, torch.tensor(yes, dtype=torch.float32)
 
 
@@ -71,6 +71,7 @@ def _columns(path: Path, names: list[str], wanted: list[str]) -> tuple[int, list
     known = [name for at, name in enumerate(names) if at != of and not unnamed(name)]
     for name in wanted:
         if name not in known:
+            known = [short(other) for other in known[:100]]  # CelebA has 40
             raise ValueError(f"{path} has the attributes {', '.join(known)}, not {name!r}{nearest(name, known)}")
         if known.count(name) > 1:
             raise ValueError(f"{path} has the attribute {name} {known.count(name)} times: give each its own name")

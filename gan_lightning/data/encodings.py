@@ -117,8 +117,7 @@ def _of_several_bytes(path: Path, line: int) -> list[str]:
     with path.open("rb") as file:
         for _ in range(line - 1):
             file.readline()
-        some = file.read(LOOK).rpartition(b"\n")  # no character is cut in two
-    text = b"".join(some[:2]) or some[2]
+        text = file.read(LOOK)
     high, share = len(_LOW.sub(b"", text)), {}
     for name, usual in _USUAL.items():
         if high and _decoded(text, name.split()[0]) is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gan_lightning.data.encodings import codec_of
-from gan_lightning.data.tables import MARKS, Time, moment, names_columns, number, records, shown, unnamed
+from gan_lightning.data.tables import MARKS, Time, moment, names_columns, number, records, short, shown, unnamed
 from gan_lightning.errors import nearest
 
 # What the columns are usually called, without case, spaces, hyphens and underscores.
@@ -124,7 +124,9 @@ def _by_name(path: Path, fields: list[str], named: Mapping[str, str | None], dec
     for role, places in found.items():
         name = named[role]
         if name and not places:
-            raise ValueError(f"{has}, none of which is --data.{role}_column {name!r}{nearest(name, fields)}")
+            raise ValueError(
+                f"{has}, none of which is --data.{role}_column {name!r}{nearest(name, map(short, fields))}"
+            )
         if len(places) > 1:
             several = shown(fields[place] for place in places)
             raise ValueError(f"{has}: {several} can each be the {role}: name one by --data.{role}_column")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 MARKS = ("::", "\t", ",", ";")  # what parts the fields of a record
+LONG = 2**20  # characters of a line that no table has
 SHOWN, LONGEST = 12, 30  # fields of a message, and characters of each
 
 _NO_VALUE = {"null", "na", "n/a", "nan", "none", "nil", "\\n", "-", "?"}
@@ -35,17 +36,27 @@ def records(path: Path, codec: str, mark: str) -> Iterator[tuple[int, list[str]]
     white space (a `mark` of " ") parts, and those that tabs part where the first line is not quoted all over.
 
     Raises:
-        ValueError: quotes that do not close or close early, or a field longer than csv's limit, with the line's number.
+        ValueError: quotes that do not close or close early, or a field or a line that is too long, with its number.
     """
     with path.open(encoding=codec, newline="") as file:
         if mark in ("::", " "):
-            parted = (line.split() if mark == " " else [field.strip() for field in line.split(mark)] for line in file)
+            lines = _bounded(file, path)
+            parted = (line.split() if mark == " " else [field.strip() for field in line.split(mark)] for line in lines)
             yield from _filled(enumerate(parted, 1))
             return
-        quoted = mark != "\t" or all(len(f) > 1 and f[0] == f[-1] == '"' for f in file.readline().strip().split(mark))
+        head = file.readline(LONG).strip().split(mark)
+        quoted = mark != "\t" or all(len(field) > 1 and field[0] == field[-1] == '"' for field in head)
         file.seek(0)
-        reader = csv.reader(file, delimiter=mark, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=True)
+        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        reader = csv.reader(_bounded(file, path), delimiter=mark, quoting=quoting, strict=True)
         yield from _filled(_numbered(reader, path))
+
+
+def _bounded(lines: Iterable[str], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if len(line) > LONG:
+            raise ValueError(f"{path}, line {number}: {len(line):,} characters, and no table has such lines")
+        yield line
 
 
 def _filled(lines: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
@@ -108,8 +119,13 @@ def unnamed(column: str) -> bool:
     return _UNNAMED.fullmatch(column) is not None
 
 
+def short(field: str) -> str:
+    """A field for a message: not the whole of a long one."""
+    return field if len(field) <= LONGEST else field[: LONGEST - 3] + "..."
+
+
 def shown(fields: Iterable[str]) -> str:
-    """Fields for a message: some of them, and not the whole of long ones."""
+    """Fields for a message: some of them, quoted."""
     fields = list(fields)
-    short = [field if len(field) <= LONGEST else field[: LONGEST - 3] + "..." for field in fields[:SHOWN]]
-    return ", ".join(map(repr, short)) + (f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else "")
+    more = f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else ""
+    return ", ".join(repr(short(field)) for field in fields[:SHOWN]) + more
