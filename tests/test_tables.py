@@ -526,33 +526,24 @@ def arrays_of(words: int, units: int) -> list[np.ndarray]:
     return [draw.normal(size=shape) for shape in [(words, units), *gate * 4, (units, words), (words,)]]
 
 
-def nll_by_hand(arrays: list[np.ndarray], token: np.ndarray) -> float:
-    """The authors' recurrence, in numpy: gates input, forget, output, then the candidate."""
-    embedding, gates, weight, bias = arrays[0], arrays[1:13], *arrays[13:]
-    h = c = np.zeros(embedding.shape[1])
-    total, before = 0.0, 0
-    for word in token:
-        x = embedding[before]
-        i, f, o, g = (x @ gates[3 * k] + h @ gates[3 * k + 1] + gates[3 * k + 2] for k in range(4))
-        i, f, o = (1 / (1 + np.exp(-value)) for value in (i, f, o))
-        c = f * c + i * np.tanh(g)
-        h = o * np.tanh(c)
-        logits = h @ weight + bias
-        total -= logits[word] - np.log(np.exp(logits).sum())
-        before = word
-    return total / len(token)
-
-
 def test_an_oracle_of_arrays_in_any_order_and_type(tmp_path):
-    arrays, path = arrays_of(7, 3), tmp_path / "oracle.npz"
-    token = np.array([[3, 0, 6, 2], [1, 1, 5, 4]])
-    wanted = [nll_by_hand(arrays, row) for row in token]
-    backwards = {f"arr_{n}": arrays[n] for n in reversed(range(15))}
-    swapped = {f"w{n}": array.astype(">f4") for n, array in enumerate(arrays)}
-    for saved in ({f"arr_{n}": array for n, array in enumerate(arrays)}, backwards, swapped):
-        np.savez(path, **saved)
-        data = OracleSequences(words=7, length=4, n=10, parameters=str(path), hidden=3)
-        assert data.oracle.nll(torch.from_numpy(token)).tolist() == pytest.approx(wanted, abs=1e-5)
+    """The same as of arrays in their order, which tests/papers/test_seqgan.py holds to the authors' recurrence."""
+
+    def oracle_of(**saved: np.ndarray) -> list[torch.Tensor]:
+        np.savez(tmp_path / "oracle.npz", **saved)
+        data = OracleSequences(words=7, length=4, n=10, parameters=str(tmp_path / "oracle.npz"), hidden=3)
+        return list(data.oracle.state_dict().values())
+
+    arrays = arrays_of(7, 3)
+    wanted = oracle_of(**{f"w{n}": array.astype(np.float32) for n, array in enumerate(arrays)})
+    for saved in (
+        {f"arr_{n}": arrays[n] for n in reversed(range(15))},
+        {f"w{n}": array.astype(">f8") for n, array in enumerate(arrays)},
+        {f"w{n}": np.asfortranarray(array) for n, array in enumerate(arrays)},
+    ):
+        assert all(map(torch.equal, oracle_of(**saved), wanted))
+    whole = {f"w{n}": np.full(array.shape, n, dtype=np.int16) for n, array in enumerate(arrays)}
+    assert {value.item() for tensor in oracle_of(**whole) for value in tensor.flatten()} == set(range(15))
 
 
 def test_arrays_that_are_no_oracle(tmp_path):
