@@ -9,11 +9,17 @@ from torch import Tensor
 PADDING = 0  # begins a sentence that is generated, and stands behind the last word up to the sequence's end
 UNKNOWN = 1  # stands for every word that is not in the vocabulary
 SPECIAL = ("<pad>", "<unk>")  # their names, the first of every vocabulary
+SPACE = " "  # follows them in a vocabulary of characters; no word is one
 
 
 def padded(vocabulary: Sequence[str]) -> bool:
     """Whether sentences end in padding; where an oracle speaks in numbers, token 0 is a word like any other."""
     return vocabulary[PADDING] == SPECIAL[PADDING]
+
+
+def of_characters(vocabulary: Sequence[str]) -> bool:
+    """Whether tokens are characters, spaces among them, and no words that are parted by spaces."""
+    return SPACE in vocabulary[len(SPECIAL) : len(SPECIAL) + 1]
 
 
 def spoken(token: Tensor) -> Tensor:
@@ -32,5 +38,6 @@ def words(tokens: Iterable[int]) -> list[int]:
 
 
 def sentence(tokens: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """The words of tokens (T,), a space between them; of a vocabulary with padding, up to the first padding."""
-    return " ".join(vocabulary[token] for token in (words(tokens) if padded(vocabulary) else map(int, tokens)))
+    """The words of tokens (T,), a space between them, or the characters, without; up to the first padding, if any."""
+    between = "" if of_characters(vocabulary) else " "
+    return between.join(vocabulary[token] for token in (words(tokens) if padded(vocabulary) else map(int, tokens)))

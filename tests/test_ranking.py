@@ -146,12 +146,12 @@ def test_made_up_choices_follow_the_truth():
 @pytest.mark.parametrize(
     "text, wrong",
     [
-        ("a,x,5\nb,y\n", "line 2: expected user, item, rating and perhaps time, two numbers: 2 fields"),
-        ("a,x,5\n\nb,y,good\n", "line 3.*could not convert"),
-        ("a,x,5\nb,y,nan\n", "line 2.*not finite"),
+        ("a,x,5\nb,y\n", "line 2: expected user, item, rating and perhaps time: 2 fields, not 3"),
+        ("a,x,5\n\nb,y,good\n", "line 3.*the rating 'good' is not a finite number"),
+        ("a,x,5\nb,y,nan\n", "line 2.*'nan' is not a finite number"),
         ("a x 5\n", "line 1: no tab, comma, semicolon or ::"),
         ("a,x,1\n", "no rating of at least 4: lower --data.threshold"),
-        ('a,x,5\nb,"' + "y" * 200_000, "is not a table of users, items and ratings: field larger"),
+        ('a,x,5\nb,"' + "y" * 200_000, "line 2: quotes or fields that are no table's: field larger"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, text, wrong):
@@ -207,12 +207,12 @@ def test_made_up_queries():
 @pytest.mark.parametrize(
     "text, wrong",
     [
-        ("1 qid:1 1:1\n1 id:1 1:1\n", "line 2: expected `grade qid:query"),
+        ("1 qid:1 1:1\n1 id:1 1:1\n", "line 2: no qid"),
         ("1 qid:1 0:1\n", "line 1"),
         ("x qid:1 1:1\n", "line 1"),
         ("1 qid:1 1:inf\n", "line 1"),
         ("1 qid:1 1:1e39\n", "line 1"),  # infinite in single precision
-        ("1 qid:1 100000000000:1\n", "line 1.*features of up to 100,000"),
+        ("1 qid:1 100000000000:1\n", "line 1: feature 100000000000: .* up to 100,000"),
         ("1\n", "line 1"),
         ("# nothing\n", "is empty"),
         ("1 qid:1\n", "no document has a feature"),

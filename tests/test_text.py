@@ -157,7 +157,7 @@ def test_arguments_out_of_range_are_refused_at_once(options, message):
         (b"", {}, "has no words"),
         (b" \n\t\r\n\n", {}, "has no words"),
         (b"good\nb\xffd\n", {}, "is not UTF-8, line 2: invalid start byte"),
-        ("word\n".encode("utf-16"), {}, "is not UTF-8, line 1"),
+        ("word\n".encode("utf-16"), {}, "is not UTF-8; it looks like UTF-16: iconv -f UTF-16 -t UTF-8"),
         (b"a b c\nd e f\n", {"length": 2}, "none of the 2 lines .* more than 2 words"),
         (b"only\n", {"holdout": 0.999999}, "none of the 1 lines .* held out"),
         (b"a b\nc d\n", {"minimum": 2, "holdout": 0}, "no word of .* occurs 2 times"),

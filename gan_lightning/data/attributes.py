@@ -2,48 +2,138 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import Attributed
-from gan_lightning.data.pictures import FileData, Pictures, folder_at, listed_images
+from gan_lightning.data.encodings import codec_of
+from gan_lightning.data.folder import listed
+from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
+from gan_lightning.data.tables import number, records, short, shown, unnamed
 from gan_lightning.errors import nearest
 
-LIST = "list_attr_celeba.txt"
+LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
+FILES = {"imageid", "image", "img", "imagename", "file", "filename", "name", "path"}  # columns that name the images
 
 
 def read_attributes(path: Path, wanted: list[str]) -> tuple[list[str], torch.Tensor]:
     """The names of the images of a list, and (N, attributes) float32, 1 where an image has a wanted one, else 0.
 
-    A list's first line is the number of images, the second the attributes' names, then a line for each image: its name
-    and 1 or -1 for each attribute.
+    CelebA's list has the number of images in its first line, the attributes' names in the second, then a line for each
+    image: its name and 1 or -1 for each attribute. The first line may be missing; a number other than that of the lines
+    is said. A table, with commas, semicolons or tabs between the names, has a column of the images' names, `image_id`,
+    `file` or the like, else the first one; columns that are not wanted may hold anything. Either has 1 and -1, or 1 and
+    0, for yes and no.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file, or does not know a wanted attribute.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: --data.root needs {LIST} and the folder images")
-    lines = path.read_text().splitlines()
-    known = lines[1].split() if len(lines) > 1 else []
+    table, lines = _lines(path)
+    line, names = next(lines, (0, []))
+    count = number(names[0]) if len(names) == 1 else None
+    if count is not None:
+        line, names = next(lines, (0, []))
+    first = next(lines, None)
+    if first is None:
+        raise ValueError(f"{path} lists no images")
+    if len(names) == len(first[1]) and sum(name in ("1", "-1", "0") for name in names) == len(names) - 1:
+        raise ValueError(f"{path}, line {line}: write the attributes' names above the images, not {shown(names)}")
+    if not table and not _of_files(names[0]):  # CelebA's: the column of the images has no name
+        names = ["", *names]
+    of, columns = _columns(path, names, wanted)
+    images, yes, zero, minus = [], [], 0, 0
+    for line, fields in chain([first], lines):
+        values = [number(fields[at]) if at < len(fields) else None for at in columns]
+        if len(fields) != len(names) or not set(values) <= {1.0, -1.0, 0.0}:
+            what = f"a file name and {len(names) - 1} fields, 1 or -1, for {', '.join(wanted)}"
+            raise ValueError(f"{path}, line {line}: expected {what}, not {shown(fields)}")
+        zero, minus = zero or line * (0.0 in values), minus or line * (-1.0 in values or "-1" in fields)
+        if zero and minus:
+            raise ValueError(f"{path} has 0 (line {zero}) and -1 (line {minus}): which is no? Write one of them for it")
+        images.append(fields[of])
+        yes.append([value == 1 for value in values])
+    if count is not None and count != len(images):
+        rank_zero_warn(f"{path} says {count:.0f} images and lists {len(images)}: it may have been cut off or edited")
+    return images, torch.tensor(yes, dtype=torch.float32)
+
+
+def _columns(path: Path, names: list[str], wanted: list[str]) -> tuple[int, list[int]]:
+    """Where the images' names are, and where the wanted attributes are."""
+    of = next((at for at, name in enumerate(names) if _of_files(name)), 0)
+    known = [name for at, name in enumerate(names) if at != of and not unnamed(name)]
     for name in wanted:
         if name not in known:
+            known = [short(other) for other in known[:100]]  # CelebA has 40
             raise ValueError(f"{path} has the attributes {', '.join(known)}, not {name!r}{nearest(name, known)}")
-    rows = [line.split() for line in lines[2:] if line.strip()]
-    for number, row in enumerate(rows, 3):
-        if len(row) != len(known) + 1 or not set(row[1:]) <= {"1", "-1", "0"}:
-            raise ValueError(f"{path}, line {number}: expected a file name and {len(known)} numbers, 1 or -1")
-    columns = [known.index(name) + 1 for name in wanted]
-    has = torch.tensor([[row[column] == "1" for column in columns] for row in rows], dtype=torch.float32)
-    return [row[0] for row in rows], has.reshape(len(rows), len(wanted))
+        if known.count(name) > 1:
+            raise ValueError(f"{path} has the attribute {name} {known.count(name)} times: give each its own name")
+    return of, [at for name in wanted for at, other in enumerate(names) if other == name and at != of]
+
+
+def _of_files(name: str) -> bool:
+    return re.sub(r"[\s_-]", "", name).lower() in FILES
+
+
+def _lines(path: Path) -> tuple[bool, Iterator[tuple[int, list[str]]]]:
+    """Whether a list is a table, and the fields of each line that has any, with its number."""
+    codec = codec_of(path, "--data.list_path")
+    with path.open(encoding=codec) as file:
+        head = file.readline()
+        if head.strip().isdecimal():
+            head = file.readline()
+    mark = next((mark for mark in ("\t", ",", ";") if mark in head), " ")
+    return mark != " ", records(path, codec, mark)
+
+
+def located(root: Path, names: list[str], source: Path) -> list[Path]:
+    """Where the images are that a list names: below `root`, or below `root/images`.
+
+    An image that is in neither may have another suffix, as CelebA's list says .jpg of its .png files too, where it is
+    the only one of its name; that there are such ones is said.
+
+    Raises:
+        FileNotFoundError: naming some that are in neither, and how many there are.
+    """
+    found, missing, other = [], [], []
+    beside: dict[Path, dict[str, list[Path]]] = {}  # of a folder, its files by their names without a suffix
+    for name in names:
+        places = [root / name, root / "images" / name]
+        path = next((place for place in places if place.is_file()), None)
+        for place in places if path is None else ():
+            if place.parent not in beside:
+                files = beside[place.parent] = {}
+                for entry in os.scandir(place.parent) if place.parent.is_dir() else ():
+                    files.setdefault(os.path.splitext(entry.name)[0], []).append(place.parent / entry.name)
+            candidates = beside[place.parent].get(place.stem, [])
+            if path is None and len(candidates) == 1 and candidates[0].is_file():
+                path = candidates[0]
+                other.append(f"{path.name} for {name}")
+        found.append(path)
+        if path is None:
+            missing.append(name)
+    if missing:
+        raise FileNotFoundError(
+            f"{source} names {len(missing)} images that are neither in {root} nor in {root / 'images'}: "
+            f"{listed(missing)}; take their lines out, or add them"
+        )
+    if other:
+        rank_zero_warn(f"{len(other)} of the images that {source} names have another suffix: {listed(other)}")
+    return found
 
 
 class AttributeImages(FileData):
-    """Image files with attributes, in CelebA's layout: `images/` and `list_attr_celeba.txt`.
+    """Image files with attributes, in CelebA's layout: `images/` and `list_attr_celeba.txt`, or `.csv`.
 
-    Of the list's attributes those that are asked for become the columns. A share of the images, chosen by a hash of the
+    The forms of a list: see :func:`read_attributes`. An image that it lists twice counts once, and that is said. Of the
+    list's attributes those that are asked for become the columns. A share of the images, chosen by a hash of the
     name, is held out. From each image the square in its middle is taken and resized, in training mirrored at random.
     Batches are `Attributed`.
 
@@ -59,10 +149,12 @@ class AttributeImages(FileData):
         val_fraction: share held out, from 0 up to but not 1.
         batch_size: over all processes.
         num_workers: loader processes.
+        list_path: of the list, from the folder on; None for one of CelebA's two names.
 
     Raises:
         FileNotFoundError: there is no such folder, list or listed image.
-        ValueError: no images, an attribute that the list does not know, or an argument out of range.
+        ValueError: no images, an attribute that the list does not know, two lines of one image that differ, two lists
+            to choose from, or an argument out of range.
     """
 
     def __init__(
@@ -77,8 +169,9 @@ class AttributeImages(FileData):
         val_fraction: float = 0.05,
         batch_size: int = 16,
         num_workers: int = 2,
+        list_path: str | None = None,
     ) -> None:
-        self.root = folder_at(root, f"--data.root the folder of {LIST} and images")
+        self.root = folder_at(root, f"--data.root the folder of {LISTS[0]} and images")
         name = f"AttributeImages({self.root})"
         super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers)
         if not attributes or len(set(attributes)) < len(attributes):
@@ -86,13 +179,47 @@ class AttributeImages(FileData):
         if crop is not None and crop < 1:
             raise ValueError(f"crop must be positive, not {crop}; leave it out for the whole short side")
         self.attributes, self.crop = list(attributes), crop
-        names, self.has = read_attributes(self.root / LIST, self.attributes)
-        if not names:
-            raise ValueError(f"{self.root / LIST} lists no images")
-        self.paths = listed_images(self.root, names, self.root / LIST)
+        source = self._list(list_path)
+        names, has = read_attributes(source, self.attributes)
+        self.paths, self.has = once(located(self.root, names, source), has, source)
+
+    def _list(self, given: str | None) -> Path:
+        """The list's path.
+
+        Raises:
+            FileNotFoundError, ValueError: there is none, or one of each kind.
+        """
+        if given is not None:
+            return self.root / Path(given).expanduser()
+        there = [self.root / name for name in LISTS if (self.root / name).is_file()]
+        if len(there) > 1:
+            raise ValueError(f"{self.root} has both {' and '.join(LISTS)}: name one by --data.list_path")
+        if not there:
+            raise FileNotFoundError(
+                f"there is no {self.root / LISTS[0]}, nor .csv: --data.root needs a list, which may have another name, "
+                "--data.list_path, and the folder images"
+            )
+        return there[0]
 
     def load(self, split: Split) -> Pictures:
         chosen = set(self.apart(self.paths, self.root, split))
         rows = [row for row, path in enumerate(self.paths) if path in chosen]
         paths = [self.paths[row] for row in rows]
         return Pictures(paths, self.image_shape, "square", self.crop, self.has[rows], Attributed)
+
+
+def once(paths: list[Path], has: torch.Tensor, source: Path) -> tuple[list[Path], torch.Tensor]:
+    """Every path (N,) once, with its row of attributes (N, attributes).
+
+    Raises:
+        ValueError: the rows of one path differ.
+    """
+    rows: dict[str, int] = {}
+    for row, path in enumerate(paths):
+        first = rows.setdefault(os.path.normpath(path), row)
+        if first != row and not torch.equal(has[first], has[row]):
+            raise ValueError(f"{source} lists {path.name} twice, with different attributes: take one of the lines out")
+    if len(rows) < len(paths):
+        rank_zero_warn(f"{source} lists {len(paths) - len(rows)} images again, which count once")
+    kept = list(rows.values())
+    return [paths[row] for row in kept], has[kept]

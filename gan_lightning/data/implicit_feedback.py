@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
+import json
 import math
-from collections.abc import Iterator
+from array import array
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from gan_lightning.batches import Ranked
 from gan_lightning.data.base import Data
+from gan_lightning.data.ratings import ratings
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import hashes, key
 
@@ -44,12 +47,12 @@ class Users(Examples):
 
     Args:
         choices: of the rows: users without any are left out.
-        items: how many there are.
+        names: of all users, and of all items.
         known: choices that are no candidates any more.
     """
 
-    def __init__(self, choices: Choices, items: int, known: Choices | None = None) -> None:
-        self.choices, self.items, self.known = choices, items, known
+    def __init__(self, choices: Choices, names: tuple[list[str], list[str]], known: Choices | None = None) -> None:
+        self.choices, self.names, self.known = choices, names, known
         self.users = np.unique(choices.user)
 
     def __len__(self) -> int:
@@ -57,17 +60,37 @@ class Users(Examples):
 
     def __getitems__(self, index: list[int]) -> Ranked:
         users = self.users[np.asarray(index, dtype=np.int64)]
-        relevant = self.choices.rows(users, self.items)
-        known = np.zeros_like(relevant) if self.known is None else self.known.rows(users, self.items)
+        items = len(self.names[1])
+        relevant = self.choices.rows(users, items)
+        known = np.zeros_like(relevant) if self.known is None else self.known.rows(users, items)
         return Ranked(*map(torch.from_numpy, (users, relevant.astype(np.uint8), ~known)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the names and the choices: the same numbers for other users are another set."""
+        digest = hashlib.sha256(json.dumps(self.names).encode())
+        for choices in (self.choices, self.known or Choices(np.empty(0, np.int64), np.empty(0, np.int64))):
+            for column in choices:
+                digest.update(f"{len(column)} ".encode())
+                digest.update(np.ascontiguousarray(column, dtype="<i8"))
+        return digest.hexdigest()
 
 
 class ImplicitFeedback(Data):
     """Items that users chose: the ones that they rated high. Without a file, choices of made-up users.
 
-    A file has lines of user, item, rating and, if known, time, separated by tabs, commas, semicolons or `::`, with a
-    header or without (MovieLens' `u.data`, `ratings.dat` and `ratings.csv`). Users and items are named by what the file
-    calls them, in the order in which they come in it. A line for a pair that came before replaces it.
+    A file has lines of user, item, rating and, if known, time, parted by tabs, commas, semicolons or `::`: MovieLens'
+    `u.data`, `ratings.dat` and `ratings.csv`, and others of the kind. A first line in which no field is a number, a
+    date or a mark such as NULL is a header, and columns are then found by name, in any order and among others:
+    userId, user, uid, visitor ...; itemId, movieId, item, book_id, product ...; rating, score, stars ...; timestamp,
+    time, date ...; case, spaces, hyphens and underscores do not matter, an index that pandas wrote is left out, and
+    other names are given by the arguments. Where there is a header and no rating, every line is a choice. Without a
+    header the columns are in the order above. Quotes are as in csv; where semicolons part, numbers may have a decimal
+    comma. Times are numbers, or dates as 2019-04-01 or 2019-04-01T12:30:00Z, all of one kind.
+
+    Users and items are named by what the file calls them and sorted, numbers by value and before other names: the
+    order of the lines does not matter. Of lines for the same pair the one of the latest time counts, of equal times or
+    without any the last one; how many there are is said.
 
     The made-up users have vectors of 8 normal numbers, the items too, and a popularity: the true score of an item is
     2 u . v / sqrt(8) + N(0, 1). Each of 500 users chooses 10 to 50 of 1,000 items, one after the other, in proportion
@@ -77,8 +100,11 @@ class ImplicitFeedback(Data):
         path: of the file; None for the made-up users.
         threshold: ratings from this one on are choices; others are left out.
         holdout: share of each user's choices that are "val", rounded down: the latest where the file has times, else
-            any. Whoever chose a single item keeps it for training.
-        seed: of the made-up users, and of what is held out where there are no times.
+            any, by a hash of the names, which decides between equal times too. Whoever chose a single item keeps it
+            for training.
+        seed: of the made-up users, and of that hash.
+        user_column, item_column, rating_column, time_column: the file's names of columns that have other names than
+            the usual ones; "" for no ratings or times.
         batch_size: users in one batch, over all processes.
         num_workers: loader processes; 0 is the fastest.
 
@@ -87,7 +113,8 @@ class ImplicitFeedback(Data):
         truth: (users, items) float32, the true scores of the made-up users; None with a file.
 
     Raises:
-        ValueError: a holdout that is not in [0, 1); in use, a line that is not as said above, or no choice at all.
+        ValueError: a holdout that is not in [0, 1), names of columns without a path; in use, columns that cannot be
+            told apart, a line that is not as said above, or no choice at all.
         FileNotFoundError: there is no such file.
     """
 
@@ -97,6 +124,10 @@ class ImplicitFeedback(Data):
         threshold: float = 4.0,
         holdout: float = 0.2,
         seed: int = 0,
+        user_column: str | None = None,
+        item_column: str | None = None,
+        rating_column: str | None = None,
+        time_column: str | None = None,
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
@@ -104,6 +135,9 @@ class ImplicitFeedback(Data):
         if not 0 <= holdout < 1:
             raise ValueError(f"ImplicitFeedback: holdout must lie in [0, 1), not {holdout}")
         self.path, self.threshold, self.holdout, self.seed = path, threshold, holdout, seed
+        self.columns = {"user": user_column, "item": item_column, "rating": rating_column, "time": time_column}
+        if path is None and any(name is not None for name in self.columns.values()):
+            raise ValueError("ImplicitFeedback: names of columns need --data.path, the file that has them")
 
     @property
     def users(self) -> list[str]:
@@ -121,8 +155,8 @@ class ImplicitFeedback(Data):
         every, held = self._table[0], self._held_out
         train = every.where(~held)
         if split == "train":
-            return Users(train, len(self.items))
-        return Users(every.where(held), len(self.items), train)
+            return Users(train, (self.users, self.items))
+        return Users(every.where(held), (self.users, self.items), train)
 
     @cached_property
     def _table(self) -> tuple[Choices, list[str], list[str], Tensor | None]:
@@ -130,20 +164,25 @@ class ImplicitFeedback(Data):
         if self.path is None:
             truth, choices = made_up(self.seed)
             return choices, *([str(number) for number in range(n)] for n in truth.shape), truth
-        latest: dict[tuple[str, str], float] = {}
-        for line in ratings(Path(self.path).expanduser()):
-            latest.pop(line[:2], None)
-            if line.rating >= self.threshold:
-                latest[line[:2]] = line.time
-        if not latest:
-            raise ValueError(f"{self.path} has no rating of at least {self.threshold:g}: lower --data.threshold")
-        users, items = ({name: n for n, name in enumerate(dict.fromkeys(names))} for names in zip(*latest, strict=True))
-        user, item = (np.array([number[pair[part]] for pair in latest]) for part, number in enumerate((users, items)))
-        time = np.array(list(latest.values()))
-        if np.isnan(time).any():
-            time = hashes(key(self.seed), np.arange(len(time)))
-        order = np.lexsort((time, user))
-        return Choices(user[order], item[order]), list(users), list(items), None
+        path = Path(self.path).expanduser()
+        users, items = {}, {}
+        columns = array("q"), array("q"), array("d"), array("d")
+        for line in ratings(path, self.columns):
+            found = (users.setdefault(line.user, len(users)), items.setdefault(line.item, len(items)), *line[2:])
+            for column, value in zip(columns, found, strict=True):
+                column.append(value)
+        user, item, rating, time = map(np.array, columns)
+        user, item, rating, time = (
+            column[latest(path, user, item, rating, time)] for column in (user, item, rating, time)
+        )
+        chosen = rating >= self.threshold
+        if not chosen.any():
+            raise ValueError(f"{path} has no rating of at least {self.threshold:g}: lower --data.threshold")
+        user, users = in_order(user[chosen], list(users))
+        item, items = in_order(item[chosen], list(items))
+        any_order = hashes(key(self.seed), hashes(0, digests(users))[user] ^ digests(items)[item])
+        order = np.lexsort((any_order, time[chosen], user))
+        return Choices(user[order], item[order]), users, items, None
 
     @cached_property
     def _held_out(self) -> np.ndarray:
@@ -155,57 +194,39 @@ class ImplicitFeedback(Data):
         return place >= np.repeat(kept, count)
 
 
-class Rating(NamedTuple):
-    """A line of a file."""
-
-    user: str
-    item: str
-    rating: float
-    time: float  # NaN where there is none
-
-
-def ratings(path: Path) -> Iterator[Rating]:
-    """The lines of a file of ratings.
-
-    Raises:
-        ValueError: a line that is none, by its number.
-    """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:  # MovieLens has Latin-1 too
-        head = file.readline()
-        file.seek(0)
-        separator = next((mark for mark in ("::", "\t", ",", ";") if mark in head), None)
-        if separator is None:
-            raise ValueError(f"{path}, line 1: no tab, comma, semicolon or :: between user, item, rating and time")
-        split = separator == "::"
-        quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-        lines = (
-            (line.strip().split("::") for line in file)
-            if split
-            else csv.reader(file, delimiter=separator, quoting=quoting)
+def latest(path: Path, user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Which lines (n,) count, of those for the same user and item: the latest one, else the last; says how many."""
+    order = np.lexsort((np.arange(len(user)), time, item, user))
+    new = np.ones(len(user), dtype=bool)
+    new[1:] = (np.diff(user[order]) != 0) | (np.diff(item[order]) != 0)
+    if not new.all():
+        pair, rated = np.cumsum(new) - 1, rating[order]
+        firsts = np.flatnonzero(new)
+        others = int((np.maximum.reduceat(rated, firsts) != np.minimum.reduceat(rated, firsts)).sum())
+        rank_zero_warn(
+            f"{path}: {len(user) - pair[-1] - 1} lines repeat a user and an item, and {others} of these pairs have "
+            f"different ratings; {'the last line' if np.isnan(time).all() else 'the line of the latest time'} counts"
         )
-        for number, fields in enumerate(_readable(lines, path), 1):
-            if not any(fields):
-                continue
-            try:
-                if len(fields) not in (3, 4):
-                    raise ValueError(f"{len(fields)} fields")
-                figures = [float(field) for field in fields[2:]]
-                if not all(map(math.isfinite, figures)):
-                    raise ValueError("a number that is not finite")
-            except ValueError as error:
-                if number == 1 and len(fields) in (3, 4):  # a header
-                    continue
-                raise ValueError(
-                    f"{path}, line {number}: expected user, item, rating and perhaps time, two numbers: {error}"
-                ) from error
-            yield Rating(fields[0].strip(), fields[1].strip(), figures[0], figures[1] if figures[1:] else math.nan)
+    return order[np.append(new[1:], True)]
 
 
-def _readable(lines: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
-    try:
-        yield from lines
-    except csv.Error as error:
-        raise ValueError(f"{path} is not a table of users, items and ratings: {error}") from error
+def in_order(number: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Numbers (n,) of names as those of the names that are used, sorted: whole numbers by value, then other names."""
+
+    def place(name: str) -> tuple:
+        digits = name.lstrip("0")
+        return (0, len(digits), digits, name) if name.isascii() and name.isdigit() else (1, 0, "", name)
+
+    used = np.unique(number).tolist()
+    used.sort(key=lambda n: place(names[n]))
+    new = np.empty(len(names), dtype=np.int64)
+    new[used] = np.arange(len(used))
+    return new[number], [names[n] for n in used]
+
+
+def digests(names: list[str]) -> np.ndarray:
+    """(n,) uint64, a hash of each name."""
+    return np.frombuffer(b"".join(hashlib.blake2b(n.encode(), digest_size=8).digest() for n in names), dtype="<u8")
 
 
 def made_up(seed: int, users: int = 500, items: int = 1000, rank: int = 8) -> tuple[Tensor, Choices]:

@@ -37,8 +37,8 @@ class OracleSequences(Data):
         words: in the vocabulary.
         length: words in a sequence.
         n: training sequences; a tenth as many are "val".
-        parameters: an npz file of the 15 arrays of the authors' `target_params`, in their order, in place of the random
-            ones; `words` must be theirs, 5,000.
+        parameters: an npz file of the 15 arrays of the authors' `target_params`, in their order or named arr_0 to
+            arr_14, in place of the random ones; `words` must be theirs, 5,000.
         oracle_seed: of the random parameters.
         hidden: units of embedding and state.
         batch_size: over all processes.
@@ -102,11 +102,15 @@ def of_authors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
         raise FileNotFoundError(f"there is no file {path} with an oracle's parameters")
     try:
         with np.load(path) as file:
-            arrays = [torch.from_numpy(file[name]).float() for name in file.files]  # as they were saved
+            arrays = [file[name] for name in sorted(file.files, key=_place)]
     except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        raise ValueError(f"{path} is not an npz file of arrays") from error
+        raise ValueError(f"{path} is not an npz file of arrays, as np.savez(FILE, *arrays) writes it") from error
     if len(arrays) != 15:
         raise ValueError(f"{path} holds {len(arrays)} arrays, an oracle has 15")
+    for place, array in enumerate(arrays):
+        if array.dtype.kind not in "fiu" or not (np.abs(array) <= np.finfo(np.float32).max).all():
+            raise ValueError(f"{path} has an array {place} of {array.dtype}, not of finite numbers of single precision")
+    arrays = [torch.from_numpy(array.astype(np.float32)) for array in arrays]
     words, units = expected["embedding.weight"].shape
     of_gate = [(units, units), (units, units), (units,)]
     shapes = [(words, units), *of_gate * 4, (units, words), (words,)]
@@ -126,3 +130,8 @@ def of_authors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
         "output.weight": weight.T,
         "output.bias": bias,
     }
+
+
+def _place(name: str) -> int:
+    """np.savez calls arrays arr_0, arr_1, ... where it is given no names; others stay as they were saved."""
+    return int(name[4:]) if name.startswith("arr_") and name[4:].isdecimal() else 0

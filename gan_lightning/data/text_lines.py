@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
+import hashlib
+import json
+import unicodedata
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,17 +16,41 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import Sequences
 from gan_lightning.data.base import Data, data_root, not_found
+from gan_lightning.data.encodings import codec_of
 from gan_lightning.data.sets import Rows, Split
 from gan_lightning.noise import key, shares
-from gan_lightning.text import PADDING, SPECIAL, UNKNOWN
+from gan_lightning.text import PADDING, SPACE, SPECIAL, UNKNOWN
 
 DEFAULT = "text_coco.txt"
 CHOICE = 0  # seed of the lines that are held out
 MANY = 0.01  # share of lines that are too long from which on a warning says so
+MOST = 0.5  # share of held-out words that are unknown above which one says so
+Unit = Literal["word", "character"]
+
+
+class Sentences(Rows):
+    """Sequences of tokens, and what these mean.
+
+    Args:
+        every: the sequences.
+        vocabulary: the word of each token.
+    """
+
+    def __init__(self, every: Sequences, vocabulary: list[str]) -> None:
+        super().__init__(every)
+        self.vocabulary = vocabulary
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the tokens and the vocabulary: the same tokens for other words are another set."""
+        digest = hashlib.sha256(json.dumps(self.vocabulary).encode())
+        digest.update(f"{tuple(self.every.token.shape)}".encode())
+        digest.update(self.every.token.contiguous().numpy())
+        return digest.hexdigest()
 
 
 class TextLines(Data):
-    """The lines of a text file as sequences of tokens, one for each word.
+    """The lines of a text file as sequences of tokens, one for each word or character.
 
     Words are what white space parts, as they are written: "The" and "the" are two, and so are "end" and "end.". A line
     without words is no example. The vocabulary is that of the training lines alone: "<pad>" and "<unk>", then the words
@@ -31,6 +58,11 @@ class TextLines(Data):
     that is not in it becomes "<unk>", and so does one that is spelled "<pad>" or "<unk>" in the file. Padding follows
     the last word up to `length`, so that a generator learns to end; it is never a word of the text, which token 0, the
     one that generation starts from, is in SeqGAN's code (arXiv:1609.05473).
+
+    Text without spaces between its words, as Chinese and Japanese, is read by `unit` "character". Characters are code
+    points of the line in Unicode's normal form C, white space between them counts as one space and around them not at
+    all, and what is said of words is true of characters. The space is the third of the vocabulary, whether or not the
+    text has one, so that a vocabulary says how sentences are printed: see :mod:`gan_lightning.text`.
 
     A line of more than `length` words is left out, not cut: half a sentence has no end to learn. Whether a line
     validates depends on the number of the line on which its words stand first, so that what is held out does not
@@ -42,6 +74,7 @@ class TextLines(Data):
     Args:
         path: of a UTF-8 file; None for text_coco.txt, captions of MS COCO, in $GAN_LIGHTNING_DATA/text.
         length: tokens in a sequence.
+        unit: what a token is, a "word" or a "character".
         minimum: occurrences in the training lines that a word of the vocabulary has.
         holdout: share of the lines that validate, from 0 up to but not 1.
         batch_size: over all processes.
@@ -57,6 +90,7 @@ class TextLines(Data):
         self,
         path: str | None = None,
         length: int = 32,
+        unit: Unit = "word",
         minimum: int = 1,
         holdout: float = 0.1,
         batch_size: int = 64,
@@ -69,13 +103,15 @@ class TextLines(Data):
             raise ValueError(f"{self.name}: length ({length}) and minimum ({minimum}) must be at least 1")
         if not 0 <= holdout < 1:
             raise ValueError(f"{self.name}: holdout must be at least 0 and less than 1, not {holdout}")
-        self.length, self.minimum, self.holdout = length, minimum, holdout
+        if unit not in ("word", "character"):
+            raise ValueError(f'{self.name}: unit must be "word" or "character", not {unit!r}')
+        self.length, self.unit, self.minimum, self.holdout = length, unit, minimum, holdout
         self.example_bytes = 8 * length
 
     @cached_property
     def lines(self) -> dict[Split, list[list[str]]]:
         """The words of each line of the two splits, in the file's order."""
-        read = read_lines(self._file())
+        read = read_lines(self._file(), self.unit, self.length)
         first: dict[tuple[str, ...], int] = {}
         numbers = np.array([first.setdefault(tuple(words), number) for number, words in read.items()])
         held = shares(key(CHOICE), numbers) < self.holdout
@@ -86,39 +122,48 @@ class TextLines(Data):
         if not found["train"]:
             raise ValueError(
                 f"none of the {len(read)} lines of {self.path} is left to train on: those of more than {self.length} "
-                f"words are left out, and {self.holdout:.0%} held out; use another length or holdout"
+                f"{self.unit}s are left out, and {self.holdout:.0%} held out; use another length or holdout"
             )
         missing = len(read) - sum(map(len, found.values()))
         if missing > MANY * len(read):
             rank_zero_warn(
-                f"{missing} of the {len(read)} lines of {self.path} have more than {self.length} words and are left "
-                "out: a greater --data.length keeps them"
+                f"{missing} of the {len(read)} lines of {self.path} have more than {self.length} {self.unit}s and "
+                "are left out: a greater --data.length keeps them"
             )
         return found
 
     @cached_property
     def vocabulary(self) -> list[str]:
         """The word of each token; reads the file."""
-        counts = Counter(word for words in self.lines["train"] for word in words if word not in SPECIAL)
+        special = [*SPECIAL, SPACE] if self.unit == "character" else SPECIAL
+        counts = Counter(word for words in self.lines["train"] for word in words if word not in special)
         frequent = [word for word, count in counts.items() if count >= self.minimum]
         if not frequent:
-            raise ValueError(f"no word of {self.path} occurs {self.minimum} times: use a smaller --data.minimum")
-        return [*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))]
+            raise ValueError(f"no {self.unit} of {self.path} occurs {self.minimum} times: use a smaller --data.minimum")
+        held = Counter(word for words in self.lines["val"] for word in words)
+        unknown = 1 - sum(held[word] for word in {SPACE, *frequent}) / max(held.total(), 1)
+        if held and unknown > MOST:
+            characters = "text without spaces needs --data.unit character, " if self.unit == "word" else ""
+            rank_zero_warn(
+                f"{unknown:.0%} of the held-out {self.unit}s of {self.path} are not in the vocabulary and become "
+                f"<unk>: {characters}other text more lines or a smaller --data.minimum (it is {self.minimum})"
+            )
+        return [*special, *sorted(frequent, key=lambda word: (-counts[word], word))]
 
     @cached_property
     def _token(self) -> dict[str, int]:
         return {word: token for token, word in enumerate(self.vocabulary) if token >= len(SPECIAL)}
 
     def encode(self, line: str) -> list[int]:
-        """The tokens of a line's words, however many, without padding."""
-        return [self._token.get(word, UNKNOWN) for word in line.split()]
+        """The tokens of a line's words or characters, however many, without padding."""
+        return [self._token.get(word, UNKNOWN) for word in parts_of(line, self.unit)]
 
-    def load(self, split: Split) -> Rows:
+    def load(self, split: Split) -> Sentences:
         lines = self.lines[split]
         token = torch.full((len(lines), self.length), PADDING)
         for row, words in zip(token, lines, strict=True):
             row[: len(words)] = torch.tensor([self._token.get(word, UNKNOWN) for word in words])
-        return Rows(Sequences(token))
+        return Sentences(Sequences(token), self.vocabulary)
 
     def _file(self) -> Path:
         if not self.path.is_file():
@@ -128,22 +173,28 @@ class TextLines(Data):
         return self.path
 
 
-def read_lines(path: Path) -> dict[int, list[str]]:
-    """The words of every line that has any, by the line's number, from 1.
+def parts_of(line: str, unit: Unit, most: int = -1) -> list[str]:
+    """The words of a line, or its characters; where there are more than `most`, those and one more of whatever is left.
+
+    A line may be a hundred megabytes long, and is not cut up for nothing.
+    """
+    words = line.split(maxsplit=most)
+    if unit == "word":
+        return words
+    text = unicodedata.normalize("NFC", SPACE.join(words))
+    return list(text if most < 0 else text[: most + 1])
+
+
+def read_lines(path: Path, unit: Unit, most: int) -> dict[int, list[str]]:
+    """The words or characters of every line that has any, by the line's number, from 1; see :func:`parts_of`.
 
     Lines end by a line feed, with or without a carriage return; a byte order mark is none of the text.
 
     Raises:
         ValueError: naming the line that is not UTF-8; or there are no words.
     """
-    lines = {}
-    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
-        try:
-            words = line.decode("utf-8").split()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8, line {number}: {error.reason}; save it as UTF-8") from None
-        if words:
-            lines[number] = words
+    with path.open(encoding=codec_of(path, "--data.path"), newline="\n") as file:
+        lines = {number: parts for number, line in enumerate(file, 1) if (parts := parts_of(line, unit, most))}
     if not lines:
         raise ValueError(f"{path} has no words: give --data.path a file of text, one example a line")
     return lines
