@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from pydoc import locate
 
@@ -23,7 +25,8 @@ from gan_lightning import checkpoints, command_line, runs
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import FACTS
-from gan_lightning.errors import short_errors
+from gan_lightning.errors import TRUST_HELP, short_errors
+from gan_lightning.trust import USER
 
 PACKAGE = Path(__file__).parent
 DEFAULTS = {"max_steps": 100_000, "max_epochs": -1, "default_root_dir": "runs", "enable_model_summary": False}
@@ -39,6 +42,7 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
+        parser.add_argument("--trust", type=str | None, default=None, metavar="PACKAGE", help=TRUST_HELP)
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
         for fact in FACTS:
@@ -59,6 +63,9 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
         self.config = parser.parse_args(args)
+        if self.config.pop("trust") is not None:  # flags have been taken out
+            raise ValueError("trust is no part of a config: give --trust PACKAGE on the command line")
+        command_line.check_config(vars(self.config), USER)
         names = (self.config[part].class_path.rsplit(".", 1)[-1] for part in ("model", "data"))
         self.run_name = "-".join(names)
 
@@ -85,10 +92,28 @@ class FitCLI(LightningCLI):
         return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
 
 
-def with_base_config(args: list[str]) -> list[str]:
+def trusted(args: list[str]) -> tuple[list[str], list[str]]:
+    """The packages of `--trust`, and the arguments without it: no config holds it, and no checkpoint."""
+    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    given.add_argument("--trust", action="append", default=[])
+    try:
+        known, others = given.parse_known_args(args)
+    except argparse.ArgumentError:
+        raise ValueError("--trust: name a package") from None
+    return known.trust, others
+
+
+def with_base_config(args: list[str], trust: Sequence[str] = ()) -> list[str]:
     """Put before the arguments what they leave out: a checkpoint's config if one is resumed, else the quick start's.
 
     Not by the parser's defaults: those of one model would stay when another is named.
+
+    Args:
+        args: those of the command line.
+        trust: packages of the user's own that the checkpoint may name.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`command_line.config_of`.
     """
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--model", "--data", "--config", "-c", "--ckpt_path", "--trainer.default_root_dir"):
@@ -103,9 +128,9 @@ def with_base_config(args: list[str]) -> list[str]:
     path = known.ckpt_path
     if path == "last":
         path = runs.latest_checkpoint(getattr(known, "trainer.default_root_dir") or DEFAULTS["default_root_dir"])
-    if (config := checkpoints.read(path).get("config")) is None:
+    if (config := command_line.config_of(path, trust)) is None:
         raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
-    return ["--config", config, *args]
+    return ["--config", json.dumps(config), *args]  # what was looked at, not a text that reads in more than one way
 
 
 def main(args: list[str] | None = None) -> None:
@@ -117,6 +142,7 @@ def main(args: list[str] | None = None) -> None:
         if "--list" in args:
             print(command_line.listing())
             return
+        trust, args = trusted(args)
         cli = FitCLI(
             AdversarialModule,
             LightningDataModule,
@@ -128,7 +154,7 @@ def main(args: list[str] | None = None) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             run=False,
-            args=with_base_config(args),
+            args=with_base_config(args, trust),
         )
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
