@@ -104,9 +104,11 @@ def rebuilt(
     hyperparameters = checkpoint.get("hyper_parameters")
     if not isinstance(hyperparameters, dict) or hyperparameters.get("_instantiator") != INSTANTIATOR:
         raise ValueError(f"{source.name} is not a checkpoint of gan_lightning: it does not say how its model is built")
-    source.check_arguments(kind, {k: v for k, v in hyperparameters.items() if k != "_instantiator"}, kind.__name__)
+    known = inspect.signature(kind).parameters  # the command line adds facts of the data that the class may not take
+    arguments = {name: value for name, value in hyperparameters.items() if name in known}
+    source.check_arguments(kind, arguments, kind.__name__)
     try:
-        module = instantiate(kind, hyperparameters)
+        module = instantiate(kind, arguments | {"_instantiator": INSTANTIATOR})
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
     except (argparse.ArgumentError, RuntimeError, TypeError, KeyError) as error:
