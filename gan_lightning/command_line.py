@@ -121,7 +121,7 @@ def check_config(config: Mapping[str, Any], source: Source) -> None:
     """
     for name, value in config.items():
         if source.trusted is not None and (not str(name).isidentifier() or name == "config"):  # parsers read more files
-            raise ValueError(f"{source.name}: its config has {str(name)[:80]!r}, which is no part of one")
+            source.refuse("its config", f"has {str(name)[:80]!r}, which is no part of one")
         if name in GROUPS:
             source.check_arguments(GROUPS[name], value, name)
         else:

@@ -158,18 +158,18 @@ class Source:
         """
         arguments = _unwrapped(arguments)
         if not isinstance(arguments, dict):
-            self._refuse(where, f"is {_short(arguments)} in place of arguments by name")
+            self.refuse(where, f"is {_short(arguments)} in place of arguments by name")
         hints = _hints(kind)
         ours = _within(kind.__module__, (OURS, *(self.trusted or ())))
         for name, value in arguments.items():
             place = Place.of(hints.get(name, Any))
             if self.trusted is not None:
                 if not str(name).isidentifier() or name in SPEC:  # parsers read `a.b` and `a+` as more than names
-                    self._refuse(where, f"has an argument {_short(name)}")
+                    self.refuse(where, f"has an argument {_short(name)}")
                 if place.hook and not ours and not isinstance(value, VALUES) and not (place.inert and _word(value)):
-                    self._refuse(f"{where}.{name}", "is a function of the caller's, which no file gives")
+                    self.refuse(f"{where}.{name}", "is a function of the caller's, which no file gives")
                 if re.match("weights|pretrained", name) and self._downloads(kind, name, value):
-                    self._refuse(f"{where}.{name}", f"is {_short(value)}, a download: name a file, or nothing")
+                    self.refuse(f"{where}.{name}", f"is {_short(value)}, a download: name a file, or nothing")
             self._check(value, place, f"{where}.{name}")
 
     def check(self, value: Any, annotation: Any, where: str) -> None:
@@ -193,11 +193,11 @@ class Source:
         """
         place = place if isinstance(place, Place) else Place(classes=[place])
         if not isinstance(path, str):
-            self._refuse(where, f"names {_short(path)} in place of a class")
+            self.refuse(where, f"names {_short(path)} in place of a class")
         if "." not in path:
             found = _named(path, place.kinds)
             if not found and self.trusted is not None:
-                self._refuse(where, f"names {_short(path)}: there is no such {place}")
+                self.refuse(where, f"names {_short(path)}: there is no such {place}")
             for kind in found:
                 self._require_trust(f"{kind.__module__}.{kind.__qualname__}", path, where)
             return found[0] if len(found) == 1 else None
@@ -207,20 +207,20 @@ class Source:
         except (ImportError, AttributeError, ValueError) as error:
             if self.trusted is None:
                 return None
-            self._refuse(where, f"names {path}, which cannot be imported here: {error}")
+            self.refuse(where, f"names {path}, which cannot be imported here: {error}")
         if isinstance(found, type):
             self._require_trust(f"{found.__module__}.{found.__qualname__}", path, where)
             if not place.takes(found):
-                self._refuse(where, f"names {path}, which is no {place}")
+                self.refuse(where, f"names {path}, which is no {place}")
         elif not (functions and self._may_keep(found, place)) and not (self.trusted is None and _makes(found, place)):
             what = "a function" if inspect.isroutine(found) else _short(found)
-            self._refuse(where, f"names {path}, which is {what} and no {place}")
+            self.refuse(where, f"names {path}, which is {what} and no {place}")
         return found
 
     def _check(self, value: Any, place: Place, where: str) -> None:
         value = _unwrapped(value)
         if where.count(".") + where.count("[") > DEEPEST:
-            self._refuse(where[:60], "holds values within values without end")
+            self.refuse(where[:60], "holds values within values without end")
         if isinstance(value, str):
             if self.trusted is not None:
                 self._check_text(value, place, where)
@@ -231,12 +231,12 @@ class Source:
             for index, item in enumerate(value):
                 self._check(item, inner, f"{where}[{index}]")
         elif self.trusted is not None and not isinstance(value, (*INERT, torch.Tensor)):
-            self._refuse(where, f"is {_short(value)}, which is no plain value")
+            self.refuse(where, f"is {_short(value)}, which is no plain value")
 
     def _check_dict(self, value: dict, place: Place, where: str) -> None:
         if "class_path" in value:
             if more := value.keys() - SPEC:
-                self._refuse(where, f"has {_short(min(map(str, more)))} beside its class_path")
+                self.refuse(where, f"has {_short(min(map(str, more)))} beside its class_path")
             if kind := self.find(value["class_path"], place, where):
                 for arguments in (value.get("init_args"), value.get("dict_kwargs")):
                     if arguments is not None and isinstance(kind, type):
@@ -247,11 +247,11 @@ class Source:
         if place.records:
             return
         if self.trusted is not None and (place.classes or place.products):
-            self._refuse(where, f"is {_short(value)}, which names no class")
+            self.refuse(where, f"is {_short(value)}, which names no class")
         inner = Place.of(*place.items) if place.items else Place(anything=True)
         for name, item in value.items():
             if self.trusted is not None and "class_path" in str(name):
-                self._refuse(where, f"has {_short(name)} for a name")
+                self.refuse(where, f"has {_short(name)} for a name")
             self._check(item, inner, f"{where}[{_short(name)}]")
 
     def _check_text(self, text: str, place: Place, where: str) -> None:
@@ -270,7 +270,7 @@ class Source:
             return
         elif re.fullmatch(r"[-+.\deE]+", text) or (place.anything and "class_path" not in text):
             return
-        self._refuse(where, f"is {_short(text)} in place of a {place}")
+        self.refuse(where, f"is {_short(text)} in place of a {place}")
 
     def _may_keep(self, thing: Any, place: Place) -> bool:
         if not (inspect.isroutine(thing) and (place.hook or place.products)):
@@ -287,7 +287,7 @@ class Source:
             if top not in sys.stdlib_module_names
             else ""
         )
-        self._refuse(where, f"names {path}, which no file may name{way}")
+        self.refuse(where, f"names {path}, which no file may name{way}")
 
     def _downloads(self, kind: type, name: str, value: Any) -> bool:
         if _within(kind.__module__, ("torchvision",)):
@@ -295,7 +295,8 @@ class Source:
         default = inspect.signature(kind).parameters.get(name)
         return isinstance(value, str) and "://" in value and (default is None or value != default.default)
 
-    def _refuse(self, where: str, what: str) -> NoReturn:
+    def refuse(self, where: str, what: str) -> NoReturn:
+        """Say in a line what is wrong with a place."""
         raise ValueError(" ".join(f"{self.name + ': ' if self.name else ''}{where} {what}".split()))
 
 
