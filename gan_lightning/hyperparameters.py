@@ -102,7 +102,7 @@ def rebuilt(
         ValueError: it names what a file may not name, or does not fit the class.
     """
     hyperparameters = checkpoint.get("hyper_parameters")
-    if not isinstance(hyperparameters, dict) or hyperparameters.get("_instantiator") != INSTANTIATOR:
+    if not isinstance(hyperparameters, dict) or hyperparameters.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
         raise ValueError(f"{source.name} is not a checkpoint of gan_lightning: it does not say how its model is built")
     known = inspect.signature(kind).parameters  # the command line adds facts of the data that the class may not take
     arguments = {name: value for name, value in hyperparameters.items() if name in known}
@@ -166,12 +166,9 @@ def _plain(value: Any, where: str, filled: int = 0) -> Any:
         return {name: _plain(item, where) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name), where) for field in dataclasses.fields(value)}
-    if isinstance(value, partial):
-        by_parser = value.func.__module__.startswith("jsonargparse")  # its factories end their positional arguments in
-        kind = value.args[-1] if by_parser else value.func  # the class; a model from load_from_checkpoint has such
-        if isinstance(kind, type) and (by_parser or not value.args):
-            described = _plain(kind, where, filled)
-            return described | {"init_args": described["init_args"] | _plain(value.keywords, where)}
+    if isinstance(value, partial) and isinstance(value.func, type) and not value.args:
+        described = _plain(value.func, where, filled)
+        return described | {"init_args": described["init_args"] | _plain(value.keywords, where)}
     if isinstance(value, type) and (path := import_path(value)):
         return {"class_path": path, "init_args": _defaults(value, filled)}
     if inspect.isroutine(value) and (path := import_path(value)):

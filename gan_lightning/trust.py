@@ -87,7 +87,7 @@ class Place:
         elif kind in INERT or issubclass(kind, (enum.Enum, os.PathLike)):
             self.inert = True
         elif issubclass(kind, Iterable) and kind.__module__ in ("builtins", "collections", "collections.abc"):
-            self.items += [one for one in arguments if one is not Ellipsis] or [Any]
+            self.items += [one for one in arguments if one is not Ellipsis] or [str]  # `list` alone is left as it is
         else:
             self.classes.append(kind)
 
@@ -256,7 +256,7 @@ class Source:
 
     def _check_text(self, text: str, place: Place, where: str) -> None:
         """Of a file: a parser may take text for a name, for YAML, or for the path of another config."""
-        if place.all_inert:
+        if place.all_inert and not (place.items and "class_path" in text):
             return
         if _word(text):
             if named := _named(text, place.kinds):
