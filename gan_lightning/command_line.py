@@ -20,7 +20,7 @@ from gan_lightning import augment, callbacks, checkpoints, data, metrics, models
 from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import nearest
 from gan_lightning.translator import Translator
-from gan_lightning.trust import USER, Source
+from gan_lightning.trust import USER, Source, packages_beyond
 
 CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a config, by class_path
 GROUPS = {"trainer": Trainer, "checkpoint": callbacks.Checkpoint, "grid": callbacks.SampleGrid}  # by arguments alone
@@ -173,6 +173,7 @@ def closing(cli: LightningCLI) -> str:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
     if grid.path:
         lines += [f"samples     {os.path.relpath(grid.path)}"]
+    last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
         looks = [f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated"]
     elif cli.model.scored_by:

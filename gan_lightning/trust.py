@@ -303,6 +303,12 @@ class Source:
 USER = Source()
 
 
+def packages_beyond(config: str) -> list[str]:
+    """The packages whose classes a config's text names, and that a file may name only where the user trusts them."""
+    paths = re.findall(r"class_path: ([\w.]+)", config)
+    return sorted({path.split(".")[0] for path in paths if not _within(path, PACKAGES)})
+
+
 def _unwrapped(value: Any) -> Any:
     return vars(value) if isinstance(value, argparse.Namespace) else value
 

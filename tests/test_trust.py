@@ -41,7 +41,7 @@ from gan_lightning.core import AdversarialModule, Step
 from gan_lightning.hyperparameters import resolve
 from gan_lightning.metrics.extractor import read_weights
 from gan_lightning.networks.resnet import orthogonal_init
-from gan_lightning.trust import Source
+from gan_lightning.trust import Source, packages_beyond
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PLANTED = """
@@ -542,6 +542,12 @@ def test_trust_is_a_flag_and_nothing_else(tmp_path: Path, capsys: pytest.Capture
         with pytest.raises(SystemExit) as end:
             fit.main(arguments)
         assert end.value.code == 2 and "--trust" in capsys.readouterr().err
+
+
+def test_packages_beyond_those_that_a_file_may_name() -> None:
+    paths = "b.C", "gan_lightning.models.DCGAN", "torch.nn.ReLU", "gan_lightning_more.X", "a.b.C", "a.D"
+    config = "".join(f"x{n}:\n  class_path: {path}\n" for n, path in enumerate(paths))
+    assert packages_beyond(config) == ["a", "b", "gan_lightning_more"]
 
 
 # The user's word.
