@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pickle
 import re
 import shutil
-import zipfile
-from argparse import ArgumentError
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,11 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from gan_lightning import models
+from gan_lightning import models, torchfile
 from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import nearest
-from gan_lightning.hyperparameters import instantiate, one_line, parser_without_warnings, resolve
+from gan_lightning.hyperparameters import instantiate, rebuilt, resolve
+from gan_lightning.trust import USER, Source
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 
@@ -110,32 +108,34 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(f"there is no checkpoint {path}{nearest(path.name, names) or there}")
     try:
         return _load(path, map_location)
-    except _Unreadable as error:
+    except torchfile.UnreadableError as error:
         older, good = previous(path), ""
         if older.is_file():
-            with suppress(_Unreadable):
+            with suppress(torchfile.UnreadableError):
                 _load(older, "cpu")
                 good = f"; the previous good one is {older}"
         raise ValueError(f"{path} {error}{good}") from error
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> AdversarialModule:
+def load_model(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> AdversarialModule:
     """The model of a checkpoint, from the file alone: its class, networks, weights, average and counters.
 
+    Args:
+        path: the file.
+        device: where the model goes.
+        trust: packages that the file may name beside this one, torch's and Lightning's; so may those that the
+            environment's GAN_LIGHTNING_TRUST lists.
+
     Raises:
-        FileNotFoundError, ValueError: see :func:`read`; or the file is not this package's, its class cannot be
-            imported, or has changed since.
+        FileNotFoundError, ValueError: see :func:`read`; or the file is not this package's, names what no file may
+            name, or its class cannot be imported, or has changed since.
     """
-    about = read(path).get("gan_lightning")
-    if about is None:
+    checkpoint, source = read(path), Source.file(path, trust)
+    about = checkpoint.get("gan_lightning")
+    if not isinstance(about, dict) or "class_path" not in about:
         raise ValueError(f"{path} is not a checkpoint of gan_lightning")
-    kind = _class(about["class_path"], f"the model of {path}")
-    try:
-        with parser_without_warnings():
-            module = kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except (ArgumentError, RuntimeError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} does not fit {about['class_path']} as it is now: {one_line(error)}") from error
-    return module.to(device)
+    kind = source.find(about["class_path"], AdversarialModule, "its model")
+    return rebuilt(kind, checkpoint, source).to(device)
 
 
 def build(model: str | type[AdversarialModule], **arguments: Any) -> AdversarialModule:
@@ -151,40 +151,17 @@ def build(model: str | type[AdversarialModule], **arguments: Any) -> Adversarial
     if isinstance(model, str):
         if "." not in model and model not in models.__all__:
             raise ValueError(f"there is no model {model!r}{nearest(model, models.__all__)}")
-        kind = _class(model, "the model") if "." in model else getattr(models, model)
+        if "." not in model:
+            kind = getattr(models, model)
+        elif (kind := USER.find(model, AdversarialModule, "the model")) is None:
+            raise ValueError(f"the model {model} cannot be imported here")
     return instantiate(kind, resolve(kind, arguments))
 
 
-def _class(class_path: str, what: str) -> type[AdversarialModule]:
-    module, _, name = class_path.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{what} is {class_path}, which cannot be imported here: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, AdversarialModule)):
-        raise ValueError(f"{what} is {class_path}, which is not a model of gan_lightning")
-    return kind
-
-
-class _Unreadable(Exception):
-    """What is wrong with a file."""
-
-
 def _load(path: Path, map_location: Any) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        try:
-            if zipped := zipfile.is_zipfile(file):
-                with zipfile.ZipFile(file) as records:  # torch.load does not look at the checksums that it wrote
-                    if damaged := records.testzip():
-                        raise zipfile.BadZipFile(f"checksum of {damaged}")
-            file.seek(0)
-            content = torch.load(file, map_location=map_location, weights_only=True)
-        except Exception as error:  # a damaged file fails in as many ways as there are bytes
-            if zipped and isinstance(error, pickle.UnpicklingError):
-                raise _Unreadable("is not loaded: it holds more than data, and could run code") from error
-            raise _Unreadable(f"is truncated or corrupt ({one_line(error, 100)})") from error
+    content = torchfile.load(path, map_location)
     if not isinstance(content, dict):
-        raise _Unreadable("is not a checkpoint: it does not hold a dictionary")
+        raise torchfile.UnreadableError("is not a checkpoint: it does not hold a dictionary")
     return content
 
 

@@ -6,17 +6,24 @@ import inspect
 import os
 import re
 import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
+import yaml
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
+from gan_lightning import augment, callbacks, checkpoints, data, metrics, models, networks, optim, scoring
+from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import nearest
 from gan_lightning.translator import Translator
+from gan_lightning.trust import USER, Source, packages_beyond
 
+CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a config, by class_path
+GROUPS = {"trainer": Trainer, "checkpoint": callbacks.Checkpoint, "grid": callbacks.SampleGrid}  # by arguments alone
 _PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)
 
 
@@ -83,6 +90,47 @@ def _plain(kind: str) -> str:
     return re.sub(r"typing\.Literal\[(.+)\]", r"\1", kind).replace("NoneType", "null")
 
 
+def config_of(
+    path: str | Path, trust: Sequence[str] = (), content: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """The config in a checkpoint, None where there is none; it names nothing that a file may not name.
+
+    Args:
+        path: the file.
+        trust: packages that it may name too.
+        content: of the file, where it has been read.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`checkpoints.read`; or what stands there is no config, or names what
+            no file may name.
+    """
+    if (text := (checkpoints.read(path) if content is None else content).get("config")) is None:
+        return None
+    try:
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, AttributeError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no config that can be read: name the model and the data it was trained with")
+    check_config(config, Source.file(path, trust))
+    return config
+
+
+def check_config(config: Mapping[str, Any], source: Source) -> None:
+    """Look at a config before anything is built of it.
+
+    Raises:
+        ValueError: it names what its source may not name, or what its place does not ask for.
+    """
+    for name, value in config.items():
+        if source.trusted is not None and (not str(name).isidentifier() or name == "config"):  # parsers read more files
+            source.refuse("its config", f"has {str(name)[:80]!r}, which is no part of one")
+        if name in GROUPS:
+            source.check_arguments(GROUPS[name], value, name)
+        else:
+            source.check(value, CHOICES.get(name, str | int | None), name)
+
+
 def data_module(args: list[str]) -> LightningDataModule:
     """The data module of `--data NAME` and `--data.argument value`, as `fit` takes them.
 
@@ -91,7 +139,9 @@ def data_module(args: list[str]) -> LightningDataModule:
     """
     parser = Parser()
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    return parser.instantiate_classes(parser.parse_args(args)).data
+    config = parser.parse_args(args)
+    check_config(vars(config), USER)
+    return parser.instantiate_classes(config).data
 
 
 def listing() -> str:
@@ -126,6 +176,7 @@ def closing(cli: LightningCLI) -> str:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
     if grid.path:
         lines += [f"samples     {os.path.relpath(grid.path)}"]
+    last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
         looks = [f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated"]
     elif cli.model.scored_by:

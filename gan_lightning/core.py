@@ -7,10 +7,11 @@ precision, on any number of processes and micro-batches, counted, checked, logge
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
@@ -18,14 +19,18 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from gan_lightning import batches, processes, resume
+from gan_lightning import batches, processes, resume, torchfile
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.ema import EMA
 from gan_lightning.errors import NotFiniteError
-from gan_lightning.hyperparameters import plain_hyperparameters
+from gan_lightning.hyperparameters import plain_hyperparameters, rebuilt
 from gan_lightning.ledger import Ledger
 from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
+from gan_lightning.trust import Source
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Terms = dict[str, Tensor]  # the named, weighted summands of one loss
 Objective = Callable[[Any], Terms]
@@ -108,6 +113,42 @@ class AdversarialModule(LightningModule):
     def players(self) -> dict[str, Player]:
         """The players by name, in an order that never changes: checkpoints hold their optimizers in it."""
         raise TypeError(f"{type(self).__name__} must define players()")
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = "cpu",
+        strict: bool = True,
+        weights_only: bool = True,
+        trust: Sequence[str] = (),
+    ) -> Self:
+        """The model of a file, of this class; `gan_lightning.load_model` finds the class too.
+
+        Lightning's own would let a parser call whatever the file names.
+
+        Args:
+            checkpoint_path: the file.
+            map_location: where its tensors go, as in `torch.load`; the model follows them.
+            strict: whether all weights must be there, and no others.
+            weights_only: for callers who say it; nothing else is ever loaded.
+            trust: packages of your own that the file may name.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no checkpoint of this class, or names what a file may not name.
+        """
+        if not weights_only:
+            raise ValueError("weights_only=False would run what a file holds: the file must do without")
+        try:
+            checkpoint = torchfile.load(checkpoint_path, map_location)
+        except torchfile.UnreadableError as error:
+            raise ValueError(f"{checkpoint_path} {error}") from error
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f"{checkpoint_path} is not a checkpoint: it does not hold a dictionary")
+        module = rebuilt(cls, checkpoint, Source.file(checkpoint_path, trust), strict)
+        tensors = (value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor))
+        return module.to(next(tensors, torch.empty(0)).device)
 
     # What a turn is.
 
@@ -342,7 +383,7 @@ class AdversarialModule(LightningModule):
             resume.adapt(self, checkpoint)
         self.seed = self.seed if self.seed_wins else saved["seed"]
         self.iteration, self.images_seen = saved["iteration"], saved["images_seen"]
-        self.trained_on = self.trained_on or saved["trained_on"]  # a fit has its data's already
+        self.trained_on = self.trained_on or saved.get("trained_on", {})  # a fit has its data's already
 
 
 def _listed(one_or_more: Any) -> list:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+TRUST_HELP = "a package of your own that the checkpoint may name; may be given again and again"
+
 
 class NotFiniteError(RuntimeError):
     """A loss became NaN or infinite; the run stops, and the last checkpoint stays."""
@@ -56,6 +58,10 @@ class Parser(argparse.ArgumentParser):
 
     What it parses has `set` too, the names of what is not at its default.
     """
+
+    def add_trust(self) -> None:
+        """The flag `--trust PACKAGE`, for whoever loads a checkpoint."""
+        self.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST_HELP)
 
     def error(self, message: str) -> NoReturn:
         leave(f"{message} (--help lists the flags)")

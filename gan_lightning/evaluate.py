@@ -43,6 +43,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The flags, and those that go to the data module (`--data.size 32`)."""
     parser = Parser("python -m gan_lightning.evaluate", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("checkpoint", nargs="?", help="a .ckpt file, whose generator is scored")
+    parser.add_trust()
     parser.add_argument("--metrics", help=f"of {','.join(METRICS)} (default fid, or what a model is scored by)")
     real = parser.add_argument_group("real images")
     real.add_argument("--data", help="a data module; --data.size 32 and the like set it (default: the checkpoint's)")
@@ -155,15 +156,12 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
     """
     import inspect
 
-    import yaml
-
-    from gan_lightning import checkpoints, command_line, data
+    from gan_lightning import command_line, data
     from gan_lightning.processes import place, together
 
     config = None
     if module is not None:
-        text = checkpoints.read(given.checkpoint).get("config")
-        config = yaml.safe_load(text)["data"] if text else None
+        config = (command_line.config_of(given.checkpoint, given.trust) or {}).get("data")
     shape = getattr(module, "image_shape", None)
     if config is not None and given.data in (None, config["class_path"].rsplit(".", 1)[-1], config["class_path"]):
         args = [f"--data={json.dumps(config)}"]
@@ -260,15 +258,12 @@ def own_scores(given: argparse.Namespace, for_data: list[str], module: Adversari
     Raises:
         ValueError: a flag that is for images; see :func:`data_of` and the score's `setup`.
     """
-    import yaml
-
-    from gan_lightning import callbacks, checkpoints
+    from gan_lightning import callbacks, checkpoints, command_line
 
     for flag in given.set:
-        if flag not in ("checkpoint", "data", "device", "json"):
+        if flag not in ("checkpoint", "data", "device", "json", "trust"):
             raise ValueError(f"{type(module).__name__} is scored by {module.scored_by}: leave --{flag} out")
-    content = checkpoints.read(given.checkpoint)
-    config = yaml.safe_load(content.get("config") or "{}")
+    config = command_line.config_of(given.checkpoint, given.trust) or {}
     used = (config.get("trainer") or {}).get("callbacks") or []
     used = [used] if isinstance(used, dict) else used
     known = [one.get("init_args") for one in used if one["class_path"].rsplit(".", 1)[-1] == module.scored_by]
@@ -276,7 +271,7 @@ def own_scores(given: argparse.Namespace, for_data: list[str], module: Adversari
     run = SimpleNamespace(
         datamodule=data_of(given, for_data, module),
         callbacks=[score],
-        global_step=content["global_step"],
+        global_step=checkpoints.read(given.checkpoint)["global_step"],
         callback_metrics={},
         is_global_zero=False,  # there is nowhere to log to
     )
@@ -339,7 +334,7 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
 
     module = fakes = None
     if given.checkpoint is not None:
-        module = checkpoints.load_model(given.checkpoint, device)
+        module = checkpoints.load_model(given.checkpoint, device, given.trust)
         if module.scored_by:
             return own_scores(given, for_data, module)
         sample.require_images(module)

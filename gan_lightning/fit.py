@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from pydoc import locate
@@ -24,7 +26,8 @@ from gan_lightning import checkpoints, command_line, runs
 from gan_lightning.batches import FACTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
-from gan_lightning.errors import short_errors
+from gan_lightning.errors import TRUST_HELP, short_errors
+from gan_lightning.trust import USER
 
 PACKAGE = Path(__file__).parent
 DEFAULTS = {"max_steps": 100_000, "max_epochs": -1, "default_root_dir": "runs", "enable_model_summary": False}
@@ -57,6 +60,7 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
+        parser.add_argument("--trust", type=str | None, default=None, metavar="PACKAGE", help=TRUST_HELP)
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
         for fact in FACTS:
@@ -77,6 +81,9 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
         self.config = parser.parse_args(args)
+        if self.config.pop("trust") is not None:  # flags have been taken out
+            raise ValueError("trust is no part of a config: give --trust PACKAGE on the command line")
+        command_line.check_config(vars(self.config), USER)
         names = (self.config[part].class_path.rsplit(".", 1)[-1] for part in ("model", "data"))
         self.run_name = "-".join(names)
 
@@ -100,16 +107,32 @@ class FitCLI(LightningCLI):
         return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
 
 
-def with_base_config(args: list[str]) -> tuple[list[str], Resumed | None]:
+def trusted(args: list[str]) -> tuple[list[str], list[str]]:
+    """The packages of `--trust`, and the arguments without it: no config holds it, and no checkpoint."""
+    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    given.add_argument("--trust", action="append", default=[])
+    try:
+        known, others = given.parse_known_args(args)
+    except argparse.ArgumentError:
+        raise ValueError("--trust: name a package") from None
+    return known.trust, others
+
+
+def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[str], Resumed | None]:
     """Put before the arguments what they leave out: a checkpoint's config if one is resumed, else the quick start's.
 
     Not by the parser's defaults: those of one model would stay when another is named.
+
+    Args:
+        args: those of the command line.
+        trust: packages of the user's own that the checkpoint may name.
 
     Returns:
         the arguments, and what the run goes on from.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`checkpoints.read`; or the file does not say what it was trained on.
+        FileNotFoundError, ValueError: see :func:`command_line.config_of`; or the file does not say what it was trained
+            on.
     """
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--model", "--data", "--ckpt_path", "--trainer.default_root_dir"):
@@ -134,14 +157,18 @@ def with_base_config(args: list[str]) -> tuple[list[str], Resumed | None]:
         names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
         path = runs.latest_checkpoint(root or DEFAULTS["default_root_dir"], "-".join(names).replace("*-*", "*"))
     content = checkpoints.read(path)
-    if (saved := content.get("gan_lightning")) is None:
+    saved = content.get("gan_lightning")
+    if not (isinstance(saved, dict) and {"class_path", "players", "seed", "iteration", "images_seen"} <= saved.keys()):
         raise ValueError(f"{path} is not a checkpoint of gan_lightning")
-    text, reached = content.get("config"), (content["global_step"], saved["images_seen"])
-    if text is None:
+    if missing := {"global_step", "state_dict", "hyper_parameters", "optimizer_states", "loops"} - content.keys():
+        raise ValueError(f"{path} holds no {min(missing)}: no run can go on from it")
+    reached = content["global_step"], saved["images_seen"]
+    if (config := command_line.config_of(path, trust, content)) is None:
         if not (named["model"] and named["data"]):
             raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
         return args, Resumed(path, last, None, reached)
-    return ["--config", text, *args], Resumed(path, last, yaml.safe_load(text), reached)
+    # What was looked at, not a text that reads in more than one way.
+    return ["--config", json.dumps(config), *args], Resumed(path, last, config, reached)
 
 
 def _settings(config: str) -> dict[str, Any]:
@@ -162,7 +189,8 @@ def main(args: list[str] | None = None) -> None:
         if "--list" in args:
             print(command_line.listing())
             return
-        args, resumed = with_base_config(args)
+        trust, args = trusted(args)
+        args, resumed = with_base_config(args, trust)
         cli = FitCLI(
             resumed,
             AdversarialModule,

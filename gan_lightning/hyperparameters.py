@@ -23,8 +23,9 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import instantiate_module
 
 from gan_lightning.errors import nearest
+from gan_lightning.trust import USER, Source
 
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what load_from_checkpoint rebuilds the model with
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning calls for such hyper-parameters
 
 
 def plain_hyperparameters(module: LightningModule) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def resolve(kind: type[LightningModule], arguments: dict[str, Any]) -> dict[str,
         name: _plain(value, f"{kind.__name__}({name}=...)", _filled(types.get(name)))
         for name, value in arguments.items()
     }
+    USER.check_arguments(kind, given, kind.__name__)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "model", fail_untyped=False)
     try:
@@ -82,6 +84,36 @@ def instantiate(kind: type[LightningModule], hyperparameters: dict[str, Any]) ->
     with parser_without_warnings():
         module = instantiate_module(kind, {k: v for k, v in hyperparameters.items() if k != "_instantiator"})
     module.save_hyperparameters(hyperparameters)
+    return module
+
+
+def rebuilt(
+    kind: type[LightningModule], checkpoint: dict[str, Any], source: Source, strict: bool = True
+) -> LightningModule:
+    """The model of a checkpoint's content, with its weights, average and counters.
+
+    Args:
+        kind: its class.
+        checkpoint: of this class, or of one with the same arguments and weights.
+        source: the file; see :meth:`trust.Source.file`.
+        strict: whether all weights must be there, and no others.
+
+    Raises:
+        ValueError: it names what a file may not name, or does not fit the class.
+    """
+    hyperparameters = checkpoint.get("hyper_parameters")
+    if not isinstance(hyperparameters, dict) or hyperparameters.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
+        raise ValueError(f"{source.name} is not a checkpoint of gan_lightning: it does not say how its model is built")
+    known = inspect.signature(kind).parameters  # the command line adds facts of the data that the class may not take
+    arguments = {name: value for name, value in hyperparameters.items() if name in known}
+    source.check_arguments(kind, arguments, kind.__name__)
+    try:
+        module = instantiate(kind, arguments | {"_instantiator": INSTANTIATOR})
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=strict)
+    except (argparse.ArgumentError, RuntimeError, TypeError, KeyError) as error:
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        raise ValueError(f"{source.name} does not fit {name} as it is now: {one_line(error)}") from error
     return module
 
 
@@ -134,12 +166,9 @@ def _plain(value: Any, where: str, filled: int = 0) -> Any:
         return {name: _plain(item, where) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name), where) for field in dataclasses.fields(value)}
-    if isinstance(value, partial):
-        by_parser = value.func.__module__.startswith("jsonargparse")  # its factories end their positional arguments in
-        kind = value.args[-1] if by_parser else value.func  # the class; a model from load_from_checkpoint has such
-        if isinstance(kind, type) and (by_parser or not value.args):
-            described = _plain(kind, where, filled)
-            return described | {"init_args": described["init_args"] | _plain(value.keywords, where)}
+    if isinstance(value, partial) and isinstance(value.func, type) and not value.args:
+        described = _plain(value.func, where, filled)
+        return described | {"init_args": described["init_args"] | _plain(value.keywords, where)}
     if isinstance(value, type) and (path := import_path(value)):
         return {"class_path": path, "init_args": _defaults(value, filled)}
     if inspect.isroutine(value) and (path := import_path(value)):

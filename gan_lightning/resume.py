@@ -80,7 +80,7 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
         ValueError: an argument that cannot change within a run, or data that the model does not fit.
     """
     saved = checkpoint["gan_lightning"]
-    _compare_data(module, saved["trained_on"])
+    _compare_data(module, saved.get("trained_on", {}))
     before, now = checkpoint["hyper_parameters"], plain_hyperparameters(module)
     shared = before.keys() & now.keys() & inspect.signature(type(module)).parameters.keys()
     for name, word in FACTS.items():

@@ -47,6 +47,7 @@ Between = Callable[["Tensor", "Tensor", float], "Tensor"]  # two points and a sh
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser("python -m gan_lightning.sample", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("checkpoint", help="a .ckpt file")
+    parser.add_trust()
     many = f"how many images (default {IMAGES}), of each of --labels; or sequences (default {SENTENCES})"
     parser.add_argument("--n", type=int, help=many)
     parser.add_argument("--out", type=Path, help=f"folder to write to (default {FOLDER}; sequences are printed)")
@@ -150,7 +151,7 @@ def require_flags_of(module: AdversarialModule, given: argparse.Namespace, known
         ValueError: one that is not among those known was set.
     """
     for flag in given.set:
-        if flag not in ("checkpoint", "device", *known):
+        if flag not in ("checkpoint", "device", "trust", *known):
             raise ValueError(f"--{flag} means nothing to {type(module).__name__}: leave it out")
 
 
@@ -351,7 +352,7 @@ def main(argv: list[str] | None = None) -> None:
     from gan_lightning.checkpoints import load_model
     from gan_lightning.processes import device_named
 
-    module = load_model(given.checkpoint, device_named(given.device)).double()
+    module = load_model(given.checkpoint, device_named(given.device), given.trust).double()
     for what, act in (("vocabulary", say), ("users", recommend)):
         if getattr(module, what, None):
             require_flags_of(module, given, FLAGS[what])

@@ -41,6 +41,7 @@ class Picture(NamedTuple):
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser("python -m gan_lightning.translate", description="Pictures made of pictures.", allow_abbrev=False)
     parser.add_argument("checkpoint", help="a .ckpt file of a model that translates images")
+    parser.add_trust()
     parser.add_argument("--input", type=Path, required=True, help="a picture, or a folder of them at any depth")
     parser.add_argument("--out", type=Path, default=Path("translated"), help="folder to write to (default %(default)s)")
     parser.add_argument("--direction", help="such as AtoB or BtoA (default: the model's first)")
@@ -393,7 +394,7 @@ def main(argv: list[str] | None = None) -> None:
     from gan_lightning.checkpoints import load_model
     from gan_lightning.processes import device_named
 
-    module = load_model(given.checkpoint, device_named(given.device)).float()
+    module = load_model(given.checkpoint, device_named(given.device), given.trust).float()
     require_translator(module)
     require_what_was_asked_for(module, given)
     files = files_of(given.input, given.out)

@@ -324,7 +324,7 @@ def test_build_names_what_is_wrong() -> None:
     for arguments, message in [
         (("DCGN",), "no model 'DCGN', did you mean 'DCGAN'"),
         (("nowhere.DCGAN",), "cannot be imported"),
-        (("torch.nn.Linear",), "not a model of gan_lightning"),
+        (("torch.nn.Linear",), "the model names torch.nn.Linear, which is no AdversarialModule"),
     ]:
         with pytest.raises(ValueError, match=message):
             build(*arguments, image_shape=SHAPE)
@@ -343,7 +343,7 @@ def test_a_class_that_has_changed_or_gone_is_one_line(tmp_path: Path) -> None:
     fit(small(), Checkpoint(str(tmp_path)), 1)
     content = read(tmp_path / "last.ckpt")
     changed = content | {"hyper_parameters": content["hyper_parameters"] | {"generator": "MLPGenerator"}}
-    gone = content | {"gan_lightning": content["gan_lightning"] | {"class_path": "old_package.DCGAN"}}
+    gone = content | {"gan_lightning": content["gan_lightning"] | {"class_path": "gan_lightning.models.old.DCGAN"}}
     for file, message in ((changed, "does not fit gan_lightning.models.dcgan.DCGAN"), (gone, "cannot be imported")):
         torch.save(file, tmp_path / "other.ckpt")
         with pytest.raises(ValueError, match=message) as error:

@@ -40,9 +40,9 @@ def test_a_newcomer_adds_a_gan_by_the_guide(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    typed("fit", "--config", "toy.yaml")
+    assert "/last.ckpt --trust newcomer --n 64" in typed("fit", "--config", "toy.yaml")
     (checkpoint,) = tmp_path.glob("runs/ToyGAN-Digits/*/last.ckpt")
-    typed("sample", str(checkpoint), "--n", "4", "--out", "drawn", "--grid")
+    typed("sample", str(checkpoint), "--trust", "newcomer", "--n", "4", "--out", "drawn", "--grid")
     assert len(list((tmp_path / "drawn").glob("0*.png"))) == 4
-    typed("fit", "--ckpt_path", "last", "--trainer.max_steps", "4")
+    typed("fit", "--ckpt_path", "last", "--trust=newcomer", "--trainer.max_steps", "4")
     assert len(list(tmp_path.glob("runs/ToyGAN-Digits/*"))) == 1, "`last` goes on in the same folder"

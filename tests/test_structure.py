@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What each part may import of the package.
 ALLOWED: dict[str, set[str]] = {
     "losses": {"batches"},
-    "networks": {"batches", "noise"},
+    "networks": {"batches", "noise", "torchfile"},
     "augment": {"batches", "noise"},
     "optim": set(),
     "ema": set(),
@@ -25,9 +25,23 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": set(),
     "errors": set(),
     "processes": {"errors"},
-    "hyperparameters": {"errors"},
+    "torchfile": set(),
+    "trust": set(),
+    "hyperparameters": {"errors", "trust"},
     "resume": {"batches", "hyperparameters"},
-    "core": {"augment", "batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters", "resume"},
+    "core": {
+        "augment",
+        "batches",
+        "ema",
+        "errors",
+        "ledger",
+        "noise",
+        "processes",
+        "hyperparameters",
+        "resume",
+        "torchfile",
+        "trust",
+    },
     "translator": {"core"},
     "history": {"batches"},
     "models": {
@@ -43,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
         "optim",
         "text",
     },
-    "metrics": {"batches", "noise", "text"},
+    "metrics": {"batches", "noise", "text", "torchfile"},
     "data": {"batches", "noise", "networks", "cache", "errors", "text"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
@@ -60,7 +74,19 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
-NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics", "text"}
+NO_LIGHTNING = {
+    "losses",
+    "networks",
+    "augment",
+    "optim",
+    "ema",
+    "noise",
+    "batches",
+    "ledger",
+    "metrics",
+    "text",
+    "torchfile",
+}
 
 
 def part_of(path: Path) -> str:

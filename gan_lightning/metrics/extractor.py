@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gan_lightning import torchfile
 from gan_lightning.metrics.images import to_uint8
 
 
@@ -122,9 +123,9 @@ def read_weights(path: str | Path, what: str, sha256: str | None = None) -> tupl
     if sha256 not in (None, digest):
         raise ValueError(f"{what}: {path} is not the file of this version: its SHA-256 differs")
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        raise ValueError(f"{what}: {path} is not a file of weights, or is damaged ({_line(error)})") from error
+        state = torchfile.load_open(io.BytesIO(data))
+    except torchfile.UnreadableError as error:
+        raise ValueError(f"{what}: the weights file {path} {error}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{what}: {path} does not hold a state_dict")
     return state, digest

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lightning import torchfile
+
 VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 VGG19_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # convolutions in a block, their channels
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels in [0, 1]
@@ -37,9 +39,9 @@ class VGG19Features(nn.Module):
                 before = channels
             layers += [nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers[:-1])  # the last pooling follows phi_5,4
-        state = {k: v for k, v in _weights(weights).items() if k.startswith("features.")}
+        found = _weights(weights)
         try:
-            self.load_state_dict(state)
+            self.load_state_dict({k: v for k, v in found.items() if k.startswith("features.")})
         except (RuntimeError, AttributeError) as error:
             raise ValueError(f"{weights} does not hold the weights of torchvision's VGG-19") from error
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
@@ -96,6 +98,11 @@ def _weights(source: str) -> dict[str, Any]:
             raise FileNotFoundError(
                 f"VGG-19's weights could not be downloaded ({error}): get {source} elsewhere and name the file"
             ) from None
+        except Exception as error:  # a damaged file fails in as many ways as there are bytes
+            raise ValueError(f"VGG-19's weights: what {source} gives is damaged, or holds more than data") from error
     if not Path(source).expanduser().is_file():
         raise FileNotFoundError(f"there is no file {source}: VGG-19's weights are at {VGG19_URL}")
-    return torch.load(Path(source).expanduser(), map_location="cpu", weights_only=True)
+    try:
+        return torchfile.load(Path(source).expanduser())
+    except torchfile.UnreadableError as error:
+        raise ValueError(f"VGG-19's weights: {source} {error}") from error

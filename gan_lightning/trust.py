@@ -1,0 +1,381 @@
+"""What may be named where a class is asked for: by a file little, by the user all, by both what the place asks for.
+
+Hyper-parameters and configs are plain values with import paths among them, which a parser imports and calls. What a
+file brings is therefore looked at here, before any parser sees it: it names classes of the packages below and of those
+that the user trusts, a network where a network is asked for and an optimizer where an optimizer is. What the user names
+may be of any package; it must be a class of its place's kind too. A function makes nothing: it is only ever kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import dataclasses
+import enum
+import importlib
+import inspect
+import os
+import re
+import sys
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+
+import torch
+
+VARIABLE = "GAN_LIGHTNING_TRUST"  # packages, comma separated
+OURS = "gan_lightning"
+PACKAGES = (
+    OURS,
+    "torch.nn",
+    "torch.optim",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+    "torchvision.models",
+)
+FUNCTIONS = (f"{OURS}.networks", f"{OURS}.losses")  # initialisers, and the losses that a model is given
+SPEC = {"class_path", "init_args", "dict_kwargs"}
+DEEPEST = 40  # places within places: of a value that holds itself there is no end
+VALUES = (type(None), bool, int, float, complex, bytes)
+INERT = (*VALUES, str, timedelta, torch.dtype, torch.device, torch.Size)
+
+
+@dataclass
+class Place:
+    """What an annotation asks for; of a union, all of it together."""
+
+    classes: list[type] = field(default_factory=list)  # an instance of one of them
+    products: list[type] = field(default_factory=list)  # a callable that returns one, such as the class itself
+    types: list[type] = field(default_factory=list)  # the class, which nobody calls here
+    items: list[Any] = field(default_factory=list)  # annotations of what a container holds
+    hook: bool = False  # a callable that returns no object of a class
+    inert: bool = False  # text, numbers, paths
+    anything: bool = False
+
+    @classmethod
+    def of(cls, *annotations: Any) -> Place:
+        place = cls()
+        for annotation in annotations:
+            place._add(annotation)
+        return place
+
+    def _add(self, annotation: Any) -> None:
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        kind = origin or annotation
+        if annotation is Any or annotation in (object, inspect.Parameter.empty):
+            self.anything = True
+        elif origin in (Union, types.UnionType):
+            for one in arguments:
+                self._add(one)
+        elif origin is Annotated:
+            self._add(arguments[0])
+        elif (alias := getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))) is not None:
+            self._add(alias)  # of a NewType, or an alias with a name
+        elif origin is Literal or annotation is None:
+            self.inert = True
+        elif kind is collections.abc.Callable:
+            made = Place.of(arguments[-1]).classes if arguments else []
+            self.products += made
+            self.hook |= not made
+        elif kind is type:
+            self.types += Place.of(*arguments).classes if arguments else [object]
+        elif not isinstance(kind, type):
+            self.anything = True
+        elif kind in INERT or issubclass(kind, (enum.Enum, os.PathLike)):
+            self.inert = True
+        elif issubclass(kind, Iterable) and kind.__module__ in ("builtins", "collections", "collections.abc"):
+            self.items += [one for one in arguments if one is not Ellipsis] or [str]  # `list` alone is left as it is
+        else:
+            self.classes.append(kind)
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        return (*self.classes, *self.products, *self.types)
+
+    @property
+    def records(self) -> list[type]:
+        """Classes that a config writes by their fields alone."""
+        return [kind for kind in self.classes if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")]
+
+    @property
+    def all_inert(self) -> bool:
+        """Whether nothing that is put here can become code, however a parser reads it."""
+        return not (self.kinds or self.hook or self.anything) and all(Place.of(item).all_inert for item in self.items)
+
+    def takes(self, kind: type) -> bool:
+        """Whether a class may stand here, or what is made of it."""
+        if self.hook and any("__call__" in vars(base) for base in kind.__mro__):
+            return True
+        try:
+            return self.anything or issubclass(kind, self.kinds)
+        except TypeError:  # a protocol that cannot be asked
+            return True
+
+    def __str__(self) -> str:
+        return " or ".join(dict.fromkeys(kind.__name__ for kind in self.kinds)) or "object"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who names things.
+
+    Attributes:
+        name: of the file; empty for the user.
+        trusted: packages that it may name beside those that are known to be harmless; None for all that there are.
+    """
+
+    name: str = ""
+    trusted: tuple[str, ...] | None = None
+
+    @classmethod
+    def file(cls, path: str | Path, trust: Iterable[str] = ()) -> Source:
+        """A file, with the packages that `trust` and the environment's GAN_LIGHTNING_TRUST name.
+
+        Raises:
+            ValueError: what is to be trusted is not the name of a package.
+        """
+        if isinstance(trust, str):
+            raise ValueError(f"trust is a list of packages: trust=({trust!r},)")
+        named = (*trust, *filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))))
+        for name in named:
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"{name!r} cannot be trusted: name a package, such as my_package")
+        return cls(str(path), named)
+
+    def check_arguments(self, kind: type, arguments: Any, where: str) -> None:
+        """Look at a class's arguments, however deep, before a parser does.
+
+        Args:
+            kind: the class; its annotations say what its arguments may be.
+            arguments: plain values by name.
+            where: what they are the arguments of, for messages.
+
+        Raises:
+            ValueError: one names what its source may not name, or what its place does not ask for.
+        """
+        arguments = _unwrapped(arguments)
+        if not isinstance(arguments, dict):
+            self.refuse(where, f"is {_short(arguments)} in place of arguments by name")
+        hints = _hints(kind)
+        ours = _within(kind.__module__, (OURS, *(self.trusted or ())))
+        for name, value in arguments.items():
+            place = Place.of(hints.get(name, Any))
+            if self.trusted is not None:
+                if not str(name).isidentifier() or name in SPEC:  # parsers read `a.b` and `a+` as more than names
+                    self.refuse(where, f"has an argument {_short(name)}")
+                if place.hook and not ours and not isinstance(value, VALUES) and not (place.inert and _word(value)):
+                    self.refuse(f"{where}.{name}", "is a function of the caller's, which no file gives")
+                if re.match("weights|pretrained", name) and self._downloads(kind, name, value):
+                    self.refuse(f"{where}.{name}", f"is {_short(value)}, a download: name a file, or nothing")
+            self._check(value, place, f"{where}.{name}")
+
+    def check(self, value: Any, annotation: Any, where: str) -> None:
+        """Look at one value; see :meth:`check_arguments`."""
+        self._check(value, Place.of(annotation), where)
+
+    def find(self, path: Any, place: Place | type, where: str, functions: bool = False) -> Any:
+        """What an import path, or the short name of a class, stands for.
+
+        Args:
+            path: such as `my_package.MyGAN`.
+            place: that it stands in, or the kind of class.
+            where: that place in words.
+            functions: whether a function may stand there.
+
+        Returns:
+            the class or function; None where the user names what is not there, which the parser then says.
+
+        Raises:
+            ValueError: the source may not name it, or it is not of the place's kind.
+        """
+        place = place if isinstance(place, Place) else Place(classes=[place])
+        if not isinstance(path, str):
+            self.refuse(where, f"names {_short(path)} in place of a class")
+        if "." not in path:
+            found = _named(path, place.kinds)
+            if not found and self.trusted is not None:
+                self.refuse(where, f"names {_short(path)}: there is no such {place}")
+            for kind in found:
+                self._require_trust(f"{kind.__module__}.{kind.__qualname__}", path, where)
+            return found[0] if len(found) == 1 else None
+        self._require_trust(path, path, where)  # before it is imported: that runs a module's code
+        try:
+            found = _imported(path)
+        except (ImportError, AttributeError, ValueError) as error:
+            if self.trusted is None:
+                return None
+            self.refuse(where, f"names {path}, which cannot be imported here: {error}")
+        if isinstance(found, type):
+            self._require_trust(f"{found.__module__}.{found.__qualname__}", path, where)
+            if not place.takes(found):
+                self.refuse(where, f"names {path}, which is no {place}")
+        elif not (functions and self._may_keep(found, place)) and not (self.trusted is None and _makes(found, place)):
+            what = "a function" if inspect.isroutine(found) else _short(found)
+            self.refuse(where, f"names {path}, which is {what} and no {place}")
+        return found
+
+    def _check(self, value: Any, place: Place, where: str) -> None:
+        value = _unwrapped(value)
+        if where.count(".") + where.count("[") > DEEPEST:
+            self.refuse(where[:60], "holds values within values without end")
+        if isinstance(value, str):
+            if self.trusted is not None:
+                self._check_text(value, place, where)
+        elif isinstance(value, dict):
+            self._check_dict(value, place, where)
+        elif isinstance(value, (list, tuple, set)):
+            inner = Place.of(*place.items) if place.items else Place(anything=True)
+            for index, item in enumerate(value):
+                self._check(item, inner, f"{where}[{index}]")
+        elif self.trusted is not None and not isinstance(value, (*INERT, torch.Tensor)):
+            self.refuse(where, f"is {_short(value)}, which is no plain value")
+
+    def _check_dict(self, value: dict, place: Place, where: str) -> None:
+        if "class_path" in value:
+            if more := value.keys() - SPEC:
+                self.refuse(where, f"has {_short(min(map(str, more)))} beside its class_path")
+            if kind := self.find(value["class_path"], place, where):
+                for arguments in (value.get("init_args"), value.get("dict_kwargs")):
+                    if arguments is not None and isinstance(kind, type):
+                        self.check_arguments(kind, arguments, where)
+            return
+        for kind in place.records:
+            self.check_arguments(kind, value, where)
+        if place.records:
+            return
+        if self.trusted is not None and (place.classes or place.products):
+            self.refuse(where, f"is {_short(value)}, which names no class")
+        inner = Place.of(*place.items) if place.items else Place(anything=True)
+        for name, item in value.items():
+            if self.trusted is not None and "class_path" in str(name):
+                self.refuse(where, f"has {_short(name)} for a name")
+            self._check(item, inner, f"{where}[{_short(name)}]")
+
+    def _check_text(self, text: str, place: Place, where: str) -> None:
+        """Of a file: a parser may take text for a name, for YAML, or for the path of another config."""
+        if place.all_inert and not (place.items and "class_path" in text):
+            return
+        if _word(text):
+            if named := _named(text, place.kinds):
+                for kind in named:
+                    self._require_trust(f"{kind.__module__}.{kind.__qualname__}", text, where)
+                return
+            if (place.inert or place.anything) and not Path(text).is_file():
+                return
+        elif re.fullmatch(r"\w+(\.\w+)+", text) and not text[0].isdigit():
+            self.find(text, place, where, functions=True)
+            return
+        elif re.fullmatch(r"[-+.\deE]+", text) or (place.anything and "class_path" not in text):
+            return
+        self.refuse(where, f"is {_short(text)} in place of a {place}")
+
+    def _may_keep(self, thing: Any, place: Place) -> bool:
+        if not (inspect.isroutine(thing) and (place.hook or place.products)):
+            return False
+        public = not thing.__name__.startswith("_")
+        return self.trusted is None or (public and _within(thing.__module__, (*FUNCTIONS, *self.trusted)))
+
+    def _require_trust(self, full: str, path: str, where: str) -> None:
+        if self.trusted is None or _within(full, (*PACKAGES, *self.trusted)):
+            return
+        top = full.split(".")[0]
+        way = (
+            f"; if you trust it, add --trust {top} or set {VARIABLE}={top}"
+            if top not in sys.stdlib_module_names
+            else ""
+        )
+        self.refuse(where, f"names {path}, which no file may name{way}")
+
+    def _downloads(self, kind: type, name: str, value: Any) -> bool:
+        if _within(kind.__module__, ("torchvision",)):
+            return bool(value)
+        default = inspect.signature(kind).parameters.get(name)
+        return isinstance(value, str) and "://" in value and (default is None or value != default.default)
+
+    def refuse(self, where: str, what: str) -> NoReturn:
+        """Say in a line what is wrong with a place."""
+        raise ValueError(" ".join(f"{self.name + ': ' if self.name else ''}{where} {what}".split()))
+
+
+USER = Source()
+
+
+def packages_beyond(config: str) -> list[str]:
+    """The packages whose classes a config's text names, and that a file may name only where the user trusts them."""
+    paths = re.findall(r"class_path: ([\w.]+)", config)
+    return sorted({path.split(".")[0] for path in paths if not _within(path, PACKAGES)})
+
+
+def _unwrapped(value: Any) -> Any:
+    return vars(value) if isinstance(value, argparse.Namespace) else value
+
+
+def _word(value: Any) -> bool:
+    """Whether it is text without anything that a parser could read into it."""
+    return isinstance(value, str) and re.fullmatch(r"[\w-]*", value) is not None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + " ..."
+
+
+def _within(path: str, packages: Iterable[str]) -> bool:
+    return any(path == package or path.startswith(f"{package}.") for package in packages)
+
+
+def _imported(path: str) -> Any:
+    """What an import path names: something of a module, or of a class in a module."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not _within(module, [error.name or ""]):  # what the module itself imports is missing
+            raise
+        outer, _, middle = module.rpartition(".")
+        if not outer:
+            raise
+        return getattr(getattr(importlib.import_module(outer), middle), name)
+
+
+def _named(name: str, kinds: Iterable[type]) -> list[type]:
+    """The classes of that name among some classes and all that derive from them, but for those within functions."""
+    found, seen, left = [], set(), list(kinds)
+    while left:
+        kind = left.pop()
+        if kind in seen or kind is object:
+            continue
+        seen.add(kind)
+        left += type.__subclasses__(kind)
+        if kind.__name__ == name and "<locals>" not in kind.__qualname__:
+            found.append(kind)
+    return found
+
+
+def _makes(function: Any, place: Place) -> bool:
+    """Whether a function says that it returns what the place asks for."""
+    try:
+        made = get_type_hints(function).get("return")
+    except (TypeError, NameError, AttributeError):
+        return False
+    return isinstance(made, type) and issubclass(made, tuple(place.classes))
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    """What the arguments of a class are, those too that it hands on to its bases; Any where nothing says it."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        made = vars(base).get("__init__")
+        if not inspect.isfunction(made):
+            continue
+        try:
+            said = get_type_hints(made, include_extras=True)
+        except (TypeError, NameError, AttributeError):
+            said = {}
+        found |= {name: said.get(name, Any) for name in inspect.signature(made).parameters}
+    if hasattr(kind, "_fields"):  # a NamedTuple
+        found |= get_type_hints(kind)
+    return found
