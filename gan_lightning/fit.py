@@ -160,10 +160,11 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
     saved = content.get("gan_lightning")
     if not (isinstance(saved, dict) and {"class_path", "players", "seed", "iteration", "images_seen"} <= saved.keys()):
         raise ValueError(f"{path} is not a checkpoint of gan_lightning")
+    config = command_line.config_of(path, trust, content)
     if missing := {"global_step", "state_dict", "hyper_parameters", "optimizer_states", "loops"} - content.keys():
         raise ValueError(f"{path} holds no {min(missing)}: no run can go on from it")
     reached = content["global_step"], saved["images_seen"]
-    if (config := command_line.config_of(path, trust, content)) is None:
+    if config is None:
         if not (named["model"] and named["data"]):
             raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
         return args, Resumed(path, last, None, reached)

@@ -79,6 +79,7 @@ def contents() -> dict[str, dict[str, Any]]:
     found = {}
     for name, model in made.items():
         checkpoint = {"state_dict": model.state_dict(), "global_step": 1, "pytorch-lightning_version": "2.6.0"}
+        checkpoint |= {"optimizer_states": [], "loops": {}}
         model.on_save_checkpoint(checkpoint)
         arguments = {name: value for name, value in checkpoint["hyper_parameters"].items() if name != "_instantiator"}
         kind, settings = PARTS[name]
