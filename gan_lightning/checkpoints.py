@@ -171,6 +171,8 @@ class _Unreadable(Exception):
 
 
 def _load(path: Path, map_location: Any) -> dict[str, Any]:
+    if not path.stat().st_size:
+        raise _Unreadable("is empty")
     with open(path, "rb") as file:
         try:
             if zipped := zipfile.is_zipfile(file):

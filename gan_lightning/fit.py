@@ -6,7 +6,6 @@ data, `--print_config` shows every setting, and later files and flags win over e
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import logging
 import sys
@@ -16,14 +15,15 @@ from pydoc import locate
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from gan_lightning import checkpoints, command_line, runs
+from gan_lightning import checkpoints, command_line, runs, trainer_arguments
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import FACTS
-from gan_lightning.errors import short_errors
+from gan_lightning.errors import Parser, leave, misconfiguration, short_errors, typed
 
 PACKAGE = Path(__file__).parent
 DEFAULTS = {"max_steps": 100_000, "max_epochs": -1, "default_root_dir": "runs", "enable_model_summary": False}
@@ -58,11 +58,15 @@ class FitCLI(LightningCLI):
         return shape
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
-        self.config = parser.parse_args(args)
+        self.config = command_line.at_home(parser.parse_args(args))
         names = (self.config[part].class_path.rsplit(".", 1)[-1] for part in ("model", "data"))
         self.run_name = "-".join(names)
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
+        asked = self.config_init.trainer
+        trainer_arguments.check(asked)
+        if asked.enable_checkpointing is False or asked.barebones:
+            self.parser.callback_keys.remove("checkpoint")
         root, self.resume_from = self.config.trainer.default_root_dir, self.config.ckpt_path
         if self.resume_from == "last":  # goes on with its run; a file that is named begins a new one
             self.resume_from = str(runs.latest_checkpoint(root, self.run_name))
@@ -75,14 +79,18 @@ class FitCLI(LightningCLI):
         if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
             (self.folder / "config.yaml").write_text(text)
         self.config_init.checkpoint.config = text
-        logger = self.config_init.trainer.logger
-        if logger is None or logger is True:
+        logger = asked.logger
+        if asked.barebones:
+            logger = logger or None  # with a logger Lightning refuses it
+        elif logger is None or logger is True:
             logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text))
         elif logger:
             logger = [*(logger if isinstance(logger, list) else [logger]), runs.RunCSVLogger(self.folder)]
-        bar = [GANProgressBar()] if self.config_init.trainer.enable_progress_bar is not False else []
+        own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))
+        bar = [] if own_bar or asked.enable_progress_bar is False or asked.barebones else [GANProgressBar()]
         self.trainer_defaults = {"callbacks": [*bar, Health()]}
-        return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
+        with trainer_arguments.refused():
+            return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
 
 
 def with_base_config(args: list[str]) -> list[str]:
@@ -90,7 +98,7 @@ def with_base_config(args: list[str]) -> list[str]:
 
     Not by the parser's defaults: those of one model would stay when another is named.
     """
-    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    given = Parser(add_help=False, allow_abbrev=False)
     for flag in ("--model", "--data", "--config", "-c", "--ckpt_path", "--trainer.default_root_dir"):
         given.add_argument(flag)
     known, _ = given.parse_known_args(args)
@@ -112,8 +120,10 @@ def main(args: list[str] | None = None) -> None:
     """Train as the command line says; exit code 2 for bad input, 1 for a run that broke."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    args = sys.argv[1:] if args is None else args
+    for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
+        logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
     with short_errors():
+        args = typed(args)
         if "--list" in args:
             print(command_line.listing())
             return
@@ -132,11 +142,17 @@ def main(args: list[str] | None = None) -> None:
         )
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
-        except ValueError:
+        except (ValueError, *misconfiguration()):
             if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
                 traceback.print_exc()
                 sys.exit(1)
             raise
+        except RuntimeError as error:
+            if missing := trainer_arguments.metric_not_there(error):
+                raise ValueError(missing) from error
+            raise
+    if not cli.model.begun and cli.resume_from is None:
+        leave("nothing was trained: the trainer's limits leave no batch")
     if cli.trainer.is_global_zero:
         print(command_line.closing(cli))
 

@@ -26,7 +26,17 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "processes": {"errors"},
     "hyperparameters": {"errors"},
-    "core": {"augment", "batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
+    "core": {
+        "augment",
+        "batches",
+        "ema",
+        "errors",
+        "ledger",
+        "noise",
+        "processes",
+        "hyperparameters",
+        "trainer_arguments",
+    },
     "translator": {"core"},
     "history": {"batches"},
     "models": {
@@ -46,7 +56,18 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"batches", "noise", "networks", "cache", "errors", "text"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
-    "callbacks": {"batches", "checkpoints", "core", "translator", "hyperparameters", "metrics", "scoring", "text"},
+    "callbacks": {
+        "batches",
+        "checkpoints",
+        "core",
+        "translator",
+        "errors",
+        "hyperparameters",
+        "metrics",
+        "scoring",
+        "text",
+    },
+    "trainer_arguments": set(),
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics", "text"}
