@@ -213,10 +213,9 @@ def closing(cli: LightningCLI) -> str:
     if (error := trainer.callback_metrics.get("validation/error")) is not None:
         lines += scoring.table({"validation/error": float(error)})
     if checkpoint.last_path is None:
-        off = [name for name in ("fast_dev_run", "barebones") if getattr(trainer, name)]
-        return "\n".join(
-            [*lines, f"nothing is kept of the model (--trainer.{(*off, 'enable_checkpointing false')[0]})"]
-        )
+        why = [name for name in ("fast_dev_run", "barebones") if getattr(trainer, name)]
+        why += ["enable_checkpointing false"]
+        return "\n".join([*lines, f"nothing is kept of the model (--trainer.{why[0]})"])
     last = os.path.relpath(checkpoint.last_path)
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
