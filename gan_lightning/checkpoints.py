@@ -172,7 +172,7 @@ class _Unreadable(Exception):
 
 def _load(path: Path, map_location: Any) -> dict[str, Any]:
     if not path.stat().st_size:
-        raise _Unreadable("is empty")
+        raise _Unreadable("is truncated or corrupt (0 bytes)")
     with open(path, "rb") as file:
         try:
             if zipped := zipfile.is_zipfile(file):

@@ -22,12 +22,12 @@ class PeerError(RuntimeError):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """ ", did you mean 'x', 'y'?" with up to three choices that begin with the word or resemble it, the word itself
-    left out; empty where none does."""
+    """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word, then those that begin with it; never
+    the word itself, and empty where there is none."""
     names = {choice.lower(): choice for choice in choices if choice != word}
     word = word.lower()
     longer = [name for name in names if name.startswith(word)] if len(word.strip("-")) >= 3 else []
-    close = list(dict.fromkeys([*longer, *difflib.get_close_matches(word, names, n=3, cutoff=0.6)]))[:3]
+    close = list(dict.fromkeys([*difflib.get_close_matches(word, names, n=3, cutoff=0.6), *longer]))[:3]
     return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
 
 
