@@ -12,11 +12,23 @@ from types import ModuleType
 from typing import Any
 
 import yaml
-from lightning.pytorch import LightningDataModule, Trainer
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, Trainer, loggers
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gan_lightning import augment, callbacks, checkpoints, data, metrics, models, networks, optim, scoring
+from gan_lightning import (
+    augment,
+    callbacks,
+    checkpoints,
+    data,
+    metrics,
+    models,
+    networks,
+    optim,
+    scoring,
+    trainer_arguments,
+)
 from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import nearest
 from gan_lightning.translator import Translator
@@ -26,13 +38,57 @@ CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a conf
 GROUPS = {"trainer": Trainer, "checkpoint": callbacks.Checkpoint, "grid": callbacks.SampleGrid}  # by arguments alone
 _PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)
 
+_RATES = "--model.generator_optimizer.lr and --model.discriminator_optimizer.lr"
+ELSEWHERE = {  # what other programs call it -> its flag here
+    "lr": _RATES,
+    "learning_rate": _RATES,
+    "batch_size": "--data.batch_size",
+    "num_workers": "--data.num_workers",
+    "workers": "--data.num_workers",
+    "dataroot": "--data.root",
+    "data_root": "--data.root",
+    "dataset": "--data",
+    "epochs": "--trainer.max_epochs, or --trainer.max_steps",
+    "n_epochs": "--trainer.max_epochs, or --trainer.max_steps",
+    "gpus": "--trainer.devices",
+    "gpu_ids": "--trainer.devices",
+    "device": "--trainer.accelerator",
+    "name": "--trainer.default_root_dir",
+    "resume": "--ckpt_path",
+    "seed": "--seed_everything",
+}
+
 
 def _classes(*places: ModuleType) -> dict[str, type]:
     return {name: kind for place in places for name, kind in vars(place).items() if inspect.isclass(kind)}
 
 
+def listed(value: Any) -> list:
+    """A list as it is, None as an empty one, anything else as the only item."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def at_home(value: Any) -> Any:
+    """Parsed settings with the home folder for every `~/`, as shells and files leave it."""
+    if isinstance(value, (Namespace, dict)):
+        for name, item in list(vars(value).items() if isinstance(value, Namespace) else value.items()):
+            value[name] = at_home(item)
+    elif isinstance(value, list):
+        value[:] = map(at_home, value)
+    return os.path.expanduser(value) if isinstance(value, str) and re.match(r"~[^/]*/", value) else value
+
+
 class Parser(LightningArgumentParser):
-    """Lightning's parser; every error is a ValueError of one or two lines."""
+    """Lightning's parser; every error is a ValueError of one or two lines; no flag is guessed from its beginning."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False} | kwargs)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+        try:
+            return super().parse_args(*args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise ValueError("--config: not a text file (a checkpoint is given by --ckpt_path)") from error
 
     def error(self, message: str, ex: Exception | None = None) -> None:
         raise ValueError(self.shorten(str(message)))
@@ -48,29 +104,73 @@ class Parser(LightningArgumentParser):
         """The line of a long message that says what is wrong, with the names that may have been meant."""
         if flags := re.search(r"unrecognized arguments: (.+)", message, re.I):
             flag = flags.group(1).split()[0].split("=")[0]
-            return f"unknown flag {flag}{nearest(flag, self._flags())}"
+            return f"unknown flag {flag}{self._flag_for(flag)}" if flag.startswith("-") else self._not_a_flag(flag)
         if option := re.search(r"(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message):
-            return f"unknown argument {option.group(1)}{nearest(option.group(1).split('.')[-1], self._arguments())}"
+            name = option.group(1).split(".")[-1]
+            hint = f": give {ELSEWHERE[name]}" if name in ELSEWHERE else nearest(name, self._arguments())
+            return f"unknown argument {option.group(1)}{hint}"
         if missing := re.search(r"arguments are required: (model|data)", message):
             return f"no {missing.group(1)}: give --{missing.group(1)} NAME (`python -m gan_lightning.fit --list`)"
         keys = re.findall(r'Parser key "([\w.]+)"', message)
         where = f"{keys[-1]}: " if keys else ""
+        if keys and (required := re.search(r"the following arguments are required: (\w+)", message)):
+            return f"{where}{required.group(1)} is missing: give --{keys[0]}.{required.group(1)}"
+        if absent := re.search(r"Problem with given class_path '[\w.]*?(\w+)':\s*(.+)", message):
+            return f"{where}{absent.group(1)}: {absent.group(2)}"
+        if "cannot represent an object" in message and (kind := re.search(r"class_path='[\w.]*?(\w+)'", message)):
+            name = kind.group(1)
+            instead = f": {trainer_arguments.TIMER}" if name == "Timer" else ", write it in Python"
+            return f"{where}{name} cannot be kept in config.yaml{instead}"
+        if config := re.search(r"Unable to load config '([^']*)'", message):
+            return f"{where}{config.group(1)} is no file of `name: value` lines"
+        if content := re.search(r"Unexpected config:(.*)", message, re.S):
+            found = " ".join(content.group(1).split())[:60]
+            return f"--config: expected a file of `name: value` lines, not {found or 'an empty one'}"
+        if folder := re.search(r"Path is not a file: '([^']*)'", message):
+            return f"{where}{folder.group(1)} is a folder, not a file"
+        if yaml := re.search(r"((?:found|did not find|could not find|mapping values) .+?)\s+in \"", message, re.S):
+            place = re.findall(r"line (\d+), column (\d+)", message)[-1]
+            file = re.search(r"sub-config file (\S+):", message)
+            tab = " (YAML is indented with spaces, not tabs)" if "cannot start any token" in yaml.group(1) else ""
+            what = file.group(1) if file else "--config"
+            return f"{what}, line {place[0]}, column {place[1]} is no YAML: {' '.join(yaml.group(1).split())}{tab}"
         if link := re.search(r"Call to compute_fn of link .+? failed: (.+)", message, re.S):
             return link.group(1)
         if name := re.search(r"Expected a dot import path string: (\S+)", message):
             known = self._known(keys[0] if keys else "")
-            return f"{where}unknown name {name.group(1)}{nearest(name.group(1), known)}"
+            none = " (false for none)" if keys and keys[0] == "trainer.logger" else ""
+            return f"{where}unknown name {name.group(1)}{nearest(name.group(1), known)}{none}"
         if file := re.search(r"File does not exist: '?([^'\n]+)'?", message):
             return f"{where}no such file: {file.group(1)}"
         if problem := re.search(r"Errors:\n\s*- (?!Expected a)(.+)", message):  # an exception of a constructor
             return re.sub(r'^Parser key "[\w.]+": ', "", problem.group(1).strip())
         if wrong := re.search(r"Expected an? (.+?)\. Got value: (.+)", message):
-            return f"{where}expected {_plain(wrong.group(1))}, not {wrong.group(2)}"
+            whole = re.fullmatch(r"(-?\d+)\.0", wrong.group(2).strip()) if _plain(wrong.group(1)) == "int" else None
+            write = f": write {whole.group(1)}" if whole else ""
+            return f"{where}expected {_plain(wrong.group(1))}, not {wrong.group(2)}{write}"
         if expected := re.findall(r"- Expected an? (.+)", message):
             given = re.search(r"Given value: (.+)", message)
             kinds = " or ".join(dict.fromkeys(_plain(kind) for kind in expected))
             return f"{where}expected {kinds}" + (f", not {given.group(1)}" if given else "")
         return " ".join(message.split())[:300]
+
+    def _flag_for(self, flag: str) -> str:
+        """What may have been meant by a flag that there is not: the habits of other programs, or the nearest flags."""
+        name = flag.lstrip("-")
+        trainers = f"--trainer.{name}"
+        meant = ELSEWHERE.get(name) or (trainers if trainers in self._flags() else None)
+        return f": give {meant}" if meant else nearest(flag, self._flags())
+
+    def _not_a_flag(self, word: str) -> str:
+        """What may have been meant by a word that no flag stands before."""
+        ending, flag = os.path.splitext(word)[1], None
+        if ending in (".yaml", ".yml"):
+            flag = "--config"
+        elif ending == ".ckpt":
+            flag = "--ckpt_path"
+        else:
+            flag = next((f"--{kind}" for kind in ("model", "data") if word in self._known(kind)), None)
+        return f"{word} stands without a flag" + (f": give {flag} {word}" if flag else "")
 
     def _flags(self) -> list[str]:
         return [flag for action in self._actions for flag in action.option_strings]
@@ -80,6 +180,8 @@ class Parser(LightningArgumentParser):
         return sorted({name for kind in kinds for name in inspect.signature(kind.__init__).parameters} - {"self"})
 
     def _known(self, key: str) -> list[str]:
+        if key == "trainer.logger":
+            return [name for name in loggers.__all__ if name != "Logger"]
         places = {"model": (models,), "data": (data,)}.get(key.split(".")[0], _PLACES)
         return [name for place in places for name in getattr(place, "__all__", _classes(place))]
 
@@ -139,7 +241,7 @@ def data_module(args: list[str]) -> LightningDataModule:
     """
     parser = Parser()
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    config = parser.parse_args(args)
+    config = at_home(parser.parse_args(args))
     check_config(vars(config), USER)
     return parser.instantiate_classes(config).data
 
@@ -159,11 +261,11 @@ def listing() -> str:
 
 def closing(cli: LightningCLI) -> str:
     """What a run ends with: where its files are, its scores, and what to type next."""
-    trainer, checkpoint, grid = cli.trainer, cli.trainer.checkpoint_callback, cli.config_init.grid
+    trainer, checkpoint, grid = cli.trainer, cli.config_init.checkpoint, cli.config_init.grid
     if not cli.model.begun:
         step = trainer.global_step
         return f"nothing left to train: {cli.resumed.path} is at step {step}; give a greater --trainer.max_steps"
-    last, folder = os.path.relpath(checkpoint.last_path), os.path.relpath(cli.folder)
+    folder = os.path.relpath(cli.folder)
     scores = [callback for callback in trainer.callbacks if isinstance(callback, callbacks.ScheduledScore)]
     examples = "examples" if cli.model.scored_by else "images"
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} {examples}, {folder}"]
@@ -171,6 +273,11 @@ def closing(cli: LightningCLI) -> str:
     lines += scoring.card_lines([score.card for score in scores if score.card])
     if (error := trainer.callback_metrics.get("validation/error")) is not None:
         lines += scoring.table({"validation/error": float(error)})
+    if checkpoint.last_path is None:
+        why = [name for name in ("fast_dev_run", "barebones") if getattr(trainer, name)]
+        why += ["enable_checkpointing false"]
+        return "\n".join([*lines, f"nothing is kept of the model (--trainer.{why[0]})"])
+    last = os.path.relpath(checkpoint.last_path)
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]

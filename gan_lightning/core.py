@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from gan_lightning import batches, processes, resume, torchfile
+from gan_lightning import batches, processes, resume, torchfile, trainer_arguments
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.ema import EMA
@@ -283,6 +283,15 @@ class AdversarialModule(LightningModule):
             nn.utils.clip_grads_with_norm_(parameters, self.step.gradient_clip, norm)
 
     # What Lightning calls.
+
+    def configure_callbacks(self) -> list[Callback]:
+        """None of its own. The first thing that Lightning asks for, before it complains in its own words.
+
+        Raises:
+            ValueError: the trainer's arguments or callbacks do not fit players that take turns.
+        """
+        trainer_arguments.check_made(self.trainer)
+        return []
 
     def setup(self, stage: str) -> None:
         processes.allow_turns(self.trainer.strategy)

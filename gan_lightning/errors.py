@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,9 +24,12 @@ class PeerError(RuntimeError):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word; empty where none does."""
-    names = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.6)
+    """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word, then those that begin with it; never
+    the word itself, and empty where there is none."""
+    names = {choice.lower(): choice for choice in choices if choice != word}
+    word = word.lower()
+    longer = [name for name in names if name.startswith(word)] if len(word.strip("-")) >= 3 else []
+    close = list(dict.fromkeys([*difflib.get_close_matches(word, names, n=3, cutoff=0.6), *longer]))[:3]
     return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
 
 
@@ -32,19 +37,64 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 def short_errors(*more: type[Exception]) -> Iterator[None]:
     """End the program with `error: <first lines of the message>` for what a user can put right.
 
-    ValueError, OSError (hence FileNotFoundError), PeerError and the types in `more` exit with code 2, a loss that is
-    not finite with code 1. Anything else is a fault of the program and keeps its traceback, as everything does where
-    GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
+    ValueError, OSError (hence FileNotFoundError), PeerError, Lightning's MisconfigurationException and the types in
+    `more` exit with code 2, a loss that is not finite with code 1. Anything else is a fault of the program and keeps
+    its traceback, as everything does where GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
     """
     try:
         yield
     except Exception as error:
         code = 1 if isinstance(error, NotFiniteError) else 2
-        if not isinstance(error, (NotFiniteError, PeerError, ValueError, OSError, *more)):
+        if not isinstance(error, (NotFiniteError, PeerError, ValueError, OSError, *misconfiguration(), *more)):
             raise
         if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
             raise
-        leave(str(error) or type(error).__name__, code)
+        system = isinstance(error, OSError) and error.strerror and error.filename
+        leave((f"{error.filename}: {error.strerror}" if system else str(error)) or type(error).__name__, code)
+
+
+def misconfiguration() -> tuple[type[Exception], ...]:
+    """Lightning's exception for bad input, where Lightning is loaded: it takes seconds, and a flag does not wait."""
+    module = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return () if module is None else (module.MisconfigurationException,)
+
+
+def typed(args: list[str] | None) -> list[str]:
+    """What was typed, `sys.argv` for None; `~/` after `--flag=`, where shells leave it, becomes the home folder.
+
+    Raises:
+        ValueError: an empty value, which is what a script leaves of a variable that is not set.
+    """
+    args = sys.argv[1:] if args is None else args
+    for before, arg in zip(["", *args], args, strict=False):
+        flag, equals, value = arg.partition("=")
+        if not arg or (equals and not value and flag.startswith("--")):
+            flag = flag or before
+            raise ValueError(f"an empty value{f' after {flag}' if flag else ''}: give one, or leave the flag out")
+    return [re.sub(r"^(--[^=]+=)?(~[^/=]*/.*)$", _at_home, arg) for arg in args]
+
+
+def _at_home(found: re.Match) -> str:
+    return (found[1] or "") + os.path.expanduser(found[2])
+
+
+def make_folder(folder: str | os.PathLike[str], flag: str, exist_ok: bool = True) -> None:
+    """Make a folder that can be written to.
+
+    Raises:
+        FileExistsError: it is there, and may not be.
+        OSError: it cannot be made or written to; the message names the flag that chose it.
+    """
+    try:
+        os.makedirs(folder, exist_ok=exist_ok)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except FileExistsError:
+        if os.path.isdir(folder):
+            raise
+        raise OSError(f"{folder} is a file, not a folder: choose another {flag}") from None
+    except OSError as error:
+        raise OSError(f"cannot write to the folder {folder} ({error.strerror}): choose another {flag}") from error
 
 
 def leave(message: str, code: int = 2) -> NoReturn:
@@ -59,6 +109,8 @@ class Parser(argparse.ArgumentParser):
     What it parses has `set` too, the names of what is not at its default.
     """
 
+    CHECKPOINT = ("--ckpt", "--ckpt_path", "--checkpoint", "--model")  # what other commands call the first argument
+
     def add_trust(self) -> None:
         """The flag `--trust PACKAGE`, for whoever loads a checkpoint."""
         self.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST_HELP)
@@ -67,7 +119,14 @@ class Parser(argparse.ArgumentParser):
         leave(f"{message} (--help lists the flags)")
 
     def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
+        args = typed(args)
+        flags = [arg.split("=")[0] for arg in args]
+        for flag in self.CHECKPOINT:
+            if flag in flags and flag not in self._option_string_actions:
+                self.error(f"unknown argument {flag!r}: the checkpoint's file is named without a flag")
         known, unknown = self.parse_known_args(args)
+        if unknown and not unknown[0].startswith("-"):
+            self.error(f"one argument too many: {unknown[0]!r}")
         if unknown:
             flag = unknown[0].split("=")[0]
             self.error(f"unknown argument {flag!r}{nearest(flag, self._option_string_actions)}")

@@ -107,6 +107,8 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     for flag in ("json", "out"):
         if (path := getattr(given, flag)) is not None and not path.parent.is_dir():
             parser.error(f"--{flag} {path}: the folder {path.parent} does not exist")
+        if path is not None and path.is_dir():
+            parser.error(f"--{flag} {path} is a folder, not a file")
     given.split = given.split or "train"
     return given, for_data
 

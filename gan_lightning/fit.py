@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
 
-from gan_lightning import checkpoints, command_line, runs
+from gan_lightning import checkpoints, command_line, runs, trainer_arguments
 from gan_lightning.batches import FACTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
-from gan_lightning.errors import TRUST_HELP, short_errors
+from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, short_errors, typed
 from gan_lightning.trust import USER
 
 PACKAGE = Path(__file__).parent
@@ -80,7 +81,7 @@ class FitCLI(LightningCLI):
         return shape
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
-        self.config = parser.parse_args(args)
+        self.config = command_line.at_home(parser.parse_args(args))
         if self.config.pop("trust") is not None:  # flags have been taken out
             raise ValueError("trust is no part of a config: give --trust PACKAGE on the command line")
         command_line.check_config(vars(self.config), USER)
@@ -88,6 +89,10 @@ class FitCLI(LightningCLI):
         self.run_name = "-".join(names)
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
+        asked = self.config_init.trainer
+        trainer_arguments.check(asked)
+        if asked.enable_checkpointing is False or asked.barebones:
+            self.parser.callback_keys.remove("checkpoint")
         resumed, reached = self.resumed, None
         if resumed is not None and resumed.in_place:
             self.folder, reached = resumed.path.parent, resumed.reached
@@ -97,14 +102,18 @@ class FitCLI(LightningCLI):
             self.config_init.model.seed_wins = self.config.seed_everything != resumed.config.get("seed_everything")
         text = self.parser.dump(self.config, skip_unset=False)
         self.config_init.checkpoint.config = text
-        logger = self.config_init.trainer.logger
-        if logger is None or logger is True:
+        logger = asked.logger
+        if asked.barebones:
+            logger = logger or None  # with a logger Lightning refuses it
+        elif logger is None or logger is True:
             logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text), reached)
         elif logger:
             logger = [*(logger if isinstance(logger, list) else [logger]), runs.RunCSVLogger(self.folder, reached)]
-        bar = [GANProgressBar()] if self.config_init.trainer.enable_progress_bar is not False else []
+        own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))
+        bar = [] if own_bar or asked.enable_progress_bar is False or asked.barebones else [GANProgressBar()]
         self.trainer_defaults = {"callbacks": [*bar, Health()]}
-        return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
+        with trainer_arguments.refused():
+            return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
 
 
 def trusted(args: list[str]) -> tuple[list[str], list[str]]:
@@ -134,7 +143,7 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         FileNotFoundError, ValueError: see :func:`command_line.config_of`; or the file does not say what it was trained
             on.
     """
-    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    given = Parser(add_help=False, allow_abbrev=False)
     for flag in ("--model", "--data", "--ckpt_path", "--trainer.default_root_dir"):
         given.add_argument(flag)
     given.add_argument("--config", "-c", action="append", default=[])
@@ -185,8 +194,10 @@ def main(args: list[str] | None = None) -> None:
     """Train as the command line says; exit code 2 for bad input, 1 for a run that broke."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    args = sys.argv[1:] if args is None else args
+    for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
+        logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
     with short_errors():
+        args = typed(args)
         if "--list" in args:
             print(command_line.listing())
             return
@@ -209,13 +220,19 @@ def main(args: list[str] | None = None) -> None:
         try:
             ckpt_path = None if resumed is None else str(resumed.path)
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
-        except ValueError:
+        except (ValueError, *misconfiguration()):
             with suppress(OSError):
                 cli.folder.rmdir()  # if nothing is in it
             if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
                 traceback.print_exc()
                 sys.exit(1)
             raise
+        except RuntimeError as error:
+            if missing := trainer_arguments.metric_not_there(error):
+                raise ValueError(missing) from error
+            raise
+    if not cli.model.begun and resumed is None:
+        leave("nothing was trained: the trainer's limits leave no batch")
     if cli.trainer.is_global_zero:
         print(command_line.closing(cli))
 

@@ -16,19 +16,25 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from gan_lightning.errors import make_folder
+
 log = logging.getLogger(__name__)
 _FOLDER = "GAN_LIGHTNING_RUN"  # how the processes that a run starts learn its folder
 
 
 def new_folder(root: str, name: str) -> Path:
-    """Make `root/name/<date and time>`, never one that exists; the other processes of the run are told of it."""
+    """Make `root/name/<date and time>`, never one that exists; the other processes of the run are told of it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     if rank_zero_only.rank != 0:
         return Path(os.environ.get(_FOLDER, Path(root, name)))
     stem = Path(root, name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     folder, count = stem, 1
     while True:
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder, "--trainer.default_root_dir", exist_ok=False)
             break
         except FileExistsError:
             count += 1

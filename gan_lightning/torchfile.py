@@ -51,6 +51,9 @@ def _what_is_wrong(file: BinaryIO, zipped: bool, error: Exception) -> str:
     if zipped and "TorchScript" in str(error):
         return "is a TorchScript archive, which holds code: it is not loaded"
     file.seek(0)
+    if not file.read(1):
+        return "is truncated or corrupt (0 bytes)"
+    file.seek(0)
     if refused and LEGACY in file.read(32):
         return (
             "is a legacy torch file, and not loaded: it holds more than data (which could run code), or is damaged; "

@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         "resume",
         "torchfile",
         "trust",
+        "trainer_arguments",
     },
     "translator": {"core"},
     "history": {"batches"},
@@ -66,12 +67,14 @@ ALLOWED: dict[str, set[str]] = {
         "checkpoints",
         "core",
         "translator",
+        "errors",
         "hyperparameters",
         "metrics",
         "resume",
         "scoring",
         "text",
     },
+    "trainer_arguments": set(),
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {

@@ -23,6 +23,7 @@ from gan_lightning import resume
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.checkpoints import AtomicCheckpointIO, link
 from gan_lightning.core import AdversarialModule, NotFiniteError
+from gan_lightning.errors import make_folder
 from gan_lightning.hyperparameters import plain_hyperparameters
 
 AGREE_EVERY = 20  # batches between two looks at rank 0's clock, where there are several processes
@@ -85,11 +86,14 @@ class Checkpoint(callbacks.Checkpoint):
 
         Raises:
             ValueError: the model has an argument that no checkpoint can hold.
+            OSError: the folder cannot be written to.
         """
         if stage != "fit":
             return
         plain_hyperparameters(pl_module)
         self.folder = trainer.strategy.broadcast(os.path.abspath(self.folder or trainer.default_root_dir))
+        if not trainer.fast_dev_run:
+            make_folder(self.folder, "--checkpoint.folder")
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the default; a user's own choice stays
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 

@@ -215,7 +215,7 @@ class IRGAN(AdversarialModule):
             raise ValueError(f"user {user}: there are 0 to {len(self.seen) - 1}")
         left = ~self.seen[user]
         if not 1 <= k <= left.sum():
-            raise ValueError(f"user {user} has {int(left.sum())} items left: ask for 1 to as many, not {k}")
+            raise ValueError(f"user {self.users[user]} has {int(left.sum())} items left: ask for 1 to as many, not {k}")
         everything = Ranked(torch.tensor([user], device=self.device), left[None], left[None])
         scores, items = self.rank(everything)[0].masked_fill(~left, -torch.inf).topk(k)
         return items, scores
