@@ -12,7 +12,6 @@ import inspect
 import json
 import math
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -349,8 +348,10 @@ def references(
         return {}
     if protocol.stats is not None:
         return dict.fromkeys(wanted, given_reference(protocol, extractor, any(wanted.values())))
+    seen = {}
     with together():
-        seen = {"fingerprint": reals.fingerprint, "image_shape": list(reals.__getitems__([0]).image.shape[1:])}
+        if place()[0] == 0:  # to hash all images is work for one
+            seen = {"fingerprint": reals.fingerprint, "image_shape": list(reals.__getitems__([0]).image.shape[1:])}
     seen |= {"extractor": extractor.name, "hash": extractor.hash, "resizer": extractor.resizer}
     seen |= {"feature_dim": extractor.feature_dim, "version": VERSION}
     seen = from_first(seen | {"data": real_name, "split": protocol.split})
@@ -361,7 +362,7 @@ def references(
         for n, features in wanted.items() if place()[0] == 0 else ():
             reference = cached(made[n])
             if reference is not None and not (features and reference.features is None):
-                found[n] = reference
+                found[n] = reference._replace(protocol=made[n])  # under the name that the set has here
     found = from_first(found)
     if missing := [n for n in wanted if n not in found]:
         moments = {n: FID(extractor.feature_dim).to(keeper(device)) for n in missing}
@@ -406,8 +407,7 @@ def given_reference(protocol: Protocol, extractor: Extractor, features: bool) ->
 def reference_file(made: dict[str, Any]) -> Path:
     """Where statistics that are made so are kept; the data's name, which may hold a path, does not matter."""
     text = json.dumps({name: value for name, value in made.items() if name != "data"}, sort_keys=True)
-    kind = re.match(r"\w*", made["data"])[0] or "folder"
-    return cache_folder() / "stats" / f"{kind}-{made['extractor']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    return cache_folder() / "stats" / f"{made['extractor']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
 
 def cached(made: dict[str, Any]) -> Reference | None:
