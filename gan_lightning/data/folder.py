@@ -22,6 +22,7 @@ from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.sets import Examples, Split
+from gan_lightning.layout import FIRST, SHEETS
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
@@ -163,10 +164,11 @@ class Files(Examples):
 
 
 def image_files(root: Path) -> list[Path]:
-    """The image files under a folder, at any depth, sorted; hidden ones left out."""
+    """The image files under a folder, at any depth, sorted; hidden ones and sheets of `sample` left out."""
     found = []
     for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        own = FIRST in files  # pictures that `sample` wrote, whose sheets are no further ones
+        folders[:] = [name for name in folders if not (name.startswith(".") or (own and name == SHEETS))]
         found += [Path(folder, n) for n in files if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
     return sorted(found)
 
