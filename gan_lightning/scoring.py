@@ -95,6 +95,8 @@ class Ask(NamedTuple):
     make: Callable[[Extractor, Reference | None], FeatureMetric]  # the metric, with the real set's side
     protocol: Protocol
     fewest: int = 2  # images of each kind that it needs
+    fitting: Callable[[int], str] = lambda n: ""  # the argument that makes it do with n
+    flags: str = "--trainer.callbacks."  # where that is said
 
     def real_count(self, reals: Source | None) -> int | None:
         """How many real images it compares with; None where these are a file of statistics."""
@@ -203,7 +205,7 @@ def check_ask(ask: Ask, extractor: Extractor, fakes: Source | None, reals: Sourc
     if ask.kind.classifies and extractor.num_classes is None:
         raise ValueError(f"{name} needs a classifier, and the extractor {extractor.name} gives no logits")
     if ask.protocol.n_fake < ask.fewest:
-        raise ValueError(f"{name} as it is set needs at least {ask.fewest} images, not n_fake={ask.protocol.n_fake}")
+        raise _too_few(ask, name, "images", f"n_fake={ask.protocol.n_fake}", ask.protocol.n_fake)
     if fakes is not None and len(fakes) < ask.protocol.n_fake:
         raise ValueError(f"{name} asks for n_fake={ask.protocol.n_fake}, there are {len(fakes)} fake images")
     if ask.kind.conditional and getattr(fakes, "num_classes", None) is None:
@@ -224,13 +226,20 @@ def check_ask(ask: Ask, extractor: Extractor, fakes: Source | None, reals: Sourc
         if len(reals) < held:
             raise ValueError(f"{name} asks for n_real={held}, {real_name} has {len(reals)} images")
     if held is not None and held < ask.fewest:
-        raise ValueError(f"{name} as it is set needs at least {ask.fewest} real images, not {held}")
+        raise _too_few(ask, name, "real images", str(held), min(held, ask.protocol.n_fake))
     fewest = min(ask.protocol.n_fake, held or sys.maxsize)
     if ask.kind.needs == "gaussian" and fewest <= extractor.feature_dim:
         rank_zero_warn(
             f"{name} of {fewest} images: with no more images than features ({extractor.feature_dim}) the covariance "
             "lacks full rank, and the score is biased upwards by much; compare it with scores of as many images only"
         )
+
+
+def _too_few(ask: Ask, name: str, what: str, given: str, n: int) -> ValueError:
+    """Says what a score needs, and how it is set to do with n."""
+    argument = ask.fitting(n) if n >= 2 else ""
+    remedy = f": use {ask.flags}{argument} or less" if argument else ""
+    return ValueError(f"{name} as it is set needs at least {ask.fewest} {what}, not {given}{remedy}")
 
 
 def look(
