@@ -30,7 +30,7 @@ from gan_lightning import metrics
 from gan_lightning.batches import Labeled
 from gan_lightning.cache import cache_folder
 from gan_lightning.core import SampleNoise, TwoPlayerGAN
-from gan_lightning.errors import nearest
+from gan_lightning.errors import nearest, printable
 from gan_lightning.metrics import FID, Extractor, Reference, load_reference, save_reference
 from gan_lightning.metrics.base import FeatureMetric, RowMetric
 from gan_lightning.metrics.extractor import full_float32
@@ -512,7 +512,7 @@ def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
         if into is None:
             merged.append(into := {})
         into |= one
-    texts = [", ".join(f"{name} {value}" for name, value in card.items()) for card in merged]
+    texts = [", ".join(f"{name} {printable(value)}" for name, value in card.items()) for card in merged]
     return [line for text in texts for line in textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent="  ")]
 
 

@@ -69,17 +69,17 @@ def digests_of(paths: Sequence[Path]) -> list[bytes]:
     versions = [Version.of(os.stat(path)) for path in paths]
     known = _with_database(lambda database: _recalled(database, versions)) or {}
     missing = {version: path for version, path in zip(versions, paths, strict=True) if version not in known}
-    unread = list(missing.values())
-    with ThreadPoolExecutor() as threads:
-        parts = threads.map(_read_all, [unread[i : i + GROUP] for i in range(0, len(unread), GROUP)])
-        found = dict(zip(missing, chain.from_iterable(parts), strict=True))
+    found = dict(zip(missing, threaded(_read, list(missing.values())), strict=True))
     if kept := [(version, digest) for digest, version in found.values() if version is not None]:
         _with_database(lambda database: _keep(database, kept))
     return [known[version] if version in known else found[version][0] for version in versions]
 
 
-def _read_all(paths: Sequence[Path]) -> list[tuple[bytes, Version | None]]:
-    return [_read(path) for path in paths]
+def threaded(act: Callable[[Path], Answer], paths: Sequence[Path]) -> list[Answer]:
+    """What is found of each file, by as many threads as files keep busy."""
+    groups = [paths[i : i + GROUP] for i in range(0, len(paths), GROUP)]
+    with ThreadPoolExecutor() as threads:
+        return list(chain.from_iterable(threads.map(lambda group: [act(path) for path in group], groups)))
 
 
 def _read(path: Path) -> tuple[bytes, Version | None]:

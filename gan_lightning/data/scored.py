@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
+from gan_lightning.data.contents import threaded
 from gan_lightning.data.folder import ORIENTATION, image_files, listed
 from gan_lightning.errors import printable
 from gan_lightning.layout import FIRST, is_numbered
@@ -49,14 +49,13 @@ def images_to_score(folder: Path, size: int | None) -> Counted:
     name = printable(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {name}")
-    every, remarks = image_files(folder), []
-    paths = every
+    paths, remarks = image_files(folder), []
     if (folder / FIRST).is_file():
-        paths = [path for path in every if path.parent == folder and is_numbered(path.name)]
-    if others := sorted({*every} - {*paths}):
-        remarks.append(f"{name}: {len(paths)} numbered pictures count, left out: {_named(folder, others)}")
-    with ThreadPoolExecutor() as threads:
-        headers = list(threads.map(_header, paths))
+        own = [path.parent == folder and is_numbered(path.name) for path in paths]
+        if others := [path for path, ours in zip(paths, own, strict=True) if not ours]:
+            paths = [path for path, ours in zip(paths, own, strict=True) if ours]
+            remarks.append(f"{name}: {len(paths)} numbered pictures count, left out: {_named(folder, others)}")
+    headers = threaded(_header, paths)
     if films := [path for path, header in zip(paths, headers, strict=True) if header.animated]:
         remarks.append(f"{name}: animations are left out: {_named(folder, films)}")
     still = [(path, header.size) for path, header in zip(paths, headers, strict=True) if not header.animated]
@@ -80,7 +79,8 @@ def _header(path: Path) -> Header:
     """Of a file that cannot be read an empty one: it is named when it is decoded."""
     try:
         with Image.open(path) as file:
-            upright = file.getexif().get(ORIENTATION, 1) < 5  # the others lie on their side
+            # Photos may lie on their side; of a PNG Pillow would read all pixels to say so.
+            upright = file.format == "PNG" or file.getexif().get(ORIENTATION, 1) < 5
             animated = file.format in ANIMATED and getattr(file, "is_animated", False)
             return Header(file.size if upright else file.size[::-1], animated)
     except Exception:  # whatever a damaged file makes Pillow raise
