@@ -208,15 +208,16 @@ def test_real_and_fake_images_are_kept_apart(
     assert command(*data, "--fake", fake, "--metrics", "prdc", "--k", "2")[0] == 0
 
 
-def test_data_of_a_folder_of_any_name_is_split_hashed_and_printed(tmp_path: Path, command: Callable) -> None:
-    root, names = tmp_path / os.fsdecode(b"[d\xe9j\xe0]\nvu"), [os.fsdecode(b"\xe9"), "new\nline", "[0-9]*"]
+def test_files_of_any_name_are_split_and_hashed(tmp_path: Path, command: Callable) -> None:
+    root, names = tmp_path / "[a-z]*", [os.fsdecode(b"\xe9"), "new\nline", "[0-9]*"]
     for i, name in enumerate(names):
         folder_of(noise(20, i), root, start=name)
     fake = folder_of(noise(30, 5), tmp_path / "fake")
     data = ["--data", "ImageFolder", "--data.root", root, "--data.size", "28", "--data.val_fraction", "0.5", *DIGIT]
     held = 0
     for split in ("train", "val"):
-        assert command(*data, "--fake", fake, "--split", split)[0] == 0
+        code, _, said = command(*data, "--fake", fake, "--split", split)
+        assert code == 0, said
         held += json.loads((tmp_path / "scores.json").read_text())["FID-digits"]["card"]["n_real"]
     assert held == 60
 
