@@ -297,7 +297,10 @@ class AdversarialModule(LightningModule):
         processes.allow_turns(self.trainer.strategy)
         data = self.trainer.datamodule
         if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before
-            facts = {"name": data.name, "fingerprint": data.reference("train").fingerprint, "classes": data.classes}
+            facts = None
+            if self.trainer.is_global_zero:  # to hash all the data is work for one
+                examples = data.reference("train")
+                facts = {"name": data.name, "fingerprint": examples.fingerprint, "classes": data.classes}
             self.trained_on = self.trainer.strategy.broadcast(facts)
 
     def on_fit_start(self) -> None:

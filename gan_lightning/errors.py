@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -31,6 +32,18 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     longer = [name for name in names if name.startswith(word)] if len(word.strip("-")) >= 3 else []
     close = list(dict.fromkeys([*difflib.get_close_matches(word, names, n=3, cutoff=0.6), *longer]))[:3]
     return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
+
+
+def printable(name: object) -> str:
+    """A path or a name in one line that can be printed: bytes that are no UTF-8 as \\xe9, a newline as \\n."""
+
+    def shown(character: str) -> str:
+        if "\udc80" <= character <= "\udcff":  # how Python reads a byte that is no UTF-8
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        unprintable = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        return character.encode("unicode_escape").decode() if unprintable else character
+
+    return "".join(map(shown, str(name)))
 
 
 @contextmanager
@@ -98,9 +111,14 @@ def make_folder(folder: str | os.PathLike[str], flag: str, exist_ok: bool = True
 
 
 def leave(message: str, code: int = 2) -> NoReturn:
-    """Print `error:` and the message's first two lines to stderr, and exit."""
-    print("error:", "\n".join(message.strip().splitlines()[:2]), file=sys.stderr)
+    """Print an error, and exit."""
+    complain(message)
     sys.exit(code)
+
+
+def complain(message: str) -> None:
+    """Print `error:` and the message's first two lines to stderr."""
+    print("error:", "\n".join(message.strip().splitlines()[:2]), file=sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):

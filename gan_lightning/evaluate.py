@@ -10,6 +10,8 @@ name: `python -m gan_lightning.evaluate CKPT`.
 
 Every score comes with its protocol card, and scores whose cards differ are not compared. Under torchrun the processes
 share the images, and find what one finds.
+
+A score that cannot be had is answered in a line and loses no other: the exit code is then 1, or 2 where none is left.
 """
 
 from __future__ import annotations
@@ -17,23 +19,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from gan_lightning.errors import Parser, nearest, short_errors
+from gan_lightning.errors import Parser, PeerError, complain, nearest, printable, short_errors
 
 if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seconds
     import torch
     from lightning.pytorch import LightningDataModule
 
-    from gan_lightning.callbacks import Score
     from gan_lightning.core import AdversarialModule, TwoPlayerGAN
     from gan_lightning.data.sets import Examples
     from gan_lightning.metrics import Extractor
-    from gan_lightning.scoring import Protocol
+    from gan_lightning.scoring import Ask, Protocol
 
 METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", "linear_probe")
 Found = dict[str, dict[str, Any]]  # figure -> {"value": float, "card": dict}
@@ -115,8 +117,6 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 def _divided(argv: list[str] | None) -> tuple[list[str], list[str]]:
     """The arguments without and with those that begin with `--data.`."""
-    import sys
-
     ours: list[str] = []
     for_data: list[str] = []
     words = iter(sys.argv[1:] if argv is None else argv)
@@ -132,20 +132,21 @@ def _divided(argv: list[str] | None) -> tuple[list[str], list[str]]:
 
 
 def folder_of_images(path: Path, size: int | None) -> Examples:
-    """The images under a folder, as RGB, in their own size or brought to one.
+    """The images of a folder that count, as RGB, in their own size or brought to one; prints what does not count.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder, no images in it, or a first one that cannot be read.
+        FileNotFoundError, ValueError: see :func:`data.scored.images_to_score`; or a first one that cannot be read.
     """
     import torch
 
-    from gan_lightning.data.folder import Files, image_files
+    from gan_lightning.data.folder import Files
+    from gan_lightning.data.scored import images_to_score
+    from gan_lightning.processes import place
 
-    if not path.is_dir():
-        raise FileNotFoundError(f"there is no folder {path}")
-    paths = image_files(path)
-    if not paths:
-        raise ValueError(f"{path} holds no images")
+    paths, remarks = images_to_score(path, size)
+    if place()[0] == 0:
+        for remark in remarks:
+            print(remark, file=sys.stderr)
     return Files(paths, torch.zeros(len(paths), dtype=torch.int64), size, 3)
 
 
@@ -192,8 +193,26 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
     return found
 
 
-def scores_asked(given: argparse.Namespace, protocol: Protocol) -> list[Score]:
-    """What `--metrics` names, but for linear_probe."""
+@contextmanager
+def alone(lost: list[str]) -> Iterator[None]:
+    """Within it is what one score needs alone: where that cannot be had, why is kept, and no other score is lost.
+
+    All processes find the same, as in :func:`processes.together`.
+    """
+    from gan_lightning.processes import together
+
+    try:
+        with together():
+            yield
+    except (ValueError, FileNotFoundError, PeerError) as error:
+        if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
+            raise
+        if str(error) not in lost:
+            lost.append(str(error))
+
+
+def asks_of(given: argparse.Namespace, protocol: Protocol, lost: list[str]) -> list[Ask]:
+    """What `--metrics` names, but for linear_probe and for what cannot be set so."""
     from gan_lightning import callbacks
 
     own = {
@@ -210,7 +229,12 @@ def scores_asked(given: argparse.Namespace, protocol: Protocol) -> list[Score]:
         "modes": callbacks.ModeCoverage,
         "label_accuracy": callbacks.LabelAccuracy,
     }
-    return [kinds[name](protocol=protocol, **own.get(name, {})) for name in given.metrics if name in kinds]
+    asks = []
+    for name in given.metrics:
+        if name in kinds:
+            with alone(lost):
+                asks.append(kinds[name](protocol=protocol, **own.get(name, {})).ask._replace(flags="--"))
+    return asks
 
 
 def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Namespace, about: dict[str, Any]) -> Found:
@@ -233,6 +257,8 @@ def probe(module: TwoPlayerGAN, data: LightningDataModule, given: argparse.Names
     sides = []
     for split, most in (("train", given.n or 10_000), ("val", None)):
         images = data.reference(split)
+        if not len(images):
+            raise ValueError(f"linear_probe needs images in both splits, and {data.name} has none in {split}")
         rows = subset(len(images), min(most or len(images), len(images)), CHOICE)
         parts = [images.__getitems__(part.tolist()) for part in rows.split(given.batch_size)]
         sides += [
@@ -310,10 +336,14 @@ def real_side(
     """The real images (None where a file of statistics stands for them), their name, and their data module."""
     if given.real is None:
         data = data_of(given, for_data, module)
-        return data.reference(given.split), data.name, data
+        reals = data.reference(given.split)
+        if not len(reals):
+            other = "val" if given.split == "train" else "train"
+            raise ValueError(f"{data.name} has no images in its split {given.split}: use --split {other}")
+        return reals, data.name, data
     if given.real.suffix == ".npz":
-        return None, str(given.real), None
-    return folder_of_images(given.real, given.size), str(given.real), None
+        return None, printable(given.real), None
+    return folder_of_images(given.real, given.size), printable(given.real), None
 
 
 def refuse_unequal_sizes(real: tuple[str, Sequence[int]], fake: tuple[str, Sequence[int]]) -> None:
@@ -330,21 +360,30 @@ def refuse_unequal_sizes(real: tuple[str, Sequence[int]], fake: tuple[str, Seque
         raise ValueError(f"unequal image sizes: {', '.join(said)}: bring them to one with --size or --data.size")
 
 
-def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.device) -> Found | list[Path]:
-    """The scores that were asked for; with `--make_stats` the files of the real side alone."""
+def evaluated(
+    given: argparse.Namespace, for_data: list[str], device: torch.device
+) -> tuple[Found | list[Path], list[str]]:
+    """The scores that were asked for, with `--make_stats` the files of the real side alone; and why others are lost."""
     from gan_lightning import checkpoints, processes, sample, scoring
+    from gan_lightning.data.scored import refuse_nested, refuse_shared
 
     module = fakes = None
+    lost: list[str] = []
     if given.checkpoint is not None:
         module = checkpoints.load_model(given.checkpoint, device, given.trust)
         if module.scored_by:
-            return own_scores(given, for_data, module)
+            return own_scores(given, for_data, module), lost
         sample.require_images(module)
     elif given.fake is not None:
+        if given.real is not None:
+            refuse_nested(given.real, given.fake)
         fakes = folder_of_images(given.fake, given.size)
     reals, real_name, data = real_side(given, for_data, module)
+    if fakes is not None:
+        refuse_shared(getattr(reals, "paths", ()), fakes.paths)
     if reals is not None and not given.make_stats:
-        fake_name, fake_shape = (given.fake, fakes.shape) if module is None else (given.checkpoint, module.image_shape)
+        fake_name = given.checkpoint if fakes is None else printable(given.fake)
+        fake_shape = module.image_shape if fakes is None else fakes.shape
         refuse_unequal_sizes((real_name, reals.__getitems__([0]).image.shape[1:]), (fake_name, fake_shape))
     protocol = scoring.Protocol(
         n_fake=given.n or (10_000 if fakes is None else len(fakes)),
@@ -357,27 +396,36 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
         standing=given.standing or 0,
         truncation=given.truncation,
     )
-    asks = [score.ask for score in scores_asked(given, protocol)]
+    asked = asks_of(given, protocol, lost)
     extractor: Extractor | None = None
-    if asks:
+    if asked:
         name = given.extractor or ("Inception" if data is None else data.extractor)
-        extractor = scoring.extractor_named(name, given.weights).to(device)
+        with alone(lost):
+            extractor = scoring.extractor_named(name, given.weights).to(device)
     if given.make_stats:
-        return made_stats(given, asks, extractor, reals, real_name, protocol, device)
+        if lost:
+            raise ValueError(lost[0])
+        return made_stats(given, asked, extractor, reals, real_name, protocol, device), lost
     if module is not None:
         about = scoring.card_of(module, protocol, checkpoints.read(given.checkpoint)["global_step"])
         fakes = scoring.Samples(module, protocol)
     else:
         resized = f", by Pillow to {given.size}" if given.size else ""
-        about = {"model": str(given.fake), "image_shape": "x".join(map(str, fakes.shape)) + resized}
+        about = {"model": printable(given.fake), "image_shape": "x".join(map(str, fakes.shape)) + resized}
     found: Found = {}
+    asks = []
+    for ask in () if extractor is None else asked:
+        with alone(lost):
+            scoring.check_ask(ask, extractor, fakes, reals, real_name)
+            asks.append(ask)
     if asks:
         shown = processes.place()[0] == 0
         for figures, card in scoring.scores_of(asks, extractor, fakes, reals, real_name, about, device, shown):
             found |= {name: {"value": value, "card": card} for name, value in figures.items()}
     if "linear_probe" in given.metrics:
-        found |= probe(module, data, given, {name: about[name] for name in ("model", "step", "images_seen")})
-    return found
+        with alone(lost):
+            found |= probe(module, data, given, {name: about[name] for name in ("model", "step", "images_seen")})
+    return found, lost
 
 
 def made_stats(
@@ -463,11 +511,16 @@ def main(argv: list[str] | None = None) -> None:
     with processes_of_torchrun(given.device) as device:
         from gan_lightning.processes import place
 
-        found = evaluated(given, for_data, device)
+        found, lost = evaluated(given, for_data, device)
         if place()[0] == 0:
-            print("\n".join(map(str, found)) if isinstance(found, list) else show(found))
-            if given.json is not None:
+            if found:
+                print("\n".join(map(printable, found)) if isinstance(found, list) else show(found))
+            if found and given.json is not None:
                 given.json.write_text(json.dumps(found, indent=1) + "\n")
+            for line in lost:
+                complain(line)
+    if lost:
+        sys.exit(1 if found else 2)
 
 
 if __name__ == "__main__":

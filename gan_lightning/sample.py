@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan_lightning.errors import Parser, nearest, short_errors
+from gan_lightning.errors import Parser, nearest, printable, short_errors
+from gan_lightning.layout import SHEETS, is_numbered, numbered
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
     from lightning.pytorch import LightningModule
@@ -35,7 +36,7 @@ GRID_MOST = 256  # images in a grid
 WALKERS = 16  # latents that walk or are traversed side by side
 STATIONS = 5  # latents that each of them visits
 CODE_VALUES = 10  # of a code that is continuous
-RECONSTRUCTION = "reconstruction-"  # before the number of one
+RECONSTRUCTIONS = f"{SHEETS}/reconstructions"  # where they are numbered
 NEEDS = (  # flag, what the model must have, in words
     ("truncation", "truncate", "truncation"),
     ("traverse", "codes", "codes"),
@@ -52,7 +53,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--n", type=int, help=many)
     parser.add_argument("--out", type=Path, help=f"folder to write to (default {FOLDER}; sequences are printed)")
     parser.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
-    parser.add_argument("--grid", action="store_true", help=f"also grid.png, of the first {GRID_MOST} at most")
+    parser.add_argument("--grid", action="store_true", help=f"also {SHEETS}/grid.png, of the first {GRID_MOST} at most")
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--label", type=int, help="the class to draw (default: each in turn)")
     classes.add_argument("--labels", type=integers, help="0,1,2: a row of the grid for each, of the same latents")
@@ -61,12 +62,14 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--interpolate",
         choices=["slerp", "lerp"],
-        help="also walk.gif, a closed walk from latent to latent: along great circles (slerp, for normal latents; "
-        "White 2016, arXiv:1609.04468) or straight (lerp, for uniform ones); with --labels from label to label",
+        help=f"also {SHEETS}/walk.gif, a closed walk from latent to latent: along great circles (slerp, for normal "
+        "latents; White 2016, arXiv:1609.04468) or straight (lerp, for uniform ones), with --labels from label to "
+        "label",
     )
     parser.add_argument("--frames", type=int, default=60, help="of the walk (default %(default)s)")
-    parser.add_argument("--traverse", type=int, metavar="CODE", help="also traverse.png, a row for each value of it")
-    also = "also reconstructions.png, a folder's pictures beside what the model makes of them, and numbered files"
+    values = f"also {SHEETS}/traverse.png, a row for each value of it"
+    parser.add_argument("--traverse", type=int, metavar="CODE", help=values)
+    also = f"also {RECONSTRUCTIONS}.png, a folder's pictures beside what the model makes of them, and numbered files"
     parser.add_argument("--reconstruct", type=Path, metavar="DIR", help=also)
     parser.add_argument("--live", action="store_true", help="the trained weights in place of their average")
     parser.add_argument("--user", metavar="NAME", help="whom to list items to, for a model of what users choose")
@@ -80,20 +83,22 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     if given.truncation is not None and not 0 < given.truncation < math.inf:
         parser.error(f"--truncation must be a number above 0, not {given.truncation}")
     if given.out is not None and given.out.exists() and not given.out.is_dir():
-        parser.error(f"--out {given.out} is a file, not a folder")
+        parser.error(f"--out {printable(given.out)} is a file, not a folder")
     if given.label is not None:
         given.labels = [given.label]
     return given
 
 
-def refuse_older(out: Path, kind: str, n: int) -> None:
-    """Refuse a folder where pictures of another call would stay among `n` of a kind.
+def refuse_older(folder: Path, n: int) -> None:
+    """Refuse a folder where pictures of another call would stay among `n` new ones.
 
     Raises:
         ValueError: it holds pictures with greater numbers.
     """
-    if older := [file for file in out.glob(f"{kind}[0-9]*.png") if file.stem >= f"{kind}{n:06d}"]:
-        raise ValueError(f"--out {out} holds more than the {n} pictures to come, up to {max(older).name}: empty it")
+    numbers = [int(file.stem) for file in folder.glob("*.png") if is_numbered(file.name)]
+    if numbers and (last := max(numbers)) >= n:
+        where = printable(folder)
+        raise ValueError(f"--out: {where} holds more than the {n} pictures to come, up to {numbered(last)}: empty it")
 
 
 def integers(text: str) -> list[int]:
@@ -190,7 +195,7 @@ def read_pictures(folder: Path, image_shape: tuple[int, int, int]) -> Tensor:
         raise ValueError(f"--reconstruct brings pictures to squares, and the model's are {width}x{height}")
     paths = image_files(folder)
     if not paths:
-        raise ValueError(f"--reconstruct {folder}: there are no pictures")
+        raise ValueError(f"--reconstruct {printable(folder)}: there are no pictures")
     return Files(paths, torch.zeros(len(paths)), height, channels).__getitems__(list(range(len(paths)))).image
 
 
@@ -239,7 +244,7 @@ def draw(painter: Painter, given: argparse.Namespace) -> Image.Image:
         for first in range(0, given.n, given.batch_size):
             numbers = range(first, min(first + given.batch_size, given.n))
             images = painter.paint(painter.latents(numbers), painter.labels(label, numbers))
-            write(images, given.out, "", row * given.n + first)
+            write(images, given.out, row * given.n + first)
             kept += images[: max(0, columns - first)]
     return tiles(kept, columns if len(labels) > 1 else None)
 
@@ -277,7 +282,7 @@ def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) 
         part = originals[first : first + given.batch_size]
         with torch.no_grad():
             made = list(to_uint8(module.reconstruct(to_unit(part).to(module.device).double())).cpu())
-        write(made, given.out, RECONSTRUCTION, first)
+        write(made, given.out / RECONSTRUCTIONS, first)
         shown += [image for pair in zip(part, made, strict=True) for image in pair]
     shown = shown[:GRID_MOST]
     return tiles(shown, 2 * math.ceil(math.sqrt(len(shown)) / 2))
@@ -297,17 +302,19 @@ def tiles(images: list[Tensor], columns: int | None = None) -> Image.Image:
     return picture(make_grid(images, nrow=columns or math.ceil(math.sqrt(len(images)))))
 
 
-def write(images: list[Tensor], out: Path, kind: str, first: int) -> None:
+def write(images: list[Tensor], folder: Path, first: int) -> None:
     """Files numbered from `first`, of (C, H, W) uint8 each."""
+    folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images, first):
-        picture(image).save(out / f"{kind}{number:06d}.png")
+        picture(image).save(folder / numbered(number))
 
 
 def save(image: Image.Image, path: Path, more: Sequence[Image.Image] = ()) -> None:
     """An image, or the frames of an endless film; says where."""
     film = {"save_all": True, "append_images": more, "duration": 50, "loop": 0} if more else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **film)
-    print(f"{path.stem}: {path}")
+    print(f"{path.stem}: {printable(path)}")
 
 
 # What is not an image.
@@ -326,7 +333,7 @@ def say(module: AdversarialModule, given: argparse.Namespace) -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         path = given.out / "sentences.txt"
         path.write_text("\n".join(sentences) + "\n", encoding="utf-8")
-        print(f"{n} sequences of {type(module).__name__} (seed {given.seed}): {path}")
+        print(f"{n} sequences of {type(module).__name__} (seed {given.seed}): {printable(path)}")
 
 
 def recommend(module: AdversarialModule, given: argparse.Namespace) -> None:
@@ -360,25 +367,25 @@ def main(argv: list[str] | None = None) -> None:
     require_images(module)
     require_what_was_asked_for(module, given)
     given.n, given.out = given.n or IMAGES, given.out or FOLDER
-    refuse_older(given.out, "", given.n * len(given.labels or [None]))
+    refuse_older(given.out, given.n * len(given.labels or [None]))
     originals = read_pictures(given.reconstruct, module.image_shape) if given.reconstruct else None
     if originals is not None:
-        refuse_older(given.out, RECONSTRUCTION, len(originals))
-    given.out.mkdir(parents=True, exist_ok=True)
-    painter = Painter(module, given)
+        refuse_older(given.out / RECONSTRUCTIONS, len(originals))
+    sheets, painter = given.out / SHEETS, Painter(module, given)
     with module.standing(given.standing, live=given.live):
         grid = draw(painter, given)
         weights, each = "live" if given.live else "averaged", " of each label" if len(given.labels or []) > 1 else ""
-        print(f"{given.n} images{each} of {type(module).__name__} ({weights} weights, seed {given.seed}): {given.out}")
+        how = f"{weights} weights, seed {given.seed}"
+        print(f"{given.n} images{each} of {type(module).__name__} ({how}): {printable(given.out)}")
         if given.grid:
-            save(grid, given.out / "grid.png")
+            save(grid, sheets / "grid.png")
         if given.interpolate:
             frames = walk(painter, given)
-            save(frames[0], given.out / "walk.gif", frames[1:])
+            save(frames[0], sheets / "walk.gif", frames[1:])
         if given.traverse is not None:
-            save(traverse(painter, given), given.out / "traverse.png")
+            save(traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
-            save(reconstruct(painter, given, originals), given.out / "reconstructions.png")
+            save(reconstruct(painter, given, originals), given.out / f"{RECONSTRUCTIONS}.png")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import inspect
 import json
 import math
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +30,7 @@ from gan_lightning import metrics
 from gan_lightning.batches import Labeled
 from gan_lightning.cache import cache_folder
 from gan_lightning.core import SampleNoise, TwoPlayerGAN
-from gan_lightning.errors import nearest
+from gan_lightning.errors import nearest, printable
 from gan_lightning.metrics import FID, Extractor, Reference, load_reference, save_reference
 from gan_lightning.metrics.base import FeatureMetric, RowMetric
 from gan_lightning.metrics.extractor import full_float32
@@ -96,6 +95,8 @@ class Ask(NamedTuple):
     make: Callable[[Extractor, Reference | None], FeatureMetric]  # the metric, with the real set's side
     protocol: Protocol
     fewest: int = 2  # images of each kind that it needs
+    fitting: Callable[[int], str] = lambda n: ""  # the argument that makes it do with n
+    flags: str = "--trainer.callbacks."  # where that is said
 
     def real_count(self, reals: Source | None) -> int | None:
         """How many real images it compares with; None where these are a file of statistics."""
@@ -204,7 +205,7 @@ def check_ask(ask: Ask, extractor: Extractor, fakes: Source | None, reals: Sourc
     if ask.kind.classifies and extractor.num_classes is None:
         raise ValueError(f"{name} needs a classifier, and the extractor {extractor.name} gives no logits")
     if ask.protocol.n_fake < ask.fewest:
-        raise ValueError(f"{name} as it is set needs at least {ask.fewest} images, not n_fake={ask.protocol.n_fake}")
+        raise _too_few(ask, name, "images", f"n_fake={ask.protocol.n_fake}", ask.protocol.n_fake)
     if fakes is not None and len(fakes) < ask.protocol.n_fake:
         raise ValueError(f"{name} asks for n_fake={ask.protocol.n_fake}, there are {len(fakes)} fake images")
     if ask.kind.conditional and getattr(fakes, "num_classes", None) is None:
@@ -225,13 +226,20 @@ def check_ask(ask: Ask, extractor: Extractor, fakes: Source | None, reals: Sourc
         if len(reals) < held:
             raise ValueError(f"{name} asks for n_real={held}, {real_name} has {len(reals)} images")
     if held is not None and held < ask.fewest:
-        raise ValueError(f"{name} as it is set needs at least {ask.fewest} real images, not {held}")
+        raise _too_few(ask, name, "real images", str(held), min(held, ask.protocol.n_fake))
     fewest = min(ask.protocol.n_fake, held or sys.maxsize)
     if ask.kind.needs == "gaussian" and fewest <= extractor.feature_dim:
         rank_zero_warn(
             f"{name} of {fewest} images: with no more images than features ({extractor.feature_dim}) the covariance "
             "lacks full rank, and the score is biased upwards by much; compare it with scores of as many images only"
         )
+
+
+def _too_few(ask: Ask, name: str, what: str, given: str, n: int) -> ValueError:
+    """Says what a score needs, and how it is set to do with n."""
+    argument = ask.fitting(n) if n >= 2 else ""
+    remedy = f": use {ask.flags}{argument} or less" if argument else ""
+    return ValueError(f"{name} as it is set needs at least {ask.fewest} {what}, not {given}{remedy}")
 
 
 def look(
@@ -349,8 +357,10 @@ def references(
         return {}
     if protocol.stats is not None:
         return dict.fromkeys(wanted, given_reference(protocol, extractor, any(wanted.values())))
+    seen = {}
     with together():
-        seen = {"fingerprint": reals.fingerprint, "image_shape": list(reals.__getitems__([0]).image.shape[1:])}
+        if place()[0] == 0:  # to hash all images is work for one
+            seen = {"fingerprint": reals.fingerprint, "image_shape": list(reals.__getitems__([0]).image.shape[1:])}
     seen |= {"extractor": extractor.name, "hash": extractor.hash, "resizer": extractor.resizer}
     seen |= {"feature_dim": extractor.feature_dim, "version": VERSION}
     seen = from_first(seen | {"data": real_name, "split": protocol.split})
@@ -361,7 +371,7 @@ def references(
         for n, features in wanted.items() if place()[0] == 0 else ():
             reference = cached(made[n])
             if reference is not None and not (features and reference.features is None):
-                found[n] = reference
+                found[n] = reference._replace(protocol=made[n])  # under the name that the set has here
     found = from_first(found)
     if missing := [n for n in wanted if n not in found]:
         moments = {n: FID(extractor.feature_dim).to(keeper(device)) for n in missing}
@@ -406,8 +416,7 @@ def given_reference(protocol: Protocol, extractor: Extractor, features: bool) ->
 def reference_file(made: dict[str, Any]) -> Path:
     """Where statistics that are made so are kept; the data's name, which may hold a path, does not matter."""
     text = json.dumps({name: value for name, value in made.items() if name != "data"}, sort_keys=True)
-    kind = re.match(r"\w*", made["data"])[0] or "folder"
-    return cache_folder() / "stats" / f"{kind}-{made['extractor']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    return cache_folder() / "stats" / f"{made['extractor']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
 
 def cached(made: dict[str, Any]) -> Reference | None:
@@ -503,7 +512,7 @@ def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
         if into is None:
             merged.append(into := {})
         into |= one
-    texts = [", ".join(f"{name} {value}" for name, value in card.items()) for card in merged]
+    texts = [", ".join(f"{name} {printable(value)}" for name, value in card.items()) for card in merged]
     return [line for text in texts for line in textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent="  ")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -18,6 +19,7 @@ from gan_lightning import models, networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.core import AdversarialModule, ImageShape, Step, Terms, TwoPlayerGAN
+from gan_lightning.data.folder import image_files
 from gan_lightning.errors import NotFiniteError, nearest, short_errors
 from gan_lightning.metrics import to_uint8
 from gan_lightning.noise import SampleNoise, truncated_normal
@@ -74,11 +76,14 @@ def test_a_user_gets_pictures_a_grid_and_a_walk(checkpoint: str, tmp_path: Path)
     out = tmp_path / "drawn"
     assert [line.split(": ")[1] for line in result.stdout.splitlines()] == [
         "drawn",
-        "drawn/grid.png",
-        "drawn/walk.gif",
+        "drawn/sheets/grid.png",
+        "drawn/sheets/walk.gif",
     ]
-    assert sorted(file.name for file in out.iterdir()) == [f"{i:06d}.png" for i in range(6)] + ["grid.png", "walk.gif"]
-    picture = Image.open(out / "000000.png")
+    assert sorted(file.name for file in out.iterdir()) == [f"{i:06d}.png" for i in range(6)] + ["sheets"]
+    assert sorted(file.name for file in (out / "sheets").iterdir()) == ["grid.png", "walk.gif"]
+    assert image_files(out) == sorted(out.glob("0*.png")), "a sheet is no sample, whoever reads the folder"
+    out = out / "sheets"
+    picture = Image.open(out.parent / "000000.png")
     assert (picture.mode, picture.size) == ("L", (8, 8))
     assert Image.open(out / "grid.png").size == (3 * 10 + 2, 2 * 10 + 2)  # 3 x 2 pictures, 2 pixels apart
     walk = Image.open(out / "walk.gif")
@@ -114,8 +119,8 @@ def test_a_picture_depends_on_seed_and_number_alone(kind: type, tmp_path: Path) 
 
 def test_a_straight_walk(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([checkpoint, "--n", "1", "--out", str(tmp_path), "--interpolate", "lerp", "--frames", "3"])
-    assert Image.open(tmp_path / "walk.gif").n_frames == 3
-    assert f"walk: {tmp_path / 'walk.gif'}" in capsys.readouterr().out
+    assert Image.open(tmp_path / "sheets" / "walk.gif").n_frames == 3
+    assert f"walk: {tmp_path / 'sheets' / 'walk.gif'}" in capsys.readouterr().out
 
 
 def test_pictures_of_two_calls_are_not_mixed(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -124,6 +129,19 @@ def test_pictures_of_two_calls_are_not_mixed(checkpoint: str, tmp_path: Path, ca
     main([*flags, "--n", "3", "--seed", "1"])  # the same pictures, drawn again
     capsys.readouterr()
     assert "holds more than the 2 pictures to come, up to 000002.png" in refused([*flags, "--n", "2"], capsys)
+    (tmp_path / "1000000.png").write_bytes((tmp_path / "000000.png").read_bytes())
+    assert "up to 1000000.png" in refused([*flags, "--n", "200000"], capsys)
+
+
+def test_a_folder_of_any_name_is_written_to_and_named(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / os.fsdecode(b"[caf\xe9]\n2")
+    main([checkpoint, "--n", "2", "--grid", "--out", str(out)])
+    assert len(pixels(out)) == 2
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("/")[2] for line in said] == [r"[caf\xe9]\n2", "grid.png"]
+    assert r"[caf\xe9]\n2 holds more than the 1 " in refused([checkpoint, "--n", "1", "--out", str(out)], capsys)
 
 
 def test_slerp_keeps_the_length_and_ends_where_it_should() -> None:
@@ -224,17 +242,17 @@ def test_classes_are_rows_of_the_same_latents(able: str, tmp_path: Path, capsys:
     expected = torch.stack([levels(numbers(5), label) for label in (2, 0, 2)])
     assert len(expected.unique()) == 10
     assert torch.equal(pixels(tmp_path)[:, 0].view(3, 5), expected)
-    assert torch.equal(tiles(Image.open(tmp_path / "grid.png"), 3, 5), expected)
+    assert torch.equal(tiles(Image.open(tmp_path / "sheets" / "grid.png"), 3, 5), expected)
     assert "5 images of each label of Able" in capsys.readouterr().out
     assert "more than the 10 pictures" in refused([able, "--n", "5", "--labels", "0,1", "--out", str(tmp_path)], capsys)
     main([able, "--n", "300", "--labels", "0,1,2", "--grid", "--out", str(tmp_path)])
-    assert tiles(Image.open(tmp_path / "grid.png"), 3, 85).shape == (3, 85), "256 images at most"
+    assert tiles(Image.open(tmp_path / "sheets" / "grid.png"), 3, 85).shape == (3, 85), "256 images at most"
 
 
 def test_a_walk_from_label_to_label_keeps_the_latents(able: str, tmp_path: Path) -> None:
     flags = ["--n", "4", "--labels", "0,2,1", "--interpolate", "slerp", "--frames", "12", "--out", str(tmp_path)]
     main([able, *flags])
-    walk = Image.open(tmp_path / "walk.gif")
+    walk = Image.open(tmp_path / "sheets" / "walk.gif")
     for frame, label in enumerate([0, 0.5, 1, 1.5, 2, 1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25]):  # 0 -> 2 -> 1 -> 0
         walk.seek(frame)
         assert torch.equal(tiles(walk, 2, 2).flatten(), levels(numbers(4), label)), frame
@@ -252,7 +270,7 @@ def test_a_code_is_traversed(able: str, tmp_path: Path, code: int, rows: int) ->
     """A row for each value, a column for each latent, here of each class in turn."""
     main([able, "--n", "4", "--traverse", str(code), "--out", str(tmp_path)])
     expected = levels(torch.arange(rows)[:, None] / 4, torch.tensor([0, 1, 2, 0]))
-    assert torch.equal(tiles(Image.open(tmp_path / "traverse.png"), rows, 4), expected)
+    assert torch.equal(tiles(Image.open(tmp_path / "sheets" / "traverse.png"), rows, 4), expected)
 
 
 def test_pictures_of_a_folder_are_reconstructed(able: str, tmp_path: Path) -> None:
@@ -264,12 +282,12 @@ def test_pictures_of_a_folder_are_reconstructed(able: str, tmp_path: Path) -> No
         Image.new("RGB", (8 + i, 8 + 2 * i), (level,) * 3).save(folder / name)
     (folder / "notes.txt").write_text("no picture")
     main([able, "--n", "1", "--reconstruct", str(folder), "--batch_size", "2", "--out", str(tmp_path / "out")])
-    files = sorted((tmp_path / "out").glob("reconstruction-*.png"))
-    assert [file.name for file in files] == [f"reconstruction-{i:06d}.png" for i in range(5)]
+    files = sorted((tmp_path / "out" / "sheets" / "reconstructions").iterdir())
+    assert [file.name for file in files] == [f"{i:06d}.png" for i in range(5)]
     originals = [200, 10, 30, 120, 77]  # a, b, deeper/c, deeper/d, z
     assert [Image.open(file).getextrema() for file in files] == [(255 - level,) * 2 for level in originals]
     assert Image.open(files[3]).size == (8, 8)
-    pairs = tiles(Image.open(tmp_path / "out" / "reconstructions.png"), 3, 4).view(6, 2)
+    pairs = tiles(Image.open(tmp_path / "out" / "sheets" / "reconstructions.png"), 3, 4).view(6, 2)
     assert pairs[:5].tolist() == [[level, 255 - level] for level in originals]
 
 
@@ -293,10 +311,10 @@ def test_models_with_these_abilities_are_drawn(tmp_path: Path) -> None:
     with module.standing(2):
         drawn = [module.generate(truncated_normal(z, 0.4), False, torch.full((2,), label)) for label in (0, 1)]
     assert torch.equal(pixels(out), to_uint8(torch.cat(drawn)).flatten(1))
-    assert Image.open(out / "walk.gif").n_frames == 4
+    assert Image.open(out / "sheets" / "walk.gif").n_frames == 4
     path = kept(tiny("InfoGAN"), tmp_path / "info.ckpt", conftest.SHAPE)
     main([path, "--n", "3", "--traverse", "0", "--out", str(tmp_path / "info")])
-    assert Image.open(tmp_path / "info" / "traverse.png").size == (3 * 18 + 2, 10 * 18 + 2)
+    assert Image.open(tmp_path / "info" / "sheets" / "traverse.png").size == (3 * 18 + 2, 10 * 18 + 2)
 
 
 def refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> str:

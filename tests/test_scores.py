@@ -583,7 +583,6 @@ def test_what_cannot_be_scored_is_refused_before_training() -> None:
         with pytest.raises(ValueError, match=f"FID's {when} must be at least 1, not 0"):
             FID(**{when: 0})
     for make, message in {
-        (lambda: InceptionScore(protocol=Protocol(n_fake=19))): "IS with 10 splits needs at least 20 images, not 19",
         (lambda: InceptionScore(splits=0)): "IS with 0 splits",
         (lambda: KID(subsets=0)): "KID needs subsets",
         (lambda: KID(subset_size=1)): "at least 2 images, not 1",
@@ -593,9 +592,14 @@ def test_what_cannot_be_scored_is_refused_before_training() -> None:
             make()
     refused = {
         "n_real=2000, Digits has 1500": FID(Pixels(), Protocol(n_real=2000)),
-        "KID-pixels as it is set needs at least 1000 images": KID(Pixels(), Protocol(n_fake=999)),
-        "KID-pixels as it is set needs at least 1000 real images": KID(Pixels(), Protocol(n_real=999)),
-        "precision-pixels as it is set needs at least 6 real images": PRDC(Pixels(), Protocol(n_real=5)),
+        "KID-pixels as it is set needs at least 1000 images, not n_fake=999: use "
+        "--trainer.callbacks.subset_size 999 or less": KID(Pixels(), Protocol(n_fake=999)),
+        "KID-pixels as it is set needs at least 1000 real images, not 999": KID(Pixels(), Protocol(n_real=999)),
+        "precision-pixels as it is set needs at least 6 real images, not 5: use --trainer.callbacks.k 4 or less": PRDC(
+            Pixels(), Protocol(n_real=5)
+        ),
+        "IS-pixels as it is set needs at least 20 images, not n_fake=19: use "
+        "--trainer.callbacks.splits 9 or less": InceptionScore(Pixels(), Protocol(n_fake=19)),
     }
     for message, score in refused.items():
         model = plain()

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "ledger": set(),
     "errors": set(),
+    "layout": set(),
     "processes": {"errors"},
     "torchfile": set(),
     "trust": set(),
@@ -59,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "text",
     },
     "metrics": {"batches", "noise", "text", "torchfile"},
-    "data": {"batches", "noise", "networks", "cache", "errors", "text"},
+    "data": {"batches", "noise", "networks", "cache", "errors", "layout", "text"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
     "callbacks": {

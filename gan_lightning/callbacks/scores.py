@@ -55,12 +55,16 @@ class Score(ScheduledScore):
 
     @property
     def ask(self) -> Ask:
-        return Ask(self.kind, self.metric, self.protocol, self.fewest)
+        return Ask(self.kind, self.metric, self.protocol, self.fewest, self.fitting)
 
     @property
     def fewest(self) -> int:
         """Images of each kind that it needs."""
         return 2
+
+    def fitting(self, n: int) -> str:
+        """The argument, as it is written in a flag, that makes it do with n images; empty where none does."""
+        return ""
 
     # When.
 
@@ -167,7 +171,14 @@ class InceptionScore(Score):
     ) -> None:
         super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
         self.splits = splits
-        metrics.InceptionScore(1, protocol.n_fake, splits)  # says what is wrong with them
+        metrics.InceptionScore(1, max(protocol.n_fake, 2 * splits), splits)  # says what is wrong with them
+
+    @property
+    def fewest(self) -> int:
+        return 2 * self.splits
+
+    def fitting(self, n: int) -> str:
+        return f"splits {n // 2}"
 
     def metric(self, extractor: Extractor, real: Reference | None) -> metrics.InceptionScore:
         return metrics.InceptionScore(extractor.num_classes, self.protocol.n_fake, self.splits)
@@ -201,6 +212,9 @@ class KID(Score):
     def fewest(self) -> int:
         return self.subset_size
 
+    def fitting(self, n: int) -> str:
+        return f"subset_size {n}"
+
     def metric(self, extractor: Extractor, real: Reference | None) -> metrics.KID:
         return metrics.KID(extractor.feature_dim, real.features, self.subsets, self.subset_size)
 
@@ -230,6 +244,9 @@ class PRDC(Score):
     @property
     def fewest(self) -> int:
         return self.k + 1
+
+    def fitting(self, n: int) -> str:
+        return f"k {n - 1}"
 
     def metric(self, extractor: Extractor, real: Reference | None) -> metrics.PRDC:
         return metrics.PRDC(extractor.feature_dim, real.features, self.k)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,9 @@ from PIL import Image, ImageOps
 
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
+from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.sets import Examples, Split
+from gan_lightning.layout import FIRST, SHEETS
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
@@ -94,18 +95,9 @@ def read_image(path: Path, size: int | None, channels: int) -> np.ndarray:
     return pixels.transpose(2, 0, 1)
 
 
-def fingerprint_of(paths: Iterable[Path], about: str) -> str:
-    """SHA-256 of the files' names, sizes and times of change, without reading them, and of how they are read."""
-    digest = hashlib.sha256(about.encode())
-    for path in paths:
-        stat = path.stat()
-        digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
 def held_out(name: str, fraction: float) -> bool:
     """Whether a file validates, by a hash of its name: such a share does, and other files change nothing about it."""
-    return zlib.crc32(name.encode()) / 2**32 < fraction
+    return zlib.crc32(os.fsencode(name)) / 2**32 < fraction
 
 
 def faults_of(data: ImageData, rows: Sequence[Row], read: Callable[[Row], object]) -> list[str | None]:
@@ -172,10 +164,11 @@ class Files(Examples):
 
 
 def image_files(root: Path) -> list[Path]:
-    """The image files under a folder, at any depth, sorted; hidden ones left out."""
+    """The image files under a folder, at any depth, sorted; hidden ones and sheets of `sample` left out."""
     found = []
     for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        own = FIRST in files  # pictures that `sample` wrote, whose sheets are no further ones
+        folders[:] = [name for name in folders if not (name.startswith(".") or (own and name == SHEETS))]
         found += [Path(folder, n) for n in files if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
     return sorted(found)
 

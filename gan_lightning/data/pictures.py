@@ -16,7 +16,8 @@ from torch import Tensor
 
 from gan_lightning.batches import Draw, Labeled
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.folder import MODES, faults_of, fingerprint_of, held_out, listed, read_pixels
+from gan_lightning.data.contents import fingerprint_of
+from gan_lightning.data.folder import MODES, faults_of, held_out, listed, read_pixels
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import hashes, key
 

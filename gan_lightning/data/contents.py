@@ -1,0 +1,136 @@
+"""What image files hold, as one hash: equal contents are one set, wherever it lies and whatever its files are named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from gan_lightning.cache import cache_folder
+
+if TYPE_CHECKING:
+    import sqlite3
+
+KEPT = "file_hashes.sqlite3"  # in the cache
+TABLE = "CREATE TABLE IF NOT EXISTS hashes (file TEXT PRIMARY KEY, state TEXT, digest BLOB, checksum INTEGER)"
+PATIENCE = 10.0  # seconds to wait for another process that writes
+CHUNK = 1 << 20  # bytes read at a time
+GROUP = 16  # files that a thread reads in one go: to hand over each small file by itself takes longer than to read it
+REST = 2 * 10**9  # ns since a file was last changed: clocks of file systems tick in up to two seconds
+Answer = TypeVar("Answer")
+
+
+class Version(NamedTuple):
+    """One version of one file, as far as the file system tells without reading it.
+
+    The time of change (ctime; on Windows that of creation) tells of a file that was rewritten in place and given its
+    old time of modification back, and of another file that took over the number of a removed one.
+    """
+
+    file: str  # device and inode
+    state: str  # size and times in ns
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Version:
+        return cls(f"{stat.st_dev} {stat.st_ino}", f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}")
+
+    def checksum(self, digest: bytes) -> int:
+        return zlib.crc32(f"{self.file} {self.state} ".encode() + digest)
+
+
+def fingerprint_of(paths: Iterable[Path], about: str) -> str:
+    """SHA-256 of the files' contents in their order, and of how they are read; names and folders do not matter.
+
+    A file is read once: its hash is kept in the cache for as long as its inode, size and times stay. Files are read
+    by several threads, since hashing frees the interpreter.
+
+    Args:
+        paths: of the files.
+        about: what the images depend on beside the files.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    digest = hashlib.sha256(hashlib.sha256(about.encode()).digest())
+    for one in digests_of(list(paths)):
+        digest.update(one)
+    return digest.hexdigest()
+
+
+def digests_of(paths: Sequence[Path]) -> list[bytes]:
+    """The SHA-256, 32 bytes, of each file's content, from the cache where it is known."""
+    versions = [Version.of(os.stat(path)) for path in paths]
+    known = _with_database(lambda database: _recalled(database, versions)) or {}
+    missing = {version: path for version, path in zip(versions, paths, strict=True) if version not in known}
+    found = dict(zip(missing, threaded(_read, list(missing.values())), strict=True))
+    if kept := [(version, digest) for digest, version in found.values() if version is not None]:
+        _with_database(lambda database: _keep(database, kept))
+    return [known[version] if version in known else found[version][0] for version in versions]
+
+
+def threaded(act: Callable[[Path], Answer], paths: Sequence[Path]) -> list[Answer]:
+    """What is found of each file, by as many threads as files keep busy."""
+    groups = [paths[i : i + GROUP] for i in range(0, len(paths), GROUP)]
+    with ThreadPoolExecutor() as threads:
+        return list(chain.from_iterable(threads.map(lambda group: [act(path) for path in group], groups)))
+
+
+def _read(path: Path) -> tuple[bytes, Version | None]:
+    """A file's digest, and the version that it belongs to; None where the next change may leave no trace in the times,
+    because the file was changed a moment ago, or while it was read."""
+    digest, now = hashlib.sha256(), time.time_ns()
+    with open(path, "rb", buffering=0) as file:
+        stat = os.fstat(file.fileno())
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+        version = Version.of(stat)
+        unchanged = version == Version.of(os.fstat(file.fileno()))
+    at_rest = now - max(stat.st_mtime_ns, stat.st_ctime_ns) >= REST
+    return digest.digest(), version if unchanged and at_rest else None
+
+
+def _with_database(act: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
+    """What is done with the kept hashes, in one transaction; None where they cannot be had, which is only slower.
+
+    SQLite's plain journal, since its write-ahead log knows no network file systems. A damaged file is removed.
+    """
+    path = cache_folder() / KEPT
+    try:
+        import sqlite3
+    except ImportError:  # some builds of Python are without
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as database, database:
+            database.text_factory = bytes  # what is damaged need not be UTF-8
+            database.execute(TABLE)
+            return act(database)
+    except (sqlite3.OperationalError, OSError):  # no place to write to, no locks, or locked for too long
+        return None
+    except sqlite3.DatabaseError:
+        for damaged in (path, path.with_name(f"{KEPT}-journal")):
+            with suppress(OSError):
+                damaged.unlink()
+        return None
+
+
+def _recalled(database: sqlite3.Connection, versions: Iterable[Version]) -> dict[Version, bytes]:
+    """The hashes of those versions that are kept undamaged."""
+    found = {}
+    for version in versions:
+        row = database.execute("SELECT digest, checksum FROM hashes WHERE file = ? AND state = ?", version).fetchone()
+        if row is not None and isinstance(row[0], bytes) and version.checksum(row[0]) == row[1]:
+            found[version] = row[0]
+    return found
+
+
+def _keep(database: sqlite3.Connection, hashes: Iterable[tuple[Version, bytes]]) -> None:
+    rows = [(*version, digest, version.checksum(digest)) for version, digest in hashes]
+    database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", rows)
