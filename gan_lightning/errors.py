@@ -26,6 +26,18 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    """A file's name in a line that can be printed: bytes that are no UTF-8 and line breaks as \\xe9, \\n."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def print_anything() -> None:
+    """Let stdout show what its encoding does not have, such as a file name's odd bytes, as escapes, as stderr does."""
+    if hasattr(sys.stdout, "reconfigure"):  # not where something else has taken its place
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def short_errors(*more: type[Exception]) -> Iterator[None]:
     """End the program with `error: <first lines of the message>` for what a user can put right.
@@ -34,6 +46,7 @@ def short_errors(*more: type[Exception]) -> Iterator[None]:
     not finite with code 1. Anything else is a fault of the program and keeps its traceback, as everything does where
     GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
     """
+    print_anything()
     try:
         yield
     except Exception as error:
