@@ -16,7 +16,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
 from gan_lightning.errors import nearest
 from gan_lightning.translator import Translator
+from gan_lightning.yaml_text import allow_any_names
 
+allow_any_names()
 _PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)
 
 

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -26,10 +27,21 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
 
 
-def printable(path: str | os.PathLike[str]) -> str:
-    """A file's name in a line that can be printed: bytes that are no UTF-8 and line breaks as \\xe9, \\n."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+def printable(name: object) -> str:
+    """A path or a name in one line that can be printed: bytes that are no UTF-8 as \\xe9, a newline as \\n."""
+
+    def shown(character: str) -> str:
+        if "\udc80" <= character <= "\udcff":  # how Python reads a byte that is no UTF-8
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        unprintable = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        return character.encode("unicode_escape").decode() if unprintable else character
+
+    return "".join(map(shown, str(name)))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a path has bytes that are UTF-8, which is not every path."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def print_anything() -> None:

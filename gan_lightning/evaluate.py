@@ -23,7 +23,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from gan_lightning.errors import Parser, nearest, short_errors
+from gan_lightning.errors import Parser, nearest, printable, short_errors
+from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seconds
     import torch
@@ -59,6 +60,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     fake.add_argument("--truncation", type=float, metavar="PSI", help="of the latents, for a model that knows it")
     how = parser.add_argument_group("how")
     how.add_argument("--size", type=int, help="bring the images of folders to this height and width")
+    add_flags(how)
     how.add_argument(
         "--extractor", help="of gan_lightning.metrics, or an import path (default: the data's, else Inception)"
     )
@@ -95,6 +97,9 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     for flag in ("standing", "truncation"):
         if given.checkpoint is None and getattr(given, flag) is not None:
             parser.error(f"--{flag} is for the generator of a checkpoint: leave it out")
+    for flag in ("white", "max_pixels"):
+        if flag in given.set and given.real is None and given.fake is None:
+            parser.error(f"--{flag} is for folders of images: with --data it is --data.{flag}")
     if given.make_stats and given.fake is not None:
         parser.error("--make_stats looks at real images alone: leave --fake out")
     if given.checkpoint is None and given.data is None and given.real is None:
@@ -128,7 +133,7 @@ def _divided(argv: list[str] | None) -> tuple[list[str], list[str]]:
 # The two sides.
 
 
-def folder_of_images(path: Path, size: int | None) -> Examples:
+def folder_of_images(path: Path, size: int | None, reading: Reading) -> Examples:
     """The images under a folder, as RGB, in their own size or brought to one.
 
     Raises:
@@ -136,14 +141,15 @@ def folder_of_images(path: Path, size: int | None) -> Examples:
     """
     import torch
 
-    from gan_lightning.data.folder import Files, image_files
+    from gan_lightning.data.finding import holds, image_files
+    from gan_lightning.data.folder import Files
 
     if not path.is_dir():
-        raise FileNotFoundError(f"there is no folder {path}")
+        raise FileNotFoundError(f"there is no folder {printable(path)}")
     paths = image_files(path)
     if not paths:
-        raise ValueError(f"{path} holds no images")
-    return Files(paths, torch.zeros(len(paths), dtype=torch.int64), size, 3)
+        raise ValueError(holds(path))
+    return Files(paths, torch.zeros(len(paths), dtype=torch.int64), size, 3, reading)
 
 
 def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialModule | None) -> LightningDataModule:
@@ -315,8 +321,8 @@ def real_side(
         data = data_of(given, for_data, module)
         return data.reference(given.split), data.name, data
     if given.real.suffix == ".npz":
-        return None, str(given.real), None
-    return folder_of_images(given.real, given.size), str(given.real), None
+        return None, printable(given.real), None
+    return folder_of_images(given.real, given.size, reading_of(given)), printable(given.real), None
 
 
 def refuse_unequal_sizes(real: tuple[str, Sequence[int]], fake: tuple[str, Sequence[int]]) -> None:
@@ -344,7 +350,7 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
             return own_scores(given, for_data, module)
         sample.require_images(module)
     elif given.fake is not None:
-        fakes = folder_of_images(given.fake, given.size)
+        fakes = folder_of_images(given.fake, given.size, reading_of(given))
     reals, real_name, data = real_side(given, for_data, module)
     if reals is not None and not given.make_stats:
         fake_name, fake_shape = (given.fake, fakes.shape) if module is None else (given.checkpoint, module.image_shape)
@@ -356,7 +362,7 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
         weights="live" if given.live else "ema",
         seed=given.seed,
         batch_size=given.batch_size,
-        stats=str(given.real) if reals is None else None,
+        stats=printable(given.real) if reals is None else None,
         standing=given.standing or 0,
         truncation=given.truncation,
     )
@@ -372,7 +378,7 @@ def evaluated(given: argparse.Namespace, for_data: list[str], device: torch.devi
         fakes = scoring.Samples(module, protocol)
     else:
         resized = f", by Pillow to {given.size}" if given.size else ""
-        about = {"model": str(given.fake), "image_shape": "x".join(map(str, fakes.shape)) + resized}
+        about = {"model": printable(given.fake), "image_shape": "x".join(map(str, fakes.shape)) + resized}
     found: Found = {}
     if asks:
         shown = processes.place()[0] == 0

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": set(),
     "errors": set(),
     "reading": set(),
+    "yaml_text": set(),
     "processes": {"errors"},
     "hyperparameters": {"errors"},
     "core": {"augment", "batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},

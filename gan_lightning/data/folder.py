@@ -189,7 +189,7 @@ def fingerprint_of(paths: Iterable[Path], about: str) -> str:
     digest = hashlib.sha256(about.encode())
     for path in paths:
         stat = path.stat()
-        digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path.name) + f" {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
