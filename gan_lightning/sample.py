@@ -220,6 +220,7 @@ def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Read
     """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.folder.read_image`.
 
     Raises:
+        FileNotFoundError: there is no such folder.
         ValueError: there are none, one cannot be read, or the model's images are not square.
     """
     import torch
@@ -230,6 +231,8 @@ def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Read
     channels, height, width = image_shape
     if height != width:
         raise ValueError(f"--reconstruct brings pictures to squares, and the model's are {width}x{height}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--reconstruct {printable(folder)}: there is no such folder")
     paths = image_files(folder)
     if not paths:
         raise ValueError(f"--reconstruct: {holds(folder)}")

@@ -214,9 +214,31 @@ def test_a_class_can_be_asked_for(able: str, tmp_path: Path, capsys: pytest.Capt
     main([able, "--n", "5", "--batch_size", "2", "--out", str(tmp_path / "none")])
     assert torch.equal(pixels(tmp_path / "none")[:, 0], levels(numbers(5), torch.tensor([0, 1, 2, 0, 1])))
     for flag in ("--label", "--labels"):
-        assert "label 3: Able has the classes 0 to 2" in refused(
-            [able, flag, "3", "--out", str(tmp_path / "x")], capsys
-        )
+        assert "label 3: the classes are 0 to 2" in refused([able, flag, "3", "--out", str(tmp_path / "x")], capsys)
+
+
+def test_classes_are_asked_for_by_name(able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = torch.load(able, weights_only=True)
+    content["gan_lightning"]["trained_on"]["classes"] = ["0", "2", "sky, blue"]  # as folders sorted as text
+    path = str(tmp_path / "named.ckpt")
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    main([path, "--classes"])
+    assert capsys.readouterr().out == "   0  0\n   1  2\n   2  sky, blue\n" and not (tmp_path / "samples").exists()
+    for number, (flag, text, labels, said) in enumerate(
+        [
+            ("--label", "2", [1], ["2: class 2, number 1"]),
+            ("--label", "0", [0], []),
+            ("--label", "sky, blue", [2], ["sky, blue: class sky, blue, number 2"]),
+            ("--labels", "sky, blue", [2], ["sky, blue: class sky, blue, number 2"]),
+            ("--labels", "1,0,2", [1, 0, 1], ["1: class 2, number 1", "2: class 2, number 1"]),
+        ]
+    ):
+        out = tmp_path / str(number)
+        main([path, "--n", "3", flag, text, "--out", str(out)])
+        assert torch.equal(pixels(out)[:, 0].view(-1, 3), torch.stack([levels(numbers(3), label) for label in labels]))
+        assert capsys.readouterr().out.splitlines()[:-1] == said
+    main([able, "--classes"])
+    assert capsys.readouterr().out.split() == ["0", "1", "2"]
 
 
 def test_classes_are_rows_of_the_same_latents(able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,13 +360,13 @@ def test_bad_input_is_one_line(checkpoint: str, able: str, tmp_path: Path, capsy
         ([checkpoint, *out, "--traverse", "0"], "DCGAN has no codes: leave --traverse out"),
         ([checkpoint, *out, "--reconstruct", str(spoilt)], "DCGAN has no reconstruction: leave --reconstruct out"),
         ([able, *out, "--label", "0", "--labels", "1,2"], "--labels: not allowed with argument --label"),
-        ([able, *out, "--labels", "0,,1"], "--labels: invalid integers value: '0,,1'"),
+        ([able, *out, "--labels", "0,,1"], "there is no class '': the classes are 0 to 2"),
         ([able, *out, "--truncation", "0"], "--truncation must be a number above 0, not 0.0"),
         ([able, *out, "--truncation", "nan"], "--truncation must be a number above 0, not nan"),
         ([able, *out, "--standing", "-1"], "--standing must be at least 0, not -1"),
         ([able, *out, "--traverse", "2"], "--traverse 2: Able has the codes 0 to 1"),
-        ([able, *out, "--reconstruct", str(empty)], "empty: there are no pictures"),
-        ([able, *out, "--reconstruct", str(tmp_path / "none")], "none: there are no pictures"),
+        ([able, *out, "--reconstruct", str(empty)], "empty holds no images"),
+        ([able, *out, "--reconstruct", str(tmp_path / "none")], "none: there is no such folder"),
         ([able, *out, "--reconstruct", str(spoilt)], "b.png cannot be read"),
         ([], "required: checkpoint"),
     ]:

@@ -595,7 +595,7 @@ def test_inputs_that_are_not_there(checkpoint: Checkpoints, tmp_path: Path, caps
     path = checkpoint(Linear)
     assert "no such file or folder" in refusal(capsys, path, "--input", tmp_path / "none", "--out", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    assert "there are no pictures" in refusal(capsys, path, "--input", tmp_path / "empty", "--out", tmp_path / "out")
+    assert "empty holds no images" in refusal(capsys, path, "--input", tmp_path / "empty", "--out", tmp_path / "out")
     kept(noise(20, 31, 3), tmp_path / "a.png")
     assert "is a file, not a folder" in refusal(capsys, path, "--input", tmp_path, "--out", tmp_path / "a.png")
     assert "there is no checkpoint" in refusal(capsys, tmp_path / "x.ckpt", "--input", tmp_path, "--out", "out")

@@ -97,7 +97,7 @@ class Walk:
 
     def _is_wanted(self, name: str) -> bool:
         if name.lower() in LEFT_BEHIND:
-            self.left_out[f"left behind by a system ({name})"] += 1
+            self.left_out[f"left behind by a system ({printable(name)})"] += 1
         elif name.startswith("."):
             self.left_out["hidden"] += 1
         else:
@@ -129,12 +129,14 @@ class Walk:
     def __str__(self) -> str:
         """How many pictures there are; how many files are left out, and why."""
         count = len(self.paths)
-        reasons = [f"{number} {reason}" for reason, number in self.left_out.most_common()]
-        if self.kinds:
-            named = [f"{number} {printable(kind or 'without suffix')}" for kind, number in self.kinds.most_common(3)]
-            reasons.insert(
-                0, f"{self.kinds.total()} of other kinds ({', '.join(named)}{', ...' * (len(self.kinds) > 3)})"
-            )
+        reasons, kinds = (
+            sorted(found.items(), key=lambda row: (-row[1], row[0])) for found in (self.left_out, self.kinds)
+        )
+        reasons = [f"{number} {reason}" for reason, number in reasons]
+        if kinds:
+            named = [f"{number} {printable(kind or 'without suffix')}" for kind, number in kinds[:3]]
+            named += ["..."] * (len(kinds) > 3)
+            reasons.insert(0, f"{self.kinds.total()} of other kinds ({', '.join(named)})")
         return f"{count or 'no'} image{'s' * (count != 1)}" + f"; left out: {', '.join(reasons)}" * bool(reasons)
 
 
@@ -156,12 +158,14 @@ def holds(root: Path) -> str:
 
 def once(rows: Sequence[tuple[Path, ...]], source: Path) -> list[tuple[Path, ...]]:
     """Rows of files without those whose files a row before has; one line tells how many these are."""
-    first = {tuple(map(identity, row)): row for row in reversed(rows)}
-    if len(first) < len(rows):
+    kept: dict[tuple, tuple[Path, ...]] = {}
+    for row in rows:
+        kept.setdefault(tuple(map(identity, row)), row)
+    if len(kept) < len(rows):
         rank_zero_only(log.warning)(
-            f"{printable(source)}: {len(rows) - len(first)} pictures are there under another name too, and count once"
+            f"{printable(source)}: {len(rows) - len(kept)} pictures are there under another name too, and count once"
         )
-    return list(first.values())[::-1]
+    return list(kept.values())
 
 
 def refuse_shared(first: Sequence[Path], second: Sequence[Path], what: str) -> None:

@@ -372,9 +372,10 @@ class ImageFolder(ImageData):
         if len(names) < 2:
             return None
         if loose:
+            named = listed(sorted(map(printable, names)))
             rank_zero_only(log.warning)(
-                f"{self._named()}: no classes, because {len(loose)} images, such as {printable(loose[0])}, lie "
-                f"beside the {len(names)} folders {listed(sorted(map(printable, names)))}"
+                f"{self._named()} has no classes: beside the {len(names)} folders {named} lie images in none, "
+                f"{len(loose)} of them, such as {printable(loose[0])}"
             )
             return None
         numbers = {int(name) for name in names if name.isascii() and name.isdecimal()}
