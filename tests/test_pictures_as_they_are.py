@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -299,7 +301,11 @@ def test_each_side_of_pairs_and_each_domain_is_looked_at(tmp_path, caplog):
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
-    Image.new("1", (30_000, 20_000)).save(tmp_path / "bomb.png")  # 75 kB that would be 1.8 GB
+    Image.new("1", (8, 8)).save(tmp_path / "bomb.png")
+    content = bytearray((tmp_path / "bomb.png").read_bytes())
+    content[16:24] = struct.pack(">II", 30_000, 20_000)  # width and height, which a checksum follows
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "bomb.png").write_bytes(content)
     Image.fromarray(noise(0, 10, 11)).save(tmp_path / "110.png")
     assert read_pixels(tmp_path / "110.png", 3, Reading(max_pixels=110)).shape == (10, 11, 3)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
@@ -354,22 +360,28 @@ def test_a_jpeg_that_ends_early_and_properly_is_found(tmp_path, name):
             read_pixels(path, 3)
 
 
-def test_training_begins_with_pillows_verdict(tmp_path):
-    """A broken stream that OpenCV makes other pixels of."""
-    for number in range(4):
-        (tmp_path / f"{number}.jpg").write_bytes(JPEGS["plain"])
-    rotten = tmp_path / "3.jpg"
-    for at in range(700, 4000, 7):
-        content = bytearray(JPEGS["progressive"])
-        content[at : at + 3] = b"\xff\xc4\x00"
-        rotten.write_bytes(bytes(content))
+def refused_by_pillow_alone(path: Path) -> None:
+    """Write a JPEG whose stream is broken, so that Pillow refuses it and OpenCV makes something of it."""
+    random, whole = np.random.default_rng(0), JPEGS["plain"]
+    for _ in range(1000):
+        broken = bytearray(whole)
+        broken[random.integers(2, len(whole) - 2)] = random.integers(256)
+        path.write_bytes(bytes(broken))
         try:
-            read_pixels(rotten, 3)
-        except ValueError:
-            if cv2.imdecode(np.frombuffer(bytes(content), np.uint8), cv2.IMREAD_COLOR) is not None:
-                break
-    else:
-        pytest.skip("both refuse the same files here")
+            with Image.open(path) as file:
+                file.load()
+        except OSError:
+            if cv2.imdecode(np.frombuffer(bytes(broken), np.uint8), cv2.IMREAD_COLOR) is not None:
+                return
+    pytest.fail("OpenCV refuses what Pillow refuses")
+
+
+def test_training_begins_with_pillows_verdict(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(JPEGS["plain"])
+    refused_by_pillow_alone(tmp_path / "3.jpg")
+    with pytest.raises(ValueError, match="3.jpg cannot be read"):
+        read_pixels(tmp_path / "3.jpg", 3)
     with pytest.raises(ValueError, match="^1 damaged files: .*3.jpg cannot be read"):
         data.ImageFolder(str(tmp_path), 8, batch_size=1).setup("fit")
     folder = data.ImageFolder(str(tmp_path), 8, batch_size=1, corrupt="skip", val_fraction=0)
@@ -437,7 +449,7 @@ def test_every_command_takes_names_of_any_bytes(odd, tmp_path, monkeypatch, caps
     (odd / "cat" / os.fsdecode(b"bad\xe9\n.png")).unlink()
 
 
-# Classes by name.
+# Names of classes.
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -275,6 +276,21 @@ def test_a_code_is_traversed(able: str, tmp_path: Path, code: int, rows: int) ->
     main([able, "--n", "4", "--traverse", str(code), "--out", str(tmp_path)])
     expected = levels(torch.arange(rows)[:, None] / 4, torch.tensor([0, 1, 2, 0]))
     assert torch.equal(tiles(Image.open(tmp_path / "traverse.png"), rows, 4), expected)
+
+
+def test_pictures_of_odd_names_and_levels_are_reconstructed(
+    able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9 [x]\n")
+    folder.mkdir()
+    Image.new("I;16", (8, 8), 1023).save(folder / os.fsdecode(b"\xe9\n.png"))  # white of 10 bits
+    flags = [able, "--n", "1", "--reconstruct", str(folder)]
+    main([*flags, "--white", "1023", "--out", str(tmp_path / "out")])
+    assert Image.open(tmp_path / "out" / "reconstruction-000000.png").getextrema() == (0, 0)  # its negative
+    (tmp_path / "more").mkdir()
+    message = refused([*flags, "--max_pixels", "63", "--out", str(tmp_path / "more")], capsys)
+    assert "caf\\xe9 [x]\\n/\\xe9\\n.png cannot be read: it has 8x8 pixels, more than max_pixels (63)" in message
+    assert "--reconstruct: give that too" in refused([able, "--white", "3"], capsys)
 
 
 def test_pictures_of_a_folder_are_reconstructed(able: str, tmp_path: Path) -> None:
