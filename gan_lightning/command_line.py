@@ -33,7 +33,9 @@ from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import nearest
 from gan_lightning.translator import Translator
 from gan_lightning.trust import USER, Source, packages_beyond
+from gan_lightning.yaml_text import allow_any_names
 
+allow_any_names()
 CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a config, by class_path
 GROUPS = {"trainer": Trainer, "checkpoint": callbacks.Checkpoint, "grid": callbacks.SampleGrid}  # by arguments alone
 _PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)

@@ -46,6 +46,17 @@ def printable(name: object) -> str:
     return "".join(map(shown, str(name)))
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a path has bytes that are UTF-8, which is not every path."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def print_anything() -> None:
+    """Let stdout show what its encoding does not have, such as a file name's odd bytes, as escapes, as stderr does."""
+    if hasattr(sys.stdout, "reconfigure"):  # not where something else has taken its place
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def short_errors(*more: type[Exception]) -> Iterator[None]:
     """End the program with `error: <first lines of the message>` for what a user can put right.
@@ -54,6 +65,7 @@ def short_errors(*more: type[Exception]) -> Iterator[None]:
     `more` exit with code 2, a loss that is not finite with code 1. Anything else is a fault of the program and keeps
     its traceback, as everything does where GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
     """
+    print_anything()
     try:
         yield
     except Exception as error:

@@ -27,6 +27,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from gan_lightning.errors import Parser, PeerError, complain, nearest, printable, short_errors
+from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seconds
     import torch
@@ -62,6 +63,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     fake.add_argument("--truncation", type=float, metavar="PSI", help="of the latents, for a model that knows it")
     how = parser.add_argument_group("how")
     how.add_argument("--size", type=int, help="bring the images of folders to this height and width")
+    add_flags(how)
     how.add_argument(
         "--extractor", help="of gan_lightning.metrics, or an import path (default: the data's, else Inception)"
     )
@@ -98,6 +100,9 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     for flag in ("standing", "truncation"):
         if given.checkpoint is None and getattr(given, flag) is not None:
             parser.error(f"--{flag} is for the generator of a checkpoint: leave it out")
+    for flag in ("white", "max_pixels"):
+        if flag in given.set and given.real is None and given.fake is None:
+            parser.error(f"--{flag} is for folders of images: with --data it is --data.{flag}")
     if given.make_stats and given.fake is not None:
         parser.error("--make_stats looks at real images alone: leave --fake out")
     if given.checkpoint is None and given.data is None and given.real is None:
@@ -131,7 +136,7 @@ def _divided(argv: list[str] | None) -> tuple[list[str], list[str]]:
 # The two sides.
 
 
-def folder_of_images(path: Path, size: int | None) -> Examples:
+def folder_of_images(path: Path, size: int | None, reading: Reading) -> Examples:
     """The images of a folder that count, as RGB, in their own size or brought to one; prints what does not count.
 
     Raises:
@@ -147,7 +152,7 @@ def folder_of_images(path: Path, size: int | None) -> Examples:
     if place()[0] == 0:
         for remark in remarks:
             print(remark, file=sys.stderr)
-    return Files(paths, torch.zeros(len(paths), dtype=torch.int64), size, 3)
+    return Files(paths, torch.zeros(len(paths), dtype=torch.int64), size, 3, reading)
 
 
 def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialModule | None) -> LightningDataModule:
@@ -343,7 +348,7 @@ def real_side(
         return reals, data.name, data
     if given.real.suffix == ".npz":
         return None, printable(given.real), None
-    return folder_of_images(given.real, given.size), printable(given.real), None
+    return folder_of_images(given.real, given.size, reading_of(given)), printable(given.real), None
 
 
 def refuse_unequal_sizes(real: tuple[str, Sequence[int]], fake: tuple[str, Sequence[int]]) -> None:
@@ -377,7 +382,7 @@ def evaluated(
     elif given.fake is not None:
         if given.real is not None:
             refuse_nested(given.real, given.fake)
-        fakes = folder_of_images(given.fake, given.size)
+        fakes = folder_of_images(given.fake, given.size, reading_of(given))
     reals, real_name, data = real_side(given, for_data, module)
     if fakes is not None:
         refuse_shared(getattr(reals, "paths", ()), fakes.paths)
@@ -392,7 +397,7 @@ def evaluated(
         weights="live" if given.live else "ema",
         seed=given.seed,
         batch_size=given.batch_size,
-        stats=str(given.real) if reals is None else None,
+        stats=printable(given.real) if reals is None else None,
         standing=given.standing or 0,
         truncation=given.truncation,
     )

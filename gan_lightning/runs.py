@@ -7,6 +7,7 @@ import logging
 import netrc
 import os
 import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlparse
@@ -16,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
-from gan_lightning.errors import make_folder
+from gan_lightning.errors import is_utf8, make_folder, printable
 
 log = logging.getLogger(__name__)
 _FOLDER = "GAN_LIGHTNING_RUN"  # how the processes that a run starts learn its folder
@@ -142,8 +143,12 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
         reached: see :class:`_AppendingWriter`.
 
     W&B's run is named after the folder, so that a resumed run continues the same curves. WANDB_MODE wins over both; a
-    server that does not answer within half a minute is done without, and `wandb sync` sends the run later.
+    server that does not answer within half a minute is done without, and `wandb sync` sends the run later. W&B keeps
+    the command line and the folder, and fails where these are no UTF-8: it is done without there, too.
     """
+    if odd := next((text for text in (*sys.argv, str(folder.absolute())) if not is_utf8(text)), None):
+        rank_zero_only(log.warning)(f"W&B cannot hold {printable(odd)}: this run is tracked by metrics.csv alone")
+        return [RunCSVLogger(folder, reached)]
     os.environ.setdefault("WANDB_SILENT", "true")
 
     def tracker(offline: bool) -> WandbLogger:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gan_lightning.errors import Parser, nearest, printable, short_errors
 from gan_lightning.layout import SHEETS, is_numbered, numbered
+from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
     from lightning.pytorch import LightningModule
@@ -55,8 +57,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
     parser.add_argument("--grid", action="store_true", help=f"also {SHEETS}/grid.png, of the first {GRID_MOST} at most")
     classes = parser.add_mutually_exclusive_group()
-    classes.add_argument("--label", type=int, help="the class to draw (default: each in turn)")
-    classes.add_argument("--labels", type=integers, help="0,1,2: a row of the grid for each, of the same latents")
+    classes.add_argument("--label", metavar="CLASS", help="name or number of the class to draw (default: each in turn)")
+    rows = "cat,dog or 0,1,2: a row of the grid for each, of the same latents"
+    classes.add_argument("--labels", metavar="CLASSES", help=rows)
+    classes.add_argument("--classes", action="store_true", help="print the classes and their numbers, no more")
     parser.add_argument("--truncation", type=float, metavar="PSI", help="of normal latents, for a model that knows it")
     parser.add_argument("--standing", type=int, default=0, metavar="N", help="batch statistics of N batches of samples")
     parser.add_argument(
@@ -71,6 +75,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--traverse", type=int, metavar="CODE", help=values)
     also = f"also {RECONSTRUCTIONS}.png, a folder's pictures beside what the model makes of them, and numbered files"
     parser.add_argument("--reconstruct", type=Path, metavar="DIR", help=also)
+    add_flags(parser)
     parser.add_argument("--live", action="store_true", help="the trained weights in place of their average")
     parser.add_argument("--user", metavar="NAME", help="whom to list items to, for a model of what users choose")
     parser.add_argument("--k", type=int, default=10, help="how many items (default %(default)s)")
@@ -82,10 +87,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name} must be at least {least}, not {value}")
     if given.truncation is not None and not 0 < given.truncation < math.inf:
         parser.error(f"--truncation must be a number above 0, not {given.truncation}")
+    for flag in ("white", "max_pixels"):
+        if flag in given.set and given.reconstruct is None:
+            parser.error(f"--{flag} is of the pictures of --reconstruct: give that too")
     if given.out is not None and given.out.exists() and not given.out.is_dir():
         parser.error(f"--out {printable(given.out)} is a file, not a folder")
-    if given.label is not None:
-        given.labels = [given.label]
     return given
 
 
@@ -101,9 +107,47 @@ def refuse_older(folder: Path, n: int) -> None:
         raise ValueError(f"--out: {where} holds more than the {n} pictures to come, up to {numbered(last)}: empty it")
 
 
-def integers(text: str) -> list[int]:
-    """The numbers of "0,1,2"."""
-    return [int(number) for number in text.split(",")]
+def label_of(word: str, names: Sequence[str], count: int) -> int:
+    """The number of a class that is called by its name, or by its number where no class has that for a name.
+
+    Args:
+        word: name or number.
+        names: of the classes, in the order of their numbers; none where they are not known.
+        count: of the classes.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if word in names:
+        return list(names).index(word)
+    if re.fullmatch(r"-?[0-9]+", word):
+        if 0 <= int(word) < count:
+            return int(word)
+        raise ValueError(f"label {word}: the classes are 0 to {count - 1}")
+    known = nearest(word, names) or " (--classes lists them)" if names else f": the classes are 0 to {count - 1}"
+    raise ValueError(f"there is no class {printable(word)!r}{known}")
+
+
+def asked_labels(module: TwoPlayerGAN, given: argparse.Namespace) -> list[int]:
+    """The numbers of the classes of --label or --labels; says what it took a word for that could mean two.
+
+    Raises:
+        ValueError: no such class.
+    """
+    names = module.trained_on.get("classes") or []
+    text = given.labels if given.label is None else given.label
+    words = [text] if given.label is not None or text in names else text.split(",")
+    labels = [label_of(word.strip(), names, module.num_classes) for word in words]
+    for word, label in dict(zip(words, labels, strict=True)).items():
+        if names and names[label] != str(label):
+            print(f"{printable(word)}: class {printable(names[label])}, number {label}")
+    return labels
+
+
+def class_list(module: TwoPlayerGAN) -> str:
+    """A line for each class, its number and its name."""
+    names = module.trained_on.get("classes") or [""] * module.num_classes
+    return "\n".join(f"{label:>4}  {printable(name)}".rstrip() for label, name in enumerate(names))
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -171,32 +215,34 @@ def require_what_was_asked_for(module: TwoPlayerGAN, given: argparse.Namespace) 
     for flag, method, what in NEEDS:
         if getattr(given, flag) is not None and not hasattr(module, method):
             raise ValueError(f"{name} has no {what}: leave --{flag} out")
-    if given.labels and not module.num_classes:
-        raise ValueError(f"{name} was trained without classes: leave --label and --labels out")
-    for label in given.labels or []:
-        if not 0 <= label < module.num_classes:
-            raise ValueError(f"label {label}: {name} has the classes 0 to {module.num_classes - 1}")
+    for flag in ("label", "labels", "classes"):
+        if flag in given.set and not module.num_classes:
+            raise ValueError(f"{name} was trained without classes: leave --{flag} out")
     if given.traverse is not None and not 0 <= given.traverse < module.codes:
         raise ValueError(f"--traverse {given.traverse}: {name} has the codes 0 to {module.codes - 1}")
 
 
-def read_pictures(folder: Path, image_shape: tuple[int, int, int]) -> Tensor:
+def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Reading) -> Tensor:
     """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.folder.read_image`.
 
     Raises:
+        FileNotFoundError: there is no such folder.
         ValueError: there are none, one cannot be read, or the model's images are not square.
     """
     import torch
 
-    from gan_lightning.data.folder import Files, image_files
+    from gan_lightning.data.finding import holds, image_files
+    from gan_lightning.data.folder import Files
 
     channels, height, width = image_shape
     if height != width:
         raise ValueError(f"--reconstruct brings pictures to squares, and the model's are {width}x{height}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--reconstruct {printable(folder)}: there is no such folder")
     paths = image_files(folder)
     if not paths:
-        raise ValueError(f"--reconstruct {printable(folder)}: there are no pictures")
-    return Files(paths, torch.zeros(len(paths)), height, channels).__getitems__(list(range(len(paths)))).image
+        raise ValueError(f"--reconstruct: {holds(folder)}")
+    return Files(paths, torch.zeros(len(paths)), height, channels, reading).__getitems__(list(range(len(paths)))).image
 
 
 class Painter:
@@ -366,9 +412,12 @@ def main(argv: list[str] | None = None) -> None:
             return act(module, given)
     require_images(module)
     require_what_was_asked_for(module, given)
+    if given.classes:
+        return print(class_list(module))
+    given.labels = asked_labels(module, given) if {"label", "labels"} & set(given.set) else None
     given.n, given.out = given.n or IMAGES, given.out or FOLDER
     refuse_older(given.out, given.n * len(given.labels or [None]))
-    originals = read_pictures(given.reconstruct, module.image_shape) if given.reconstruct else None
+    originals = read_pictures(given.reconstruct, module.image_shape, reading_of(given)) if given.reconstruct else None
     if originals is not None:
         refuse_older(given.out / RECONSTRUCTIONS, len(originals))
     sheets, painter = given.out / SHEETS, Painter(module, given)

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gan_lightning.errors import Parser, nearest, short_errors
+from gan_lightning.errors import Parser, nearest, printable, short_errors
+from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
     from lightning.pytorch import LightningModule
@@ -48,6 +49,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--attributes", help="+Blond_Hair,-Male: what a face shall have, and what not")
     parser.add_argument("--tile", type=int, help="cut large pictures into squares of this side (default: do not)")
     parser.add_argument("--overlap", type=int, help=f"of tiles, blended from one to the next (default {OVERLAP})")
+    add_flags(parser)
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
     given = parser.parse_args(joined(sys.argv[1:] if argv is None else argv))
     if given.overlap is not None and given.tile is None:
@@ -84,29 +86,31 @@ def files_of(source: Path, out: Path) -> dict[Path, Path]:
     Raises:
         ValueError: there are no pictures, or one would be written over one that is read or over another's.
     """
-    from gan_lightning.data.folder import image_files
+    from gan_lightning.data.finding import holds, image_files
 
     root = source if source.is_dir() else source.parent
     if out.resolve() == root.resolve():
-        raise ValueError(f"--out {out} is the folder that is read: nothing is translated in place")
-    paths = image_files(source) if source.is_dir() else [source]
+        raise ValueError(f"--out {printable(out)} is the folder that is read: nothing is translated in place")
+    paths = image_files(source, names=True) if source.is_dir() else [source]
     if root.resolve() in out.resolve().parents:
         paths = [path for path in paths if out.resolve() not in path.resolve().parents]
     if not paths:
-        raise ValueError(f"--input {source}: there are no pictures")
+        raise ValueError(f"--input: {holds(source)}")
     files = {path: (out / path.relative_to(root)).with_suffix(".png") for path in paths}
     read = {path.resolve() for path in paths}
     makers: dict[str, Path] = {}
     for path, target in files.items():
         if target.resolve() in read:
-            raise ValueError(f"{target} is read, and would be overwritten: choose another --out")
+            raise ValueError(f"{printable(target)} is read, and would be overwritten: choose another --out")
         other = makers.setdefault(str(target).lower(), path)  # some file systems do not tell A from a
         if other is not path:
-            raise ValueError(f"{other} and {path} would both become {target}: rename one")
+            raise ValueError(
+                f"{printable(other)} and {printable(path)} would both become {printable(target)}: rename one"
+            )
     return files
 
 
-def read(path: Path, channels: int) -> Picture:
+def read(path: Path, channels: int, reading: Reading) -> Picture:
     """A picture upright, grey or in colour; see :func:`data.folder.read_image`.
 
     Raises:
@@ -118,7 +122,7 @@ def read(path: Path, channels: int) -> Picture:
 
     from gan_lightning.data.folder import read_image
 
-    pixels = np.ascontiguousarray(read_image(path, None, 4))
+    pixels = np.ascontiguousarray(read_image(path, None, 4, reading))
     colours = pixels[:3]
     if channels == 1:
         colours = np.asarray(Image.fromarray(np.ascontiguousarray(colours.transpose(1, 2, 0))).convert("L"))[None]
@@ -370,7 +374,7 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
     done = 0
     for path, target in (bar := tqdm(files.items(), "translated", unit="picture", disable=None, leave=False)):
         try:
-            picture = read(path, module.image_shape[0])
+            picture = read(path, module.image_shape[0], reading_of(given))
         except ValueError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)
             continue
@@ -381,7 +385,7 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
                 raise
             _, height, width = picture.image.shape
             way = "use --device cpu" if not module.any_size else "use --tile 512" if given.tile is None else "use less"
-            raise ValueError(f"{path}, {width}x{height}, does not fit into memory: {way}") from error
+            raise ValueError(f"{printable(path)}, {width}x{height}, does not fit into memory: {way}") from error
         write(made, target)
         done += 1
     return done

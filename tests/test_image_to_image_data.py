@@ -320,7 +320,7 @@ def test_pairs_that_are_refused(files):
     refused(FileNotFoundError, "no folder .*nowhere: give --data.second", "two/trainA", second="nowhere")
     refused(ValueError, 'direction must be "AtoB" or "BtoA", not \'both\'', "ab", direction="both")
     (files / "empty").mkdir()
-    refused(ValueError, "empty holds no pairs for training", "empty")
+    refused(ValueError, "^no pairs for training: .*empty holds no images$", "empty")
     (files / "two/trainB/05.bmp").unlink()
     (files / "two/trainB/06.bmp").unlink()
     refused(ValueError, "^.*trainA/05.png has no partner of its name .*, nor have 1 more$", "two")
@@ -388,10 +388,12 @@ def test_domains_may_be_lists(files):
     given = {"size": 32, "jitter": None, "batch_size": 2, "val_fraction": 0}
     module = data.UnpairedImages(str(files / "faces"), "trainA.txt", str(files / "faces/trainB.txt"), **given)
     assert names(module, "A", "train") == [f"{n:02}.png" for n in range(7)] and not names(module, "A", "val")
-    (files / "faces/testA.txt").write_text("images/08.png\n\n09.png\n")
-    (files / "faces/testB.txt").write_text("00.png\n")
+    for number in (12, 13, 14):
+        save(files / f"faces/images/{number}.png", noise(number, 40, 56))
+    (files / "faces/testA.txt").write_text("images/12.png\n\n13.png\n")
+    (files / "faces/testB.txt").write_text("14.png\n")
     module = data.UnpairedImages(str(files / "faces"), "trainA.txt", "trainB.txt", **given)
-    assert names(module, "A", "val") == ["08.png", "09.png"] and names(module, "B", "val") == ["00.png"]
+    assert names(module, "A", "val") == ["12.png", "13.png"] and names(module, "B", "val") == ["14.png"]
     assert len(module.reference("val")) == 2 and len(module.reference("train")) == 7
     module.setup("fit")
     (files / "faces/images/01.png").write_bytes(b"\x89PNG no")
@@ -409,7 +411,7 @@ def test_domains_that_are_refused(files):
     refused(FileNotFoundError, "^there is no trainA or A in .*faces: name the folder.* with --data.a$", "faces")
     refused(FileNotFoundError, "^there is no horses in .*two: .* with --data.b$", "two", "trainA", "horses")
     (files / "two/none").mkdir()
-    refused(ValueError, "^domain B is empty: .*none has no images$", "two", "trainA", "none")
+    refused(ValueError, "^domain B is empty: .*none holds no images$", "two", "trainA", "none")
     (files / "two/list.txt").write_text("trainA/00.png\nmissing.png\n")
     refused(FileNotFoundError, "list.txt names missing.png, which is neither in .*two nor in", "two", "list.txt")
     refused(ValueError, "00.png is neither a folder nor a text file", "two", "trainA/00.png")

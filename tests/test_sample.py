@@ -19,7 +19,7 @@ from gan_lightning import models, networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.core import AdversarialModule, ImageShape, Step, Terms, TwoPlayerGAN
-from gan_lightning.data.folder import image_files
+from gan_lightning.data.finding import image_files
 from gan_lightning.errors import NotFiniteError, nearest, short_errors
 from gan_lightning.metrics import to_uint8
 from gan_lightning.noise import SampleNoise, truncated_normal
@@ -232,9 +232,31 @@ def test_a_class_can_be_asked_for(able: str, tmp_path: Path, capsys: pytest.Capt
     main([able, "--n", "5", "--batch_size", "2", "--out", str(tmp_path / "none")])
     assert torch.equal(pixels(tmp_path / "none")[:, 0], levels(numbers(5), torch.tensor([0, 1, 2, 0, 1])))
     for flag in ("--label", "--labels"):
-        assert "label 3: Able has the classes 0 to 2" in refused(
-            [able, flag, "3", "--out", str(tmp_path / "x")], capsys
-        )
+        assert "label 3: the classes are 0 to 2" in refused([able, flag, "3", "--out", str(tmp_path / "x")], capsys)
+
+
+def test_classes_are_asked_for_by_name(able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = torch.load(able, weights_only=True)
+    content["gan_lightning"]["trained_on"]["classes"] = ["0", "2", "sky, blue"]  # as folders sorted as text
+    path = str(tmp_path / "named.ckpt")
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    main([path, "--classes"])
+    assert capsys.readouterr().out == "   0  0\n   1  2\n   2  sky, blue\n" and not (tmp_path / "samples").exists()
+    for number, (flag, text, labels, said) in enumerate(
+        [
+            ("--label", "2", [1], ["2: class 2, number 1"]),
+            ("--label", "0", [0], []),
+            ("--label", "sky, blue", [2], ["sky, blue: class sky, blue, number 2"]),
+            ("--labels", "sky, blue", [2], ["sky, blue: class sky, blue, number 2"]),
+            ("--labels", "1,0,2", [1, 0, 1], ["1: class 2, number 1", "2: class 2, number 1"]),
+        ]
+    ):
+        out = tmp_path / str(number)
+        main([path, "--n", "3", flag, text, "--out", str(out)])
+        assert torch.equal(pixels(out)[:, 0].view(-1, 3), torch.stack([levels(numbers(3), label) for label in labels]))
+        assert capsys.readouterr().out.splitlines()[:-1] == said
+    main([able, "--classes"])
+    assert capsys.readouterr().out.split() == ["0", "1", "2"]
 
 
 def test_classes_are_rows_of_the_same_latents(able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,6 +293,21 @@ def test_a_code_is_traversed(able: str, tmp_path: Path, code: int, rows: int) ->
     main([able, "--n", "4", "--traverse", str(code), "--out", str(tmp_path)])
     expected = levels(torch.arange(rows)[:, None] / 4, torch.tensor([0, 1, 2, 0]))
     assert torch.equal(tiles(Image.open(tmp_path / "sheets" / "traverse.png"), rows, 4), expected)
+
+
+def test_pictures_of_odd_names_and_levels_are_reconstructed(
+    able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9 [x]\n")
+    folder.mkdir()
+    Image.new("I;16", (8, 8), 1023).save(folder / os.fsdecode(b"\xe9\n.png"))  # white of 10 bits
+    flags = [able, "--n", "1", "--reconstruct", str(folder)]
+    main([*flags, "--white", "1023", "--out", str(tmp_path / "out")])
+    assert Image.open(tmp_path / "out" / "reconstruction-000000.png").getextrema() == (0, 0)  # its negative
+    (tmp_path / "more").mkdir()
+    message = refused([*flags, "--max_pixels", "63", "--out", str(tmp_path / "more")], capsys)
+    assert "caf\\xe9 [x]\\n/\\xe9\\n.png cannot be read: it has 8x8 pixels, more than max_pixels (63)" in message
+    assert "--reconstruct: give that too" in refused([able, "--white", "3"], capsys)
 
 
 def test_pictures_of_a_folder_are_reconstructed(able: str, tmp_path: Path) -> None:
@@ -356,13 +393,13 @@ def test_bad_input_is_one_line(checkpoint: str, able: str, tmp_path: Path, capsy
         ([checkpoint, *out, "--traverse", "0"], "DCGAN has no codes: leave --traverse out"),
         ([checkpoint, *out, "--reconstruct", str(spoilt)], "DCGAN has no reconstruction: leave --reconstruct out"),
         ([able, *out, "--label", "0", "--labels", "1,2"], "--labels: not allowed with argument --label"),
-        ([able, *out, "--labels", "0,,1"], "--labels: invalid integers value: '0,,1'"),
+        ([able, *out, "--labels", "0,,1"], "there is no class '': the classes are 0 to 2"),
         ([able, *out, "--truncation", "0"], "--truncation must be a number above 0, not 0.0"),
         ([able, *out, "--truncation", "nan"], "--truncation must be a number above 0, not nan"),
         ([able, *out, "--standing", "-1"], "--standing must be at least 0, not -1"),
         ([able, *out, "--traverse", "2"], "--traverse 2: Able has the codes 0 to 1"),
-        ([able, *out, "--reconstruct", str(empty)], "empty: there are no pictures"),
-        ([able, *out, "--reconstruct", str(tmp_path / "none")], "none: there are no pictures"),
+        ([able, *out, "--reconstruct", str(empty)], "empty holds no images"),
+        ([able, *out, "--reconstruct", str(tmp_path / "none")], "none: there is no such folder"),
         ([able, *out, "--reconstruct", str(spoilt)], "b.png cannot be read"),
         ([], "required: checkpoint"),
     ]:

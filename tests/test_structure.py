@@ -25,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": set(),
     "errors": set(),
     "layout": set(),
+    "reading": set(),
+    "yaml_text": set(),
     "processes": {"errors"},
     "torchfile": set(),
     "trust": set(),
@@ -60,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         "text",
     },
     "metrics": {"batches", "noise", "text", "torchfile"},
-    "data": {"batches", "noise", "networks", "cache", "errors", "layout", "text"},
+    "data": {"batches", "noise", "networks", "cache", "errors", "layout", "reading", "text"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
     "callbacks": {

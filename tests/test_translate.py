@@ -591,11 +591,36 @@ def test_flags_that_cannot_be_followed(
     assert not out.exists()
 
 
+def test_names_of_any_bytes_and_every_name_of_a_picture(
+    checkpoint: Checkpoints, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pictures, out = tmp_path / os.fsdecode(b"caf\xe9 [x]"), tmp_path / os.fsdecode(b"\xe8 %s\n")
+    pictures.mkdir()
+    names = [os.fsdecode(name) for name in (b"\xe9\n0.png", b"-dash.png", b"l" * 251 + b".png", b"[b] %s.png")]
+    for name in names:
+        kept(noise(8, 8, 3), pictures / name)
+    os.link(pictures / names[0], pictures / "second name.png")
+    (pictures / os.fsdecode(b"bad\xe9\n.png")).write_text("no picture")
+    kept(noise(9, 9, 3), pictures / "large.png")
+    path = checkpoint(Linear)
+    assert run(path, "--input", pictures, "--out", out, "--max_pixels", "64") == 1
+    assert {file.name for file in out.iterdir()} == {*names, "second name.png"}
+    said = capsys.readouterr()
+    (said.out + said.err).encode()
+    skipped = [line for line in said.err.splitlines() if line.startswith("skipped: ")]
+    assert "bad\\xe9\\n.png cannot be read: it is no image" in skipped[0]
+    assert "large.png cannot be read: it has 9x9 pixels, more than max_pixels (64) allows" in skipped[1]
+    kept(np.arange(64, dtype=np.uint16).reshape(8, 8) * 65, tmp_path / "deep.png")
+    run(path, "--input", tmp_path / "deep.png", "--out", tmp_path / "made", "--white", "4095")
+    made = np.asarray(Image.open(tmp_path / "made" / "deep.png"))[..., 0]
+    assert made.max() == 255 and made[-1, -1] == 0  # the negative of white
+
+
 def test_inputs_that_are_not_there(checkpoint: Checkpoints, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = checkpoint(Linear)
     assert "no such file or folder" in refusal(capsys, path, "--input", tmp_path / "none", "--out", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    assert "there are no pictures" in refusal(capsys, path, "--input", tmp_path / "empty", "--out", tmp_path / "out")
+    assert "empty holds no images" in refusal(capsys, path, "--input", tmp_path / "empty", "--out", tmp_path / "out")
     kept(noise(20, 31, 3), tmp_path / "a.png")
     assert "is a file, not a folder" in refusal(capsys, path, "--input", tmp_path, "--out", tmp_path / "a.png")
     assert "there is no checkpoint" in refusal(capsys, tmp_path / "x.ckpt", "--input", tmp_path, "--out", "out")

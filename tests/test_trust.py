@@ -525,7 +525,7 @@ def test_a_trusted_package_is_loaded_by_every_way_in(
     assert config_of(own, ["planted"])["model"]["init_args"]["generator"] == generator
     trust, rest = fit.trusted(["--trust", "planted", f"--ckpt_path={own}", "--trust=b"])
     assert (trust, rest) == (["planted", "b"], [f"--ckpt_path={own}"])
-    flag, text, _ = fit.with_base_config(rest, trust)
+    (flag, text, _), _ = fit.with_base_config(rest, trust)
     assert flag == "--config" and json.loads(text)["model"]["init_args"]["generator"] == generator
 
 

@@ -251,7 +251,11 @@ def test_a_callback_of_ones_own_may_bear_the_name(monkeypatch: pytest.MonkeyPatc
         (evaluate.main, ["a.ckpt", "--metrics=fid", "--json=~/no/a.json"], "home/no does not exist"),
         (fit.main, ["--ckpt_path=~/a.ckpt"], "home/a.ckpt"),
         (fit.main, ["--config"], "argument --config/-c: expected one argument"),
-        (fit.main, ["--data=ImplicitFeedback", "--model=IRGAN", "--data.path=~/no.csv"], "home/no.csv: give --data.path"),
+        (
+            fit.main,
+            ["--data=ImplicitFeedback", "--model=IRGAN", "--data.path=~/no.csv"],
+            "home/no.csv: give --data.path",
+        ),
     ],
 )
 def test_other_commands(main: object, args: list[str], words: str, folder: Path, capfd: pytest.CaptureFixture) -> None:

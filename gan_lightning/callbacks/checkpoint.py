@@ -112,7 +112,7 @@ class Checkpoint(callbacks.Checkpoint):
         if trainer.fast_dev_run:
             return
         if self.config is not None and trainer.is_global_zero:  # now that nothing is refused any more
-            Path(trainer.default_root_dir, "config.yaml").write_text(self.config, encoding="utf-8")
+            Path(trainer.default_root_dir, "config.yaml").write_text(self.config, "utf-8", "surrogateescape")
         self._saved, self._step, self._time = pl_module.iteration, trainer.global_step, time.monotonic()
         best = os.path.join(self.folder, "best.ckpt")
         if trainer.strategy.broadcast(self.best_score is not None and os.path.exists(best)):

@@ -17,7 +17,8 @@ from gan_lightning.data.folder import listed
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
 from gan_lightning.data.tables import number, records, short, shown, unnamed
-from gan_lightning.errors import nearest
+from gan_lightning.errors import nearest, printable
+from gan_lightning.reading import MAX_PIXELS
 
 LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 FILES = {"imageid", "image", "img", "imagename", "file", "filename", "name", "path"}  # columns that name the images
@@ -150,6 +151,8 @@ class AttributeImages(FileData):
         batch_size: over all processes.
         num_workers: loader processes.
         list_path: of the list, from the folder on; None for one of CelebA's two names.
+        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        max_pixels: a picture of more is refused before it is decoded.
 
     Raises:
         FileNotFoundError: there is no such folder, list or listed image.
@@ -170,10 +173,12 @@ class AttributeImages(FileData):
         batch_size: int = 16,
         num_workers: int = 2,
         list_path: str | None = None,
+        white: int | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.root = folder_at(root, f"--data.root the folder of {LISTS[0]} and images")
-        name = f"AttributeImages({self.root})"
-        super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers)
+        name = f"AttributeImages({printable(self.root)})"
+        super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers, white, max_pixels)
         if not attributes or len(set(attributes)) < len(attributes):
             raise ValueError(f"attributes must be one or more different names, not {attributes}")
         if crop is not None and crop < 1:
@@ -205,7 +210,7 @@ class AttributeImages(FileData):
         chosen = set(self.apart(self.paths, self.root, split))
         rows = [row for row, path in enumerate(self.paths) if path in chosen]
         paths = [self.paths[row] for row in rows]
-        return Pictures(paths, self.image_shape, "square", self.crop, self.has[rows], Attributed)
+        return Pictures(paths, self.image_shape, "square", self.crop, self.has[rows], Attributed, self.reading)
 
 
 def once(paths: list[Path], has: torch.Tensor, source: Path) -> tuple[list[Path], torch.Tensor]:

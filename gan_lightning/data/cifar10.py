@@ -16,6 +16,7 @@ from gan_lightning.data.base import ImageData, data_root, not_found, resize
 from gan_lightning.data.sets import InMemory, Split
 
 JPEG_FILES = {"train": "cifar10_jpeg_train.npz", "val": "cifar10_jpeg_test.npz"}
+NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 LOSSLESS_FILE = "cifar10_lossless_train4000.npz"
 
 
@@ -66,7 +67,8 @@ class CIFAR10(ImageData):
             source = "jpeg" if carried and not self._has_official() else "official"
         self.source = source
         name = "CIFAR10" if source == "official" else f"CIFAR10-{source}"
-        super().__init__(name, (3, size, size), 10, batch_size, num_workers, flip)
+        super().__init__(name, (3, size, size), len(NAMES), batch_size, num_workers, flip)
+        self.classes = NAMES
 
     def _has_official(self) -> bool:
         published = torchvision.datasets.CIFAR10

@@ -32,7 +32,7 @@ class Digits(ImageData):
         super().__init__("Digits", (1, size, size), 10, batch_size, num_workers)
         if not 0 < share <= 1:
             raise ValueError(f"Digits: share must lie in (0, 1], not {share}")
-        self.share = share
+        self.share, self.classes = share, list("0123456789")
 
     def load(self, split: Split) -> InMemory:
         from sklearn.datasets import load_digits  # here, because it takes a second to import

@@ -16,60 +16,81 @@ import cv2
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
+from gan_lightning.data.finding import holds, image_files, refuse_splits
 from gan_lightning.data.sets import Examples, Split
-from gan_lightning.layout import FIRST, SHEETS
+from gan_lightning.errors import printable
+from gan_lightning.reading import MAX_PIXELS, Reading
 
 log = logging.getLogger(__name__)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # the EXIF tag
+BITS_PER_SAMPLE = 258  # the TIFF tag
 END_OF_JPEG = b"\xff\xd9"
+# Eight times 256 bytes that a JPEG decoder takes for pixels where some are missing, each with a restart marker.
+FILLER = b"".join(bytes(range(255)) + bytes([0xFF, 0xD0 + number]) for number in range(8))
+MISSING = {127, 128}  # what it makes of missing pixels: the middle of the range, or of the inverted range of inks
+DARK, BRIGHT = 64, 191  # levels that a set is nearly black below, nearly white above: 14 bits in 16 reach 63
+NAMED = 20  # classes in the line that names them
 Row = TypeVar("Row")
 
 cv2.setNumThreads(0)  # loader processes are what reads in parallel; OpenCV's own threads do not survive a fork
+Image.MAX_IMAGE_PIXELS = None  # `Reading.max_pixels` is the limit, and refuses where Pillow's own would warn
 
 
-def read_pixels(path: Path, channels: int) -> np.ndarray:
-    """An image file as (height, width, channels) uint8, upright.
+def read_pixels(path: Path, channels: int, reading: Reading = Reading(), fast: bool = False) -> np.ndarray:
+    """An image file as (height, width, channels) uint8, upright; of several frames the first.
 
-    16-bit grey levels are scaled to 8 bits; what is transparent shows white, unless the image keeps its alpha channel
-    (4 channels); CMYK and palettes are converted. OpenCV decodes the common kinds, twice as fast as Pillow and to the
-    same pixels; Pillow knows all the others, and tells what is wrong with a file.
+    Levels of more than 8 bits are scaled to 8; what is transparent shows white, unless the image keeps its alpha
+    channel (4 channels); CMYK and palettes are converted.
+
+    Args:
+        path: the file.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        reading: which level is white, and how many pixels are too many.
+        fast: by OpenCV where it knows the kind: twice as fast, and the same pixels of a file that Pillow has read
+            before. Of one that Pillow refuses it makes others.
 
     Raises:
-        ValueError: naming the file: it is no image, is cut off, or holds 32-bit floats, whose white is unknown.
+        ValueError: naming the file: it is no image, is cut off, has too many pixels, or holds floats whose white is
+            not given.
     """
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as file:  # reads the header only
-            pixels = _decode(content, file)
-            # Pillow reads all of it here: a file that is cut off ends.
-            image = ImageOps.exif_transpose(file) if pixels is None else Image.fromarray(pixels)
-            if image.mode == "F":
-                raise ValueError("32-bit float pixels; save it with 8 or 16 bits")
-            if image.mode.startswith("I"):  # Pillow's own conversion to 8 bits would clip, not scale
-                levels = np.asarray(image, dtype=np.float32).clip(0, 65535)
-                image = Image.fromarray((levels / 257).round().astype(np.uint8))
+            if file.width * file.height > reading.max_pixels:
+                size = f"{file.width}x{file.height}"
+                raise ValueError(f"it has {size} pixels, more than max_pixels ({reading.max_pixels}) allows")
+            pixels = _by_opencv(content, file, reading) if fast else None
+            image = _by_pillow(content, file, reading) if pixels is None else Image.fromarray(pixels)
             if channels < 4 and image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             if pixels is None or image.mode != MODES[channels]:
                 pixels = np.asarray(image.convert(MODES[channels]))
             return pixels.reshape(image.height, image.width, channels)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    except Exception as error:  # a damaged file fails in as many ways as there are formats
+        raise ValueError(f"{printable(path)} cannot be read: {one_line(path, error)}") from None
 
 
-def _decode(content: bytes, header: Image.Image) -> np.ndarray | None:
+def one_line(path: Path, error: Exception) -> str:
+    """What is wrong with a file, without its name, which the system and Pillow repeat."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of a kind that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return printable(str(error) or type(error).__name__)
+
+
+def _by_opencv(content: bytes, header: Image.Image, reading: Reading) -> np.ndarray | None:
     """OpenCV's pixels, (h, w) or (h, w, 3), of a whole upright JPEG or PNG file of grey levels or RGB, else None."""
     if header.format not in ("JPEG", "PNG") or header.mode not in ("L", "RGB") or header.has_transparency_data:
         return None
-    if header.getexif().get(ORIENTATION, 1) != 1:
+    if reading.white is not None or header.getexif().get(ORIENTATION, 1) != 1:
         return None
     if header.format == "JPEG" and not content.endswith(END_OF_JPEG):  # OpenCV would fill what is missing with grey
         return None
@@ -79,7 +100,75 @@ def _decode(content: bytes, header: Image.Image) -> np.ndarray | None:
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if colour and pixels is not None else pixels
 
 
-def read_image(path: Path, size: int | None, channels: int) -> np.ndarray:
+def _by_pillow(content: bytes, file: Image.Image, reading: Reading) -> Image.Image:
+    """All of the image, which Pillow decodes here, upright and of 8 bits.
+
+    Raises:
+        Exception: any, of a file that is damaged.
+    """
+    file.load()
+    if file.format == "JPEG" and _lacks_pixels(content, file):
+        raise ValueError("it ends before its last pixels")
+    if file.mode in ("LA", "RGB", "RGBA") and (reading.white or 0) > 255:
+        file = _deep_colours(content, file, reading.white) or file
+    return _of_8_bits(ImageOps.exif_transpose(file), reading.white)
+
+
+def _lacks_pixels(content: bytes, image: Image.Image) -> bool:
+    """Whether a JPEG file ends, properly, before its last pixels: the decoder makes them grey, without a word.
+
+    It ignores what follows the last pixel, so more bytes change nothing in a whole image, and something in another.
+    They are tried where the corner has the grey of what is missing; of progressive files, where it may have any
+    colour, always. That is a second decoding.
+    """
+    corner = set(np.atleast_1d(image.getpixel((image.width - 1, image.height - 1))).tolist())
+    if not (image.info.get("progressive") or corner <= MISSING):
+        return False
+    end = content.rfind(END_OF_JPEG)
+    with Image.open(io.BytesIO(content[:end] + FILLER + content[end:])) as longer:
+        return longer.tobytes() != image.tobytes()
+
+
+def _deep_colours(content: bytes, file: Image.Image, white: int) -> Image.Image | None:
+    """A PNG or TIFF file of colours of 16 bits, of which Pillow keeps the upper 8 alone; None of any other file."""
+    depth = {"PNG": lambda: content[24], "TIFF": lambda: max(file.tag_v2.get(BITS_PER_SAMPLE, (8,)))}.get(file.format)
+    levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if depth and depth() == 16 else None
+    if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:
+        return None
+    colours = [_scaled(levels[..., 2::-1], white), _scaled(levels[..., 3:], 65535)]  # from BGR and alpha
+    image = Image.fromarray(np.concatenate(colours, 2))
+    image.getexif()[ORIENTATION] = file.getexif().get(ORIENTATION, 1)
+    return image
+
+
+def _scaled(levels: np.ndarray, white: int) -> np.ndarray:
+    """uint8 of levels from 0 to white, what is above it clipped."""
+    return (levels.astype(np.float64).clip(0, white) * 255 / white).round().astype(np.uint8)
+
+
+def _of_8_bits(image: Image.Image, white: int | None) -> Image.Image:
+    """The image with its white at 255. Pillow's own conversion of more bits to 8 would clip, not scale.
+
+    Raises:
+        ValueError: it holds floats, whose white is not given or that are not finite.
+    """
+    if image.mode == "F":
+        if white is None:
+            raise ValueError("32-bit float pixels: give the level that is white by the argument white")
+        if not np.isfinite(np.asarray(image)).all():
+            raise ValueError("it holds numbers that are not finite")
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_scaled(np.asarray(image), 65535 if white is None else white))
+    if white is not None and white < 255 and image.mode in ("L", "LA", "RGB", "RGBA"):
+        colours = len(image.getbands()) - image.mode.endswith("A")
+        alpha = list(range(256)) * (len(image.getbands()) - colours)
+        return image.point(_scaled(np.arange(256), white).tolist() * colours + alpha)
+    return image
+
+
+def read_image(
+    path: Path, size: int | None, channels: int, reading: Reading = Reading(), fast: bool = False
+) -> np.ndarray:
     """An image file as (channels, size, size) uint8: short side resized to `size`, centre cropped; else `read_pixels`.
 
     A size of None keeps the image's own height and width. Resized by Pillow, bicubic with antialiasing.
@@ -87,7 +176,7 @@ def read_image(path: Path, size: int | None, channels: int) -> np.ndarray:
     Raises:
         ValueError: see :func:`read_pixels`.
     """
-    pixels = read_pixels(path, channels)
+    pixels = read_pixels(path, channels, reading, fast)
     if size is not None and pixels.shape[:2] != (size, size):
         image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
@@ -100,21 +189,46 @@ def held_out(name: str, fraction: float) -> bool:
     return zlib.crc32(os.fsencode(name)) / 2**32 < fraction
 
 
-def faults_of(data: ImageData, rows: Sequence[Row], read: Callable[[Row], object]) -> list[str | None]:
-    """What is wrong with each row of files, None where nothing is: rank 0 reads all, on all cores, and all hear."""
+def faults_of(data: ImageData, rows: Sequence[Row], read: Callable[[Row], Sequence[np.ndarray]]) -> list[str | None]:
+    """What is wrong with each row of files, None where nothing is: rank 0 reads all, on all cores, and all hear.
 
-    def fault(row: Row) -> str | None:
+    Args:
+        data: whose files they are; a line warns if its pictures are nearly black or nearly white.
+        rows: of files.
+        read: a row's pictures, (height, width, channels) uint8 each.
+    """
+
+    def look(row: Row) -> tuple[str | None, list[tuple[int, int]]]:
         try:
-            read(row)
+            colours = [image[..., :3] for image in read(row)]
         except ValueError as error:
-            return str(error)
-        return None
+            return str(error), []
+        return None, [(int(image.min()), int(image.max())) for image in colours]
 
     faults: list[str | None] = []
     if data.trainer is None or data.trainer.global_rank == 0:
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # the interpreter is released while a file is decoded
-            faults = list(threads.map(fault, rows))
+            looked = list(threads.map(look, rows))
+        faults = [fault for fault, _ in looked]
+        warn_of_levels(data.name, [levels for _, levels in looked if levels])
     return faults if data.trainer is None else data.trainer.strategy.broadcast(faults)
+
+
+def warn_of_levels(name: str, levels: Sequence[Sequence[tuple[int, int]]]) -> None:
+    """One line if most pictures are nearly black or nearly white, as those whose white is not their type's are.
+
+    Args:
+        name: of the set.
+        levels: of each row the darkest and the brightest level of each of its pictures.
+    """
+    for pictures in zip(*levels, strict=True):
+        darkest, brightest = (int(level) for level in np.median(np.array(pictures), 0))
+        if brightest < DARK or darkest > BRIGHT:
+            tone, reach = ("black", f"above {brightest}") if brightest < DARK else ("white", f"below {darkest}")
+            log.warning(
+                f"{name} is nearly {tone}: half of the pictures have nothing {reach} of 255. If their white is not "
+                "the greatest level of their type, give it: --data.white 4095 for 12 bits in files of 16"
+            )
 
 
 def listed(messages: list[str]) -> str:
@@ -129,12 +243,25 @@ class Files(Examples):
         paths: one for each image.
         label: (N,) int64.
         size, channels: see :func:`read_image`; with a size of None all images must have that of the first.
+        reading, fast: see :func:`read_pixels`.
     """
 
-    def __init__(self, paths: Sequence[Path], label: torch.Tensor, size: int | None, channels: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        label: torch.Tensor,
+        size: int | None,
+        channels: int,
+        reading: Reading = Reading(),
+        fast: bool = False,
+    ) -> None:
         self.paths, self.label, self.size, self.channels = list(paths), label, size, channels
+        self.reading, self.fast = reading, fast
         own_size = size is None and self.paths
-        self.shape = read_image(self.paths[0], None, channels).shape if own_size else (channels, size, size)
+        self.shape = self._read(0).shape if own_size else (channels, size, size)
+
+    def _read(self, row: int) -> np.ndarray:
+        return read_image(self.paths[row], self.size, self.channels, self.reading, self.fast)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -147,12 +274,12 @@ class Files(Examples):
         """
         images = np.empty((len(index), *self.shape), np.uint8)
         for row, i in enumerate(index):
-            image = read_image(self.paths[i], self.size, self.channels)
+            image = self._read(i)
             if image.shape != self.shape:
                 (_, height, width), (_, first_height, first_width) = image.shape, self.shape
                 raise ValueError(
-                    f"unequal image sizes: {self.paths[i]} has {width}x{height} pixels, {self.paths[0]} "
-                    f"{first_width}x{first_height}"
+                    f"unequal image sizes: {printable(self.paths[i])} has {width}x{height} pixels, "
+                    f"{printable(self.paths[0])} {first_width}x{first_height}"
                 )
             images[row] = image
         return Labeled(torch.from_numpy(images), self.label[index])
@@ -160,28 +287,22 @@ class Files(Examples):
     @cached_property
     def fingerprint(self) -> str:
         """See :func:`fingerprint_of`."""
-        return fingerprint_of(self.paths, f"{self.shape}")
-
-
-def image_files(root: Path) -> list[Path]:
-    """The image files under a folder, at any depth, sorted; hidden ones and sheets of `sample` left out."""
-    found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        own = FIRST in files  # pictures that `sample` wrote, whose sheets are no further ones
-        folders[:] = [name for name in folders if not (name.startswith(".") or (own and name == SHEETS))]
-        found += [Path(folder, n) for n in files if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-    return sorted(found)
+        return fingerprint_of(
+            self.paths, f"{self.shape} {self.reading.white}" if self.reading.white else f"{self.shape}"
+        )
 
 
 class ImageFolder(ImageData):
     """The images under a folder, at any depth, of any size and kind, brought to one shape (see :func:`read_image`).
 
-    Where all images lie in two or more sub-folders, the first level of these are the classes, in alphabetical order;
-    otherwise there are none. A fixed share of the images, chosen by a hash of each one's path below `root`, is held
-    out as "val"; adding images moves no other.
+    Where all images lie in two or more sub-folders, the first level of these are the classes, in alphabetical order,
+    or in that of their numbers where all are numbers; otherwise there are none, and a line says so where pictures lie
+    beside folders. A fixed share of the images, chosen by a hash of each one's path below `root`, is held out as "val";
+    adding images moves no other. A file counts once, however many names and links it has. What hidden folders and those
+    that systems leave behind hold, and files of other kinds than Pillow reads, are left out: one line says how many.
 
-    Every file is decoded once before training starts, on all cores, because nothing less finds a file that was cut
-    off: about as long as one epoch of loading. (Outside of training a damaged file is found when it is read.)
+    Every file is decoded once by Pillow before training starts, on all cores, because nothing less finds a file that
+    was cut off: about as long as two epochs of loading. (Outside of training a damaged file is found when it is read.)
 
     Args:
         root: the folder.
@@ -190,12 +311,14 @@ class ImageFolder(ImageData):
         flip: mirror training images left to right at random.
         corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them, naming them.
         val_fraction: share held out, from 0 up to but not 1.
+        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it holds no images, or an argument is out of range.
+        ValueError: it holds no images, or the splits of a set, or an argument is out of range.
     """
 
     def __init__(
@@ -206,27 +329,48 @@ class ImageFolder(ImageData):
         flip: bool = False,
         corrupt: Literal["refuse", "skip"] = "refuse",
         val_fraction: float = 0.05,
+        white: int | None = None,
+        max_pixels: int = MAX_PIXELS,
         batch_size: int = 64,
         num_workers: int = 2,
     ) -> None:
         self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
-            raise FileNotFoundError(f"there is no folder {self.root}: give --data.root a folder of images")
+            raise FileNotFoundError(f"there is no folder {printable(self.root)}: give --data.root a folder of images")
         if channels not in MODES:
             raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be at least 0 and less than 1, not {val_fraction}")
-        self.corrupt, self.val_fraction = corrupt, val_fraction
+        self.corrupt, self.val_fraction, self.reading = corrupt, val_fraction, Reading(white, max_pixels)
         self.paths = image_files(self.root)
         if not self.paths:
-            raise ValueError(f"{self.root} holds no images (files that end in {' '.join(SUFFIXES)})")
-        inner = [path.relative_to(self.root).parts for path in self.paths]
-        self.classes = sorted({parts[0] for parts in inner if len(parts) > 1})
-        if len(self.classes) < 2 or any(len(parts) == 1 for parts in inner):
-            self.classes = None
-        name, num_classes = f"ImageFolder({self.root})", self.classes and len(self.classes)
-        super().__init__(name, (channels, size, size), num_classes, batch_size, num_workers, flip)
+            raise ValueError(holds(self.root))
+        refuse_splits(self.root, self.paths, "--data.root")
+        self.classes = self._classes()
+        num_classes = self.classes and len(self.classes)
+        super().__init__(self._named(), (channels, size, size), num_classes, batch_size, num_workers, flip)
         self._readable: list[Path] | None = None
+        self._checked = False
+
+    def _named(self) -> str:
+        return f"{type(self).__name__}({printable(self.root)})"
+
+    def _classes(self) -> list[str] | None:
+        """The names of the classes, in the order of their labels."""
+        inner = [path.relative_to(self.root).parts for path in self.paths]
+        names = {parts[0] for parts in inner if len(parts) > 1}
+        loose = [parts[0] for parts in inner if len(parts) == 1]
+        if len(names) < 2:
+            return None
+        if loose:
+            named = listed(sorted(map(printable, names)))
+            rank_zero_only(log.warning)(
+                f"{self._named()} has no classes: beside the {len(names)} folders {named} lie images in none, "
+                f"{len(loose)} of them, such as {printable(loose[0])}"
+            )
+            return None
+        numbers = {int(name) for name in names if name.isascii() and name.isdecimal()}
+        return sorted(names, key=int if len(numbers) == len(names) else None)
 
     def _check(self) -> list[Path]:
         """The paths of all files that can be read; rank 0 looks, all hear of it and decide alike.
@@ -234,19 +378,23 @@ class ImageFolder(ImageData):
         Raises:
             ValueError: naming the files that cannot, unless they are to be skipped.
         """
-
-        channels, size, _ = self.image_shape
-        faults = faults_of(self, self.paths, lambda path: read_image(path, size, channels))
+        channels = self.image_shape[0]
+        faults = faults_of(self, self.paths, lambda path: [read_pixels(path, channels, self.reading)])
         messages = [message for message in faults if message]
         if messages:
             named = listed(messages)
             if self.corrupt == "refuse":
                 raise ValueError(f"{len(messages)} damaged files: {named}. Remove them, or use --data.corrupt skip")
             rank_zero_only(log.warning)(f"{self.name}: {len(messages)} damaged files are skipped: {named}")
+        self._checked = True
         return [path for path, message in zip(self.paths, faults, strict=True) if message is None]
 
     def setup(self, stage: str) -> None:
-        """Look for files that cannot be read before training begins; see :meth:`ImageData.setup`."""
+        """Name the classes, and look for files that cannot be read before training; see :meth:`ImageData.setup`."""
+        if stage == "fit" and self.classes:
+            named = [f"{number} {printable(name)}" for number, name in enumerate(self.classes[:NAMED])]
+            more = [f"and {len(self.classes) - NAMED} more"] * (len(self.classes) > NAMED)
+            rank_zero_only(print)(f"classes: {', '.join(named + more)}")
         self._readable = self._readable or self._check()
         super().setup(stage)
 
@@ -256,5 +404,6 @@ class ImageFolder(ImageData):
         below = {path: path.relative_to(self.root) for path in self._readable}
         val = {path for path, inner in below.items() if held_out(inner.as_posix(), self.val_fraction)}
         paths = [path for path in self._readable if (path in val) == (split == "val")]
-        label = [self.classes.index(below[path].parts[0]) if self.classes else 0 for path in paths]
-        return Files(paths, torch.tensor(label, dtype=torch.int64), self.image_shape[1], self.image_shape[0])
+        number = {name: label for label, name in enumerate(self.classes or [])}
+        label = torch.tensor([number.get(below[path].parts[0], 0) for path in paths], dtype=torch.int64)
+        return Files(paths, label, self.image_shape[1], self.image_shape[0], self.reading, self._checked)

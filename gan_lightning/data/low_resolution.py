@@ -14,6 +14,7 @@ from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.pictures import Pictures
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
+from gan_lightning.reading import MAX_PIXELS
 
 
 class LowResolution(Examples):
@@ -70,6 +71,8 @@ class LowResolutionImages(ImageFolder):
         flip: mirror training images left to right at random.
         corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them.
         val_fraction: share held out, from 0 up to but not 1.
+        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
 
@@ -87,15 +90,21 @@ class LowResolutionImages(ImageFolder):
         flip: bool = True,
         corrupt: Literal["refuse", "skip"] = "refuse",
         val_fraction: float = 0.05,
+        white: int | None = None,
+        max_pixels: int = MAX_PIXELS,
         batch_size: int = 16,
         num_workers: int = 2,
     ) -> None:
-        super().__init__(root, size, channels, flip, corrupt, val_fraction, batch_size, num_workers)
-        self.name, self.num_classes = f"LowResolutionImages({self.root})", None
+        super().__init__(root, size, channels, flip, corrupt, val_fraction, white, max_pixels, batch_size, num_workers)
         self.factor = dividing(factor, size)
 
+    def _classes(self) -> None:
+        return None  # a batch has no labels
+
     def load(self, split: Split) -> LowResolution:
-        return LowResolution(Pictures(super().load(split).paths, self.image_shape, "own"), self.factor)
+        files = super().load(split)
+        images = Pictures(files.paths, self.image_shape, "own", reading=self.reading, fast=files.fast)
+        return LowResolution(images, self.factor)
 
     def training_set(self) -> LowResolution:
         images = self.reference("train").images

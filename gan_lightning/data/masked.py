@@ -14,6 +14,7 @@ from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.noise import hashes, key, shares
+from gan_lightning.reading import MAX_PIXELS
 
 Hole = Literal["centre", "random"]
 BLOCKS = 4  # at most, of a random hole; each covers a sixteenth of the image at most
@@ -95,6 +96,8 @@ class MaskedImages(ImageFolder):
         flip: mirror training images left to right at random.
         corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them.
         val_fraction: share held out, from 0 up to but not 1.
+        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
 
@@ -112,11 +115,16 @@ class MaskedImages(ImageFolder):
         flip: bool = True,
         corrupt: Literal["refuse", "skip"] = "refuse",
         val_fraction: float = 0.05,
+        white: int | None = None,
+        max_pixels: int = MAX_PIXELS,
         batch_size: int = 64,
         num_workers: int = 2,
     ) -> None:
-        super().__init__(root, size, channels, flip, corrupt, val_fraction, batch_size, num_workers)
-        self.name, self.num_classes, self.hole = f"MaskedImages({self.root})", None, known_hole(hole)
+        super().__init__(root, size, channels, flip, corrupt, val_fraction, white, max_pixels, batch_size, num_workers)
+        self.hole = known_hole(hole)
+
+    def _classes(self) -> None:
+        return None  # a batch has no labels
 
     def load(self, split: Split) -> Holes:
         return Holes(super().load(split), self.hole)

@@ -49,11 +49,13 @@ class MNIST(ImageData):
     """
 
     published = torchvision.datasets.MNIST
+    names = tuple("0123456789")
     extractor = "DigitFeatures"
 
     def __init__(self, size: int = 28, root: str | None = None, batch_size: int = 64, num_workers: int = 0) -> None:
         super().__init__(type(self).__name__, (1, size, size), 10, batch_size, num_workers)
         self.root = data_root(self.name, root)
+        self.classes = list(self.names)
 
     def _file(self, stem: str, kind: str) -> Path | None:
         folders = (self.root / self.published.__name__ / "raw", self.root)
@@ -90,4 +92,5 @@ class FashionMNIST(MNIST):
     """
 
     published = torchvision.datasets.FashionMNIST
+    names = tuple(published.classes)
     extractor = "Inception"

@@ -57,7 +57,7 @@ class PartlyLabeledData(ImageData):
         super().__init__(type(self).__name__, images.image_shape, images.num_classes, batch_size, num_workers)
         if labels < 1 or labels % images.num_classes:
             raise ValueError(f"{self.name}: labels ({labels}) must be a multiple of the {images.num_classes} classes")
-        self.images, self.labels, self.choice = images, labels, choice
+        self.images, self.labels, self.choice, self.classes = images, labels, choice, images.classes
 
     def prepare_data(self) -> None:
         self.images.prepare_data()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -17,9 +18,12 @@ from torch import Tensor
 from gan_lightning.batches import Draw, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
+from gan_lightning.data.finding import identity
 from gan_lightning.data.folder import MODES, faults_of, held_out, listed, read_pixels
 from gan_lightning.data.sets import Examples, Split
+from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
+from gan_lightning.reading import MAX_PIXELS, Reading
 
 Frame = Literal["whole", "square", "own"]
 
@@ -74,6 +78,7 @@ class Pictures(Examples):
         crop: side in pixels of the middle square that "square" takes; None for the short side.
         beside: (N, ...), what stands beside the images; no classes where None.
         kind: of the batches, made of images and what is beside them.
+        reading, fast: see :func:`read_pixels`.
     """
 
     def __init__(
@@ -84,10 +89,13 @@ class Pictures(Examples):
         crop: int | None = None,
         beside: Tensor | None = None,
         kind: type[tuple] = Labeled,
+        reading: Reading = Reading(),
+        fast: bool = False,
     ) -> None:
         self.paths, self.shape, self.frame, self.crop, self.kind = list(paths), tuple(shape), frame, crop, kind
         self.beside = torch.zeros(len(self.paths), dtype=torch.int64) if beside is None else beside
         self.seed, self.jitter, self._draw = 0, shape[1], None
+        self.reading, self.fast = reading, fast
 
     def varying(self, jitter: int, flip: bool, seed: int) -> Pictures:
         """The same set, whose draws are resized to `jitter`, cropped at random to the size and mirrored."""
@@ -106,7 +114,11 @@ class Pictures(Examples):
         Raises:
             ValueError: naming the file that cannot be read.
         """
-        return [read_pixels(self.paths[row], self.shape[0])]
+        return [self.pixels(self.paths[row])]
+
+    def pixels(self, path: Path) -> np.ndarray:
+        """A file's, (h, w, c); see :func:`read_pixels`."""
+        return read_pixels(path, self.shape[0], self.reading, self.fast)
 
     def pack(self, index: list[int], images: list[Tensor]) -> tuple:
         """The batch of these rows' images."""
@@ -155,20 +167,23 @@ class Pictures(Examples):
 
     @property
     def about(self) -> str:
-        """How the files are read."""
-        return f"{self.shape} {self.frame} {self.crop}"
+        """How the files are read, and what stands beside them."""
+        beside = hashlib.sha256(self.beside.numpy().tobytes()).hexdigest() if self.beside.any() else ""
+        return f"{self.shape} {self.frame} {self.crop} {self.reading.white or ''} {beside}"
 
 
 class FileData(ImageData):
     """Base of the data modules whose images are read by :class:`Pictures`.
 
-    Every file is decoded once before training starts, on all cores, because nothing less finds one that was cut off.
+    Every file is decoded once by Pillow before training starts, on all cores, because nothing less finds one that was
+    cut off.
 
     Args:
         size: height and width of the images.
         jitter: what training images are resized to before a crop of `size` is taken at random; None is `size`.
         flip: mirror training images at random.
         val_fraction: share held out where no files are meant for validation.
+        white, max_pixels: see :class:`gan_lightning.reading.Reading`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -184,6 +199,8 @@ class FileData(ImageData):
         val_fraction: float,
         batch_size: int,
         num_workers: int,
+        white: int | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(name, (channels, size, size), None, batch_size, num_workers)  # Jitter mirrors, not the base
         if channels not in MODES:
@@ -193,7 +210,7 @@ class FileData(ImageData):
         if jitter is not None and jitter < size:
             raise ValueError(f"jitter ({jitter}) must not be less than size ({size}), which is cut out of it")
         self.jitter, self.mirror, self.val_fraction = jitter or size, flip, val_fraction
-        self._checked = False
+        self.reading, self._checked = Reading(white, max_pixels), False
 
     def sets(self, split: Split) -> list[Pictures]:
         """The sets of files that a split is made of."""
@@ -206,10 +223,12 @@ class FileData(ImageData):
             ValueError: naming the files that cannot be used.
         """
         if not self._checked:
-            rows = [(part, row) for split in ("train", "val") for part in self.sets(split) for row in range(len(part))]
-            faults = [fault for fault in faults_of(self, rows, lambda row: row[0].read(row[1])) if fault]
+            every = [part for split in ("train", "val") for part in self.sets(split)]
+            faults = [fault for part in every for fault in faults_of(self, range(len(part)), part.read) if fault]
             if faults:
                 raise ValueError(f"{self.name}: {len(faults)} files cannot be used: {listed(faults)}")
+            for part in every:
+                part.fast = True
             self._checked = True
         super().setup(stage)
 
@@ -217,8 +236,11 @@ class FileData(ImageData):
         return self.reference("train").varying(self.jitter, self.mirror, self._seed)
 
     def apart(self, paths: Sequence[Path], root: Path, split: Split) -> list[Path]:
-        """The part of these files that is a split, where none are meant for validation."""
-        val = [held_out(path.relative_to(root).as_posix(), self.val_fraction) for path in paths]
+        """The part of these files that is a split, where none are meant for validation: by a file's first name."""
+        first: dict[object, Path] = {}
+        names = [first.setdefault(identity(path), path) for path in paths]
+        inner = [name.relative_to(root) if name.is_relative_to(root) else name for name in names]
+        val = [held_out(name.as_posix(), self.val_fraction) for name in inner]
         return [path for path, held in zip(paths, val, strict=True) if held == (split == "val")]
 
 
@@ -230,7 +252,7 @@ def folder_at(root: str, what: str) -> Path:
     """
     folder = Path(root).expanduser().resolve()
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}: give {what}")
+        raise FileNotFoundError(f"there is no folder {printable(folder)}: give {what}")
     return folder
 
 
@@ -242,9 +264,10 @@ def listed_images(root: Path, names: Sequence[str], source: Path) -> list[Path]:
     """
     found = []
     for name in names:
-        places = [root / name, root / "images" / name]
+        places = [folder / given for given in (name, name.strip()) for folder in (root, root / "images")]
         path = next((place for place in places if place.is_file()), None)
         if path is None:
-            raise FileNotFoundError(f"{source} names {name}, which is neither in {root} nor in {root / 'images'}")
+            where = f"neither in {printable(root)} nor in {printable(root / 'images')}"
+            raise FileNotFoundError(f"{printable(source)} names {printable(name)}, which is {where}")
         found.append(path)
     return found

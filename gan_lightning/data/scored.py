@@ -11,7 +11,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from gan_lightning.data.contents import threaded
-from gan_lightning.data.folder import ORIENTATION, image_files, listed
+from gan_lightning.data.finding import holds, image_files
+from gan_lightning.data.folder import ORIENTATION, listed
 from gan_lightning.errors import printable
 from gan_lightning.layout import FIRST, is_numbered
 
@@ -50,6 +51,8 @@ def images_to_score(folder: Path, size: int | None) -> Counted:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {name}")
     paths, remarks = image_files(folder), []
+    if not paths:
+        raise ValueError(holds(folder))
     if (folder / FIRST).is_file():
         own = [path.parent == folder and is_numbered(path.name) for path in paths]
         if others := [path for path, ours in zip(paths, own, strict=True) if not ours]:
@@ -60,7 +63,7 @@ def images_to_score(folder: Path, size: int | None) -> Counted:
         remarks.append(f"{name}: animations are left out: {_named(folder, films)}")
     still = [(path, header.size) for path, header in zip(paths, headers, strict=True) if not header.animated]
     if not still:
-        raise ValueError(f"{name} holds no images{' but animations' if films else ''}")
+        raise ValueError(f"{name} holds no images but animations")
     (usual, most), *more = Counter(own for _, own in still).most_common()
     if size is not None and more and most > len(still) / 2:
         odd = [path for path, own in still if own != usual]

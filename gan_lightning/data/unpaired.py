@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import os
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from gan_lightning.batches import Draw, Unpaired
-from gan_lightning.data.folder import image_files
+from gan_lightning.data.finding import VALIDATION, holds, image_files, once, refuse_shared, refuse_splits
 from gan_lightning.data.pictures import FileData, Pictures, folder_at, listed_images
 from gan_lightning.data.sets import Examples, Split
+from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
+from gan_lightning.reading import MAX_PIXELS
 
 
 class Domains(Examples):
@@ -70,6 +74,8 @@ class UnpairedImages(FileData):
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         flip: mirror training images at random, each by a coin of its own.
         val_fraction: share held out, from 0 up to but not 1, of a domain of which nothing is meant for validation.
+        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
 
@@ -89,16 +95,20 @@ class UnpairedImages(FileData):
         channels: int = 3,
         flip: bool = True,
         val_fraction: float = 0.05,
+        white: int | None = None,
+        max_pixels: int = MAX_PIXELS,
         batch_size: int = 1,
         num_workers: int = 2,
     ) -> None:
         self.root = folder_at(root, "--data.root a folder of two domains")
-        name = f"UnpairedImages({self.root})"
-        super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers)
+        name = f"UnpairedImages({printable(self.root)})"
+        super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers, white, max_pixels)
         if crop is not None and crop < 1:
             raise ValueError(f"crop must be positive, not {crop}; leave it out for the whole short side")
         self.crop = crop
         self.paths = {letter: self._domain(letter, given) for letter, given in (("A", a), ("B", b))}
+        every = {letter: [*splits["train"], *splits["val"]] for letter, splits in self.paths.items()}
+        refuse_shared(every["A"], every["B"], "domain A and in domain B")
 
     def _domain(self, letter: str, given: str | None) -> dict[Split, list[Path]]:
         """The images of the splits of a domain."""
@@ -106,36 +116,45 @@ class UnpairedImages(FileData):
         found = [path for name in names if (path := self.root / Path(name).expanduser()).exists()]
         if not found:
             raise FileNotFoundError(
-                f"there is no {' or '.join(names)} in {self.root}: name the folder, or list of files, of domain "
-                f"{letter} with --data.{letter.lower()}"
+                f"there is no {' or '.join(map(printable, names))} in {printable(self.root)}: name the folder, or list "
+                f"of files, of domain {letter} with --data.{letter.lower()}"
             )
-        source = found[0]
-        paths = self._listed(source)
+        source, flag = found[0], f"--data.{letter.lower()}"
+        paths = self._listed(source, flag)
         if not paths:
-            raise ValueError(f"domain {letter} is empty: {source} has no images")
-        for word in ("val", "test"):
+            why = holds(source) if source.is_dir() else f"{printable(source)} has no images"
+            raise ValueError(f"domain {letter} is empty: {why}")
+        for word in VALIDATION:
             other = source.with_name(source.name.replace("train", word))
             if other != source and other.exists():
-                return {"train": paths, "val": self._listed(other)}
+                val = self._listed(other, flag)
+                refuse_shared(paths, val, f"{printable(source)} and in {printable(other)}")
+                return {"train": paths, "val": val}
         base = source if source.is_dir() else self.root
         splits = {split: self.apart(paths, base, split) for split in ("train", "val")}
         if not splits["train"]:
-            raise ValueError(f"domain {letter} is empty: all {len(paths)} images of {source} are held out")
+            raise ValueError(f"domain {letter} is empty: all {len(paths)} images of {printable(source)} are held out")
         return splits
 
-    def _listed(self, source: Path) -> list[Path]:
-        """The images of a folder, or of a text file."""
+    def _listed(self, source: Path, flag: str) -> list[Path]:
+        """The images of a folder, or of a text file, each once."""
         if source.is_dir():
-            return image_files(source)
-        try:
-            names = source.read_text().splitlines()
-        except UnicodeDecodeError:
-            raise ValueError(f"{source} is neither a folder nor a text file that lists images") from None
-        return listed_images(self.root, [name.strip() for name in names if name.strip()], source)
+            paths = image_files(source)
+            refuse_splits(source, paths, flag)
+            return paths
+        content = source.read_bytes().removeprefix(codecs.BOM_UTF8)
+        if b"\0" in content:
+            raise ValueError(f"{printable(source)} is neither a folder nor a text file that lists images")
+        lines = (os.fsdecode(line).removesuffix("\r") for line in content.split(b"\n"))  # names may be of any bytes
+        paths = listed_images(self.root, [line for line in lines if line.strip()], source)
+        return [path for (path,) in once([(path,) for path in paths], source)]
 
     def load(self, split: Split) -> Domains:
         return Domains(
-            *(Pictures(self.paths[letter][split], self.image_shape, "square", self.crop) for letter in ("A", "B"))
+            *(
+                Pictures(self.paths[letter][split], self.image_shape, "square", self.crop, reading=self.reading)
+                for letter in ("A", "B")
+            )
         )
 
     def sets(self, split: Split) -> list[Pictures]:

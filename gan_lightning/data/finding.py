@@ -1,0 +1,218 @@
+"""Which files below a folder are pictures: each once, however it is reached; what is left out is told in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
+
+from gan_lightning.errors import printable
+from gan_lightning.layout import FIRST, SHEETS
+
+log = logging.getLogger(__name__)
+# Formats whose files Pillow opens without decoding their pixels by itself, or that are seldom pictures.
+NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
+# Names that systems and tools leave behind; most of their like begin with a dot, and are hidden.
+LEFT_BEHIND = {
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "thumbs.db",
+    "desktop.ini",
+}
+TRAINING = re.compile(r"train(ing)?([AB]|[^A-Za-z].*)?", re.IGNORECASE)
+HELD_OUT = re.compile(r"(val(id(ation)?)?|test(ing)?)([AB]|[^A-Za-z].*)?", re.IGNORECASE)
+VALIDATION = ("val", "valid", "validation", "test")  # what a split for validation may be called, the best name first
+
+
+def suffixes() -> set[str]:
+    """Of the formats whose pictures Pillow reads here, plugins' among them; lower case, with their dot."""
+    kinds = Image.registered_extensions().items()
+    return {suffix for suffix, kind in kinds if kind in Image.OPEN and kind not in NO_PICTURES}
+
+
+def identity(path: str | Path) -> tuple[int, int | str]:
+    """What all names of a file or folder have in common: links, hard links, and paths through linked folders."""
+    status = os.stat(path)
+    return (status.st_dev, status.st_ino) if status.st_ino else (0, os.path.realpath(path))
+
+
+class Walk:
+    """A walk through a folder, at any depth, that enters every folder and takes every picture once.
+
+    Links are followed after everything that is there without them, so that a file keeps the path that it has of its
+    own; of several such paths, and of several links, it keeps the first in alphabetical order.
+
+    Args:
+        root: the folder.
+        names: take a picture under each of its names, where it is the name that counts.
+
+    Attributes:
+        paths: of the pictures, sorted.
+        left_out: what was not taken, by reason.
+        kinds: suffixes of the files that are no pictures.
+    """
+
+    def __init__(self, root: Path, names: bool = False) -> None:
+        self._names = names
+        self.left_out: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self._suffixes, self._folders, self._files = suffixes(), set(), set()
+        found: list[Path] = []
+        places = [str(root)]  # the folder, then the linked ones
+        for place in places:
+            files, links, linked = self._look_through(place)
+            found += [path for path in (*sorted(files), *sorted(links)) if self._is_new(path)]
+            places += sorted(linked)
+        self.paths = sorted(found)
+
+    def _look_through(self, place: str) -> tuple[list[Path], list[Path], list[str]]:
+        """The pictures below a folder, those that are links, and the folders that are, without following any."""
+        files, links, linked = [], [], []
+        for folder, folders, names in os.walk(place, onerror=self._closed):
+            if (known := identity(folder)) in self._folders:
+                folders[:] = []
+                self.left_out["link to a folder that is here already"] += 1
+                continue
+            self._folders.add(known)
+            if FIRST in names:  # pictures that `sample` wrote, whose sheets are no further ones
+                folders[:] = [name for name in folders if name != SHEETS]
+            folders[:] = [name for name in folders if self._is_wanted(name)]
+            linked += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]
+            for name in names:
+                if self._is_wanted(name) and self._is_picture(name):
+                    path = Path(folder, name)
+                    (links if path.is_symlink() else files).append(path)
+        return files, links, linked
+
+    def _closed(self, error: OSError) -> None:
+        self.left_out["folder that cannot be opened"] += 1
+
+    def _is_wanted(self, name: str) -> bool:
+        if name.lower() in LEFT_BEHIND:
+            self.left_out[f"left behind by a system ({printable(name)})"] += 1
+        elif name.startswith("."):
+            self.left_out["hidden"] += 1
+        else:
+            return True
+        return False
+
+    def _is_picture(self, name: str) -> bool:
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in self._suffixes:
+            return True
+        self.kinds[suffix] += 1
+        return False
+
+    def _is_new(self, path: Path) -> bool:
+        try:
+            known, regular = identity(path), stat.S_ISREG(os.stat(path).st_mode)
+        except OSError:
+            self.left_out["broken link"] += 1
+            return False
+        if not regular:
+            self.left_out["no regular file"] += 1
+        elif known in self._files and not self._names:
+            self.left_out["another name of a picture that is here already"] += 1
+        else:
+            self._files.add(known)
+            return True
+        return False
+
+    def __str__(self) -> str:
+        """How many pictures there are; how many files are left out, and why."""
+        count = len(self.paths)
+        reasons, kinds = (
+            sorted(found.items(), key=lambda row: (-row[1], row[0])) for found in (self.left_out, self.kinds)
+        )
+        reasons = [f"{number} {reason}" for reason, number in reasons]
+        if kinds:
+            named = [f"{number} {printable(kind or 'without suffix')}" for kind, number in kinds[:3]]
+            named += ["..."] * (len(kinds) > 3)
+            reasons.insert(0, f"{self.kinds.total()} of other kinds ({', '.join(named)})")
+        return f"{count or 'no'} image{'s' * (count != 1)}" + f"; left out: {', '.join(reasons)}" * bool(reasons)
+
+
+def image_files(root: Path, names: bool = False) -> list[Path]:
+    """The pictures under a folder, at any depth, sorted, each once (see :class:`Walk`).
+
+    One line tells what is left out, and why.
+    """
+    walk = Walk(root, names)
+    if walk.paths and (walk.left_out or walk.kinds):  # without any there is an error to come, which says the same
+        rank_zero_only(log.warning)(f"{printable(root)}: {walk}")
+    return walk.paths
+
+
+def holds(root: Path) -> str:
+    """What to say of a folder without pictures, or without enough: what it holds."""
+    return f"{printable(root)} holds {Walk(root)}"
+
+
+def once(rows: Sequence[tuple[Path, ...]], source: Path) -> list[tuple[Path, ...]]:
+    """Rows of files without those whose files a row before has; one line tells how many these are."""
+    kept: dict[tuple, tuple[Path, ...]] = {}
+    for row in rows:
+        kept.setdefault(tuple(map(identity, row)), row)
+    if len(kept) < len(rows):
+        rank_zero_only(log.warning)(
+            f"{printable(source)}: {len(rows) - len(kept)} pictures are there under another name too, and count once"
+        )
+    return list(kept.values())
+
+
+def refuse_shared(first: Sequence[Path], second: Sequence[Path], what: str) -> None:
+    """Refuse two parts of a set that have files in common.
+
+    Raises:
+        ValueError: naming one of them.
+    """
+    known = {identity(path) for path in first}
+    shared = [path for path in second if identity(path) in known]
+    if shared:
+        more = f", and so are {len(shared) - 1} more" if len(shared) > 1 else ""
+        raise ValueError(f"{printable(shared[0])} is in {what}{more}: no picture may be in both")
+
+
+def refuse_splits(root: Path, paths: Sequence[Path], flag: str) -> None:
+    """Refuse a folder that is one level, or more, too high: what it holds are the splits of a set.
+
+    Args:
+        root: the folder.
+        paths: its pictures.
+        flag: that names another folder.
+
+    Raises:
+        ValueError: naming the folder of the training images; or that a split lies in a split.
+    """
+    inner = [path.relative_to(root).parts[:-1] for path in paths]
+    folder, depth = root, 0
+    while len(names := {parts[depth] if len(parts) > depth else "" for parts in inner}) == 1 and "" not in names:
+        folder, depth = folder / names.pop(), depth + 1
+    train, val = (sorted(name for name in names if kind.fullmatch(name)) for kind in (TRAINING, HELD_OUT))
+    if train and val:
+        raise ValueError(
+            f"{printable(folder)} holds the splits {', '.join(map(printable, train + val))} of a set: "
+            f"give {flag} {printable(folder / train[0])}"
+        )
+    if val and "" in names and TRAINING.fullmatch(folder.name):
+        raise ValueError(f"{printable(folder)} has {printable(val[0])} among its pictures: move it out, beside it")
+
+
+def tell_loose(folder: Path, splits: Sequence[str]) -> None:
+    """One line on pictures that lie beside the folders of splits, and are not read."""
+    loose = sum(os.path.splitext(entry.name)[1].lower() in suffixes() for entry in os.scandir(folder))
+    if loose:
+        rank_zero_only(log.warning)(
+            f"{printable(folder)}: {loose} pictures beside {' and '.join(splits)} are in none of them, and left out"
+        )

@@ -1,0 +1,47 @@
+"""How image files are read: which level is white, and how many pixels are too many."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+MAX_PIXELS = 10**8  # of a picture: 300 MB in colour
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read.
+
+    Args:
+        white: the level that becomes 255, 4095 for 12 bits in a file of 16; None for the greatest of the file's type.
+            A white above 255 says nothing about pictures of 8 bits, which stay as they are.
+        max_pixels: a picture of more is refused before it is decoded.
+
+    Raises:
+        ValueError: one of them is not positive.
+    """
+
+    white: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        for name, value in (("white", self.white), ("max_pixels", self.max_pixels)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def add_flags(parser: argparse._ActionsContainer) -> None:
+    """Let a command take `--white` and `--max_pixels`; :func:`reading_of` what it has parsed."""
+    parser.add_argument("--white", type=int, help="the pictures' level that is white, 4095 for 12 bits in 16")
+    parser.add_argument(
+        "--max_pixels", type=int, default=MAX_PIXELS, help="a picture of more is refused (default %(default)s)"
+    )
+
+
+def reading_of(given: argparse.Namespace) -> Reading:
+    """What the flags say.
+
+    Raises:
+        ValueError: see :class:`Reading`.
+    """
+    return Reading(given.white, given.max_pixels)
