@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import yaml
 from jsonargparse import get_loader, set_loader
 
 SHIFT = 0x100000  # from the surrogates to characters for private use
@@ -34,4 +35,4 @@ def _restored(value: Any) -> Any:
 
 def allow_any_names() -> None:
     """Let every parser of command lines read so from now on."""
-    set_loader("yaml", read)
+    set_loader("yaml", read, (yaml.YAMLError,))

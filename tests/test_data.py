@@ -56,7 +56,7 @@ class Watcher(LightningModule):
         self.validated: list[int] = []
 
     def on_train_batch_start(self, batch: Labeled, batch_idx: int) -> None:
-        self.images_seen += len(batch.image)
+        self.images_seen += len(batch.image) * self.trainer.world_size
 
     def training_step(self, batch: Labeled, batch_idx: int) -> torch.Tensor:
         self.seen.append(batch)
@@ -258,13 +258,13 @@ def test_limited_epochs_go_through_the_whole_set(tmp_path):
     module = Watcher()
     trainer(tmp_path, max_epochs=5, limit_train_batches=3, limit_val_batches=0).fit(module, Numbered())
     assert [batch.label.tolist() for batch in module.seen] == [
-        draw.index for start in (0, 5, 10) for draw in TrainingOrder(23, 4, 5, lambda s=start: s)
+        draw.index for start in (0, 20, 40) for draw in TrainingOrder(23, 4, 5, lambda s=start: s)
     ]
 
 
 def test_a_module_without_counters_trains_from_the_start(tmp_path):
     module = Watcher()
-    del module.iteration, module.seed
+    del module.images_seen, module.seed
     module.on_train_batch_start = lambda batch, batch_idx: None
     module.on_save_checkpoint = lambda checkpoint: None
     trainer(tmp_path, max_steps=5).fit(module, Numbered())
@@ -604,11 +604,11 @@ def test_damaged_files_are_named_and_skipped(damaged, caplog):
 def test_a_folder_trains(tmp_path):
     fill(tmp_path / "images", [f"{i:02}.png" for i in range(12)])
     module, validations = Watcher(), []
-    module.on_validation_end = lambda: validations.append(module.iteration)
+    module.on_validation_end = lambda: validations.append(module.images_seen)
     with no_warnings():
         folder = data.ImageFolder(str(tmp_path / "images"), 16, batch_size=4, val_fraction=0)
         trainer(tmp_path, max_steps=3).fit(module, folder)
-    assert validations[-1] == 3 and module.validated == []  # no images are held out; its hooks run all the same
+    assert validations[-1] == 12 and module.validated == []  # no images are held out; its hooks run all the same
     assert folder.num_classes is None and folder.image_shape == (3, 16, 16)
     assert module.seen[0].image.shape == (4, 3, 16, 16) and module.seen[0].image.dtype == torch.float32
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -437,16 +438,17 @@ def test_every_command_takes_names_of_any_bytes(odd, tmp_path, monkeypatch, caps
     assert (tmp_path / out / "000000.png").exists()
     assert "d\\xf6g\\nline: class d\\xf6g\\nline, number 1\n" in capsys.readouterr().out
     evaluated = ["--extractor=DigitFeatures", "--json=scores.json"]
-    evaluate.main([f"--real={odd}", f"--fake={odd}/cat", *evaluated])
+    fakes = tmp_path / os.fsdecode(b"fak\xe9 [y]")
+    shutil.copytree(odd / "cat", fakes)
+    evaluate.main([f"--real={odd}", f"--fake={fakes}", *evaluated])
     evaluate.main([checkpoint, "--n=4", *evaluated])
     out, err = capsys.readouterr()
     (out + err).encode()
-    (odd / "cat" / os.fsdecode(b"bad\xe9\n.png")).write_text("no picture")
+    (fakes / os.fsdecode(b"bad\xe9\n.png")).write_text("no picture")
     with pytest.raises(SystemExit):
-        evaluate.main([f"--real={odd}", f"--fake={odd}/cat", *evaluated])
+        evaluate.main([f"--real={odd}", f"--fake={fakes}", *evaluated])
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("error: ") and "bad\\xe9\\n.png cannot be read: it is no image" in message
-    (odd / "cat" / os.fsdecode(b"bad\xe9\n.png")).unlink()
 
 
 # Names of classes.

@@ -303,7 +303,10 @@ def test_pictures_of_odd_names_and_levels_are_reconstructed(
     Image.new("I;16", (8, 8), 1023).save(folder / os.fsdecode(b"\xe9\n.png"))  # white of 10 bits
     flags = [able, "--n", "1", "--reconstruct", str(folder)]
     main([*flags, "--white", "1023", "--out", str(tmp_path / "out")])
-    assert Image.open(tmp_path / "out" / "reconstruction-000000.png").getextrema() == (0, 0)  # its negative
+    assert Image.open(tmp_path / "out" / "sheets" / "reconstructions" / "000000.png").getextrema() == (
+        0,
+        0,
+    )  # its negative
     (tmp_path / "more").mkdir()
     message = refused([*flags, "--max_pixels", "63", "--out", str(tmp_path / "more")], capsys)
     assert "caf\\xe9 [x]\\n/\\xe9\\n.png cannot be read: it has 8x8 pixels, more than max_pixels (63)" in message
