@@ -9,17 +9,21 @@ from __future__ import annotations
 import argparse
 import inspect
 import logging
+import os
+import shlex
+import signal
 import sys
 import traceback
 from pathlib import Path
 from pydoc import locate
+from typing import Any
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from gan_lightning import checkpoints, command_line, runs
+from gan_lightning import checkpoints, command_line, runs, signals, slurm
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import FACTS
@@ -35,7 +39,15 @@ def config_file(name: str) -> str:
 
 
 class FitCLI(LightningCLI):
-    """LightningCLI with a folder for each run, its trackers, checkpoints and pictures."""
+    """LightningCLI with a folder for each run, its trackers, checkpoints and pictures.
+
+    Args:
+        typed: the command line as it was given.
+    """
+
+    def __init__(self, *positional: Any, typed: list[str], **named: Any) -> None:
+        self.typed = typed
+        super().__init__(*positional, **named)
 
     def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
@@ -64,7 +76,9 @@ class FitCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
         root, self.resume_from = self.config.trainer.default_root_dir, self.config.ckpt_path
-        if self.resume_from == "last":  # goes on with its run; a file that is named begins a new one
+        if (own := slurm.unfinished(root, self.typed)) is not None:
+            self.resume_from, self.folder = str(own), own.parent
+        elif self.resume_from == "last":  # goes on with its run; a file that is named begins a new one
             self.resume_from = str(runs.latest_checkpoint(root, self.run_name))
             self.folder = Path(self.resume_from).parent
         else:
@@ -74,6 +88,7 @@ class FitCLI(LightningCLI):
         text = self.parser.dump(self.config, skip_unset=False)
         if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
             (self.folder / "config.yaml").write_text(text)
+            slurm.claim(self.folder, self.typed)
         self.config_init.checkpoint.config = text
         logger = self.config_init.trainer.logger
         if logger is None or logger is True:
@@ -102,18 +117,30 @@ def with_base_config(args: list[str]) -> list[str]:
         return ["--config", config_file("dcgan/digits.yaml"), *args]
     path = known.ckpt_path
     if path == "last":
-        path = runs.latest_checkpoint(getattr(known, "trainer.default_root_dir") or DEFAULTS["default_root_dir"])
+        root = getattr(known, "trainer.default_root_dir") or DEFAULTS["default_root_dir"]
+        path = slurm.unfinished(root, args) or runs.latest_checkpoint(root)
     if (config := checkpoints.read(path).get("config")) is None:
         raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
     return ["--config", config, *args]
 
 
+def how_it_stopped(cli: FitCLI, number: signal.Signals) -> str:
+    """The line that ends a run which a signal has ended; where the signal means it, Slurm is asked to run it again."""
+    if (last := cli.config_init.checkpoint.last_path) is None:
+        return f"{number.name}: ended before there was anything to save"
+    last = shlex.quote(os.path.relpath(last))
+    further = f"go on with: python -m gan_lightning.fit --ckpt_path {last}"
+    if number.name == "SIGUSR1" and slurm.job() is not None:
+        further = f"{slurm.requeue()}; by hand: {further.removeprefix('go on with: ')}"
+    return f"{number.name}: ended at step {cli.trainer.global_step}, saved in {last}; {further}"
+
+
 def main(args: list[str] | None = None) -> None:
-    """Train as the command line says; exit code 2 for bad input, 1 for a run that broke."""
+    """Train as the command line says; exit code 2 for bad input, 1 for a run that broke, 128 + n by signal n."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     args = sys.argv[1:] if args is None else args
-    with short_errors():
+    with signals.Listener() as listener, short_errors():
         if "--list" in args:
             print(command_line.listing())
             return
@@ -129,16 +156,22 @@ def main(args: list[str] | None = None) -> None:
             auto_configure_optimizers=False,
             run=False,
             args=with_base_config(args),
+            typed=args,
         )
+        listener.launcher = cli.trainer.strategy.launcher
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
+        except signals.Stopped as stopped:
+            if cli.trainer.is_global_zero:
+                print(how_it_stopped(cli, stopped.signal))
+            raise
         except ValueError:
             if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
                 traceback.print_exc()
                 sys.exit(1)
             raise
-    if cli.trainer.is_global_zero:
-        print(command_line.closing(cli))
+        if cli.trainer.is_global_zero:
+            print(command_line.closing(cli))
 
 
 if __name__ == "__main__":

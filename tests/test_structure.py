@@ -24,7 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "ledger": set(),
     "errors": set(),
-    "processes": {"errors"},
+    "signals": set(),
+    "processes": {"errors", "signals"},
     "hyperparameters": {"errors"},
     "core": {"augment", "batches", "ema", "errors", "ledger", "noise", "processes", "hyperparameters"},
     "translator": {"core"},
@@ -43,10 +44,21 @@ ALLOWED: dict[str, set[str]] = {
         "text",
     },
     "metrics": {"batches", "noise", "text"},
-    "data": {"batches", "noise", "networks", "cache", "errors", "text"},
+    "data": {"batches", "noise", "networks", "cache", "errors", "signals", "text"},
     "cache": set(),
     "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
-    "callbacks": {"batches", "checkpoints", "core", "translator", "hyperparameters", "metrics", "scoring", "text"},
+    "callbacks": {
+        "batches",
+        "checkpoints",
+        "core",
+        "translator",
+        "hyperparameters",
+        "metrics",
+        "processes",
+        "scoring",
+        "signals",
+        "text",
+    },
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "ledger", "metrics", "text"}

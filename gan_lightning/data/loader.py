@@ -6,6 +6,8 @@ run that stops anywhere, in the middle of an epoch too, goes on with the very ba
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gan_lightning import signals
 from gan_lightning.batches import Draw, PartlyLabeled, Unpaired, pictures
 from gan_lightning.data.sets import Examples
 from gan_lightning.noise import hashes, key
@@ -121,6 +124,16 @@ def unchanged(batches: list[tuple]) -> list[tuple]:
     return batches
 
 
+_started: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_loaders() -> None:
+    """Before multiprocessing would end workers by SIGTERM, which they ignore, and wait for them."""
+    for loader in list(_started):
+        loader.close()
+
+
 class Loader:
     """Runs a set in an order, in this process or in workers.
 
@@ -148,8 +161,10 @@ class Loader:
             num_workers=num_workers,
             collate_fn=to_pipe if num_workers else unchanged,
             persistent_workers=num_workers > 0,
+            worker_init_fn=signals.left_to_parent if num_workers else None,
         )
         self._loader: DataLoader | None = None
+        self._iterator: Any = None  # torch's, which owns the workers
 
     def __len__(self) -> int:
         return len(self.order)
@@ -158,13 +173,21 @@ class Loader:
         if self._loader is None:
             # Its own generator: a DataLoader draws a seed for its workers, by default from the global stream.
             self._loader = self._make(generator=torch.Generator())
-        for batches in self._loader:
+            _started.add(self)
+        with signals.held_back():
+            iterator = self._iterator = iter(self._loader)
+        for batches in iterator:
             for batch in batches:
                 yield type(batch)(*map(torch.as_tensor, batch))
 
     def close(self) -> None:
-        """End the workers; iterating again starts new ones."""
-        self._loader = None
+        """End the workers, by force where one does not answer; iterating again starts new ones."""
+        iterator, self._loader, self._iterator = self._iterator, None, None
+        if workers := getattr(iterator, "_workers", None):
+            iterator._shutdown_workers()
+            for worker in workers:
+                if worker.is_alive():
+                    worker.kill()
 
     def state_dict(self) -> dict[str, Any]:
         return {}
