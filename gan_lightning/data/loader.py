@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import atexit
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -125,13 +126,21 @@ def unchanged(batches: list[tuple]) -> list[tuple]:
 
 
 _started: weakref.WeakSet[Loader] = weakref.WeakSet()
+_workers: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
 
 @atexit.register
-def _close_loaders() -> None:
+def _end_workers() -> None:
     """Before multiprocessing would end workers by SIGTERM, which they ignore, and wait for them."""
     for loader in list(_started):
         loader.close()
+    _kill(_workers)  # of loaders that nobody has closed
+
+
+def _kill(workers: Iterable[BaseProcess]) -> None:
+    for worker in list(workers):
+        if worker.is_alive():
+            worker.kill()
 
 
 class Loader:
@@ -176,6 +185,7 @@ class Loader:
             _started.add(self)
         with signals.held_back():
             iterator = self._iterator = iter(self._loader)
+        _workers.update(getattr(iterator, "_workers", ()))
         for batches in iterator:
             for batch in batches:
                 yield type(batch)(*map(torch.as_tensor, batch))
@@ -185,9 +195,7 @@ class Loader:
         iterator, self._loader, self._iterator = self._iterator, None, None
         if workers := getattr(iterator, "_workers", None):
             iterator._shutdown_workers()
-            for worker in workers:
-                if worker.is_alive():
-                    worker.kill()
+            _kill(workers)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
