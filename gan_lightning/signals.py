@@ -24,6 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 ENDING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has two of them
 AGAIN = 2.0  # seconds; `timeout` and torchrun send a signal twice within less, and mean it once
+ANSWER = 1.0  # seconds that the main thread is given to end where nothing is to be saved
 PATIENCE = 10.0  # seconds that the processes that Lightning has started are given to end
 _PARENT = "GAN_LIGHTNING_PARENT"  # how the processes that Lightning starts know that this one is their parent
 
@@ -61,7 +62,7 @@ class Listener:
         self.saving = False
         self.launcher: Any = None
         self._process = os.getpid()
-        self._asked: float | None = None  # when SIGINT or SIGTERM came first
+        self._pipe, self._pipe_before = -1, -1  # where the interpreter writes the numbers of signals as they come
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Listener:
@@ -73,6 +74,10 @@ class Listener:
             for number in ENDING:
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                     self._before[number] = signal.signal(number, self._note)
+            reader, self._pipe = os.pipe()
+            os.set_blocking(self._pipe, False)
+            self._pipe_before = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
         return self
 
     def __exit__(
@@ -83,17 +88,16 @@ class Listener:
         for number, handler in self._before.items():
             if signal.getsignal(number) == self._note:
                 signal.signal(number, handler)
+        if self._pipe >= 0:
+            signal.set_wakeup_fd(self._pipe_before)
+            os.write(self._pipe, b"\0")
+            os.close(self._pipe)
         if os.environ.get(_PARENT) == str(self._process):
             os.environ.pop(_PARENT)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a copy of the process that has not yet begun its own work
             return
-        if number in (signal.SIGINT, signal.SIGTERM):
-            if self._asked is None:
-                self._asked = time.monotonic()
-            elif time.monotonic() - self._asked > AGAIN:
-                self._end_at_once()
         if self.received:
             return
         self.received = number
@@ -102,17 +106,40 @@ class Listener:
         name = signal.Signals(number).name
         _say(f"\n{name}: stopping at the end of this batch, with a checkpoint (once more stops at once)")
 
+    def _watch(self, reader: int) -> None:
+        """In a thread: see to signals that the main thread cannot, since it waits for others within torch."""
+        asked: float | None = None  # when SIGINT or SIGTERM came first
+        while (byte := os.read(reader, 1)) not in (b"", b"\0"):
+            if (number := byte[0]) not in self._before:
+                continue
+            if number in (signal.SIGINT, signal.SIGTERM):
+                if asked is None:
+                    asked = time.monotonic()
+                elif time.monotonic() - asked > AGAIN:
+                    self._end_at_once(number)
+            if not self.saving:
+                for process in self.part():
+                    process.terminate()
+                time.sleep(ANSWER)
+                if not (self.received or self.saving):
+                    self._end_at_once(number)
+        os.close(reader)
+
     def stop(self) -> None:
         """End where nothing is to be saved, with the other processes of the run.
 
         Raises:
             Stopped: always.
         """
-        if _launched():  # else Lightning kills the parent, within five seconds
-            os.kill(os.getppid(), self.received)
+        self._tell_parent(self.received)
         for process in self.part():
             process.terminate()
         raise Stopped(self.received)
+
+    def _tell_parent(self, number: int) -> None:
+        """Else Lightning kills it, within five seconds."""
+        if _launched():
+            os.kill(os.getppid(), number)
 
     def part(self) -> list[subprocess.Popen]:
         """Take leave of the processes that Lightning has started, before they end; this one waits for them at its end.
@@ -126,11 +153,13 @@ class Listener:
             atexit.register(_wait, processes)
         return processes
 
-    def _end_at_once(self) -> None:
+    def _end_at_once(self, number: int) -> None:
+        if not self.saving:
+            self._tell_parent(number)
         for process in [*getattr(self.launcher, "procs", []), *multiprocessing.active_children()]:
             with suppress(OSError):
                 process.kill()
-        os._exit(128 + self.received)
+        os._exit(128 + (self.received or number))
 
 
 def active() -> Listener | None:
@@ -162,7 +191,7 @@ def left_to_parent(worker: int = 0) -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Signals wait until its end; processes that are started within do not see them before they ignore them."""
+    """Processes that are started within do not receive these signals before they ignore them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -7,6 +7,7 @@ in hand is lost, the run that goes on equals an unbroken one bit for bit, and no
 from __future__ import annotations
 
 import csv
+import ctypes
 import json
 import os
 import signal
@@ -394,6 +395,7 @@ def test_twice_at_once_is_once_and_later_ends_at_once(monkeypatch: pytest.Monkey
                 os.kill(os.getpid(), getattr(signal, first))
                 time.sleep(pause)
                 os.kill(os.getpid(), getattr(signal, second))
+                time.sleep(0.3)  # a thread sees to it
                 assert listener.received == getattr(signal, first)
 
         return in_copy(work)
@@ -404,6 +406,41 @@ def test_twice_at_once_is_once_and_later_ends_at_once(monkeypatch: pytest.Monkey
     assert twice(0.4, "SIGINT", "SIGTERM") == 130
     assert twice(0.4, "SIGUSR1", "SIGTERM") == 0  # a warning, then the first that is meant
     assert twice(0.4, "SIGHUP", "SIGHUP") == 0
+
+
+@pytest.mark.parametrize("saving, code", [(False, 143), (True, 130)])
+def test_a_main_thread_that_hangs_in_foreign_code(saving: bool, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a collective operation, say, whose other side has gone: no handler of Python runs there."""
+    monkeypatch.setattr(signals, "AGAIN", 0.2)
+    monkeypatch.setattr(signals, "ANSWER", 0.2)
+    first, *more = ["SIGINT", "SIGTERM"] if saving else ["SIGTERM"]
+
+    def work() -> None:
+        with signals.Listener() as listener:
+            listener.saving = saving
+            if saving:
+                os.kill(os.getpid(), getattr(signal, first))
+                time.sleep(0.3)
+            rest = more if saving else [first]
+            script = "import os, signal, sys, time; time.sleep(0.5); [os.kill(int(sys.argv[1]), getattr(signal, n)) "
+            script += "for n in sys.argv[2:]]"
+            subprocess.Popen([sys.executable, "-c", script, str(os.getpid()), *rest])
+            # The interpreter is released, and handlers are not run until it returns.
+            _wait_in_c(5)
+
+    began = time.monotonic()
+    assert in_copy(work) == code
+    assert time.monotonic() - began < 4
+
+
+def _wait_in_c(seconds: float) -> None:
+    """Until the time is over, whatever signals come: `usleep` would return at the first."""
+    libc, end = ctypes.CDLL(None), time.monotonic() + seconds
+    mutex = ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    wanted = (ctypes.c_long * 2)(int(time.time() + seconds), 0)
+    libc.pthread_mutex_timedlock(mutex, wanted)
+    assert time.monotonic() >= end - 1
 
 
 def test_stopping_at_once_leaves_no_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -483,13 +520,25 @@ def test_a_worker_that_hangs_is_ended_by_force(monkeypatch: pytest.MonkeyPatch) 
         assert not worker.is_alive()
 
 
-def test_a_signal_during_the_start_of_workers_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    with signals.Listener() as listener:
-        listener.saving = True
-        with signals.held_back():
+def test_no_signal_reaches_a_worker_before_it_ignores_them() -> None:
+    def is_ended_by(signals_wait: bool) -> bool:
+        """A copy that sends itself SIGTERM, then ignores it as a worker does."""
+
+        def work() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
-            assert listener.received == 0
-        assert listener.received == signal.SIGTERM
+            signals.left_to_parent()
+            assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        if not signals_wait:
+            return in_copy(work) == -signal.SIGTERM
+        with signals.held_back():
+            code = in_copy(work)
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        return code == -signal.SIGTERM
+
+    assert is_ended_by(signals_wait=False)
+    assert not is_ended_by(signals_wait=True)
 
 
 def test_what_is_done_together_ends_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
