@@ -10,6 +10,9 @@ import argparse
 import inspect
 import json
 import logging
+import os
+import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,8 +25,9 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
-from gan_lightning import checkpoints, command_line, runs, trainer_arguments
+from gan_lightning import checkpoints, command_line, runs, signals, slurm, trainer_arguments
 from gan_lightning.batches import FACTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
@@ -53,10 +57,11 @@ class FitCLI(LightningCLI):
 
     Args:
         resumed: what the run goes on from; None for a new one.
+        arguments: the command line as it was given.
     """
 
-    def __init__(self, resumed: Resumed | None, *args: Any, **kwargs: Any) -> None:
-        self.resumed = resumed
+    def __init__(self, resumed: Resumed | None, arguments: list[str], *args: Any, **kwargs: Any) -> None:
+        self.resumed, self.arguments = resumed, arguments
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
@@ -101,6 +106,8 @@ class FitCLI(LightningCLI):
         if resumed is not None and resumed.config is not None:
             self.config_init.model.seed_wins = self.config.seed_everything != resumed.config.get("seed_everything")
         text = self.parser.dump(self.config, skip_unset=False)
+        if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
+            slurm.claim(self.folder, self.arguments)
         self.config_init.checkpoint.config = text
         logger = asked.logger
         if asked.barebones:
@@ -155,16 +162,19 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             chosen = config.get(part)
             named[part] = value or (chosen.get("class_path") if isinstance(chosen, dict) else chosen)
         root = root or (config.get("trainer") or {}).get("default_root_dir")
-    if named["ckpt_path"] in (None, "null"):
+    root = root or DEFAULTS["default_root_dir"]
+    own = slurm.unfinished(root, args)  # what this very command has left, where Slurm has started its job again
+    if own is None and named["ckpt_path"] in (None, "null"):
         if known.config:
             return args, None
         if known.model or known.data:
             return [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args], None
         return ["--config", config_file("dcgan/digits.yaml"), *args], None
-    path = Path(named["ckpt_path"]).expanduser()
-    if last := str(path) == "last":  # goes on with its run; a file that is named begins a new one
+    path = own or Path(named["ckpt_path"]).expanduser()
+    in_place = own is not None or str(path) == "last"  # goes on with its run; a file that is named begins a new one
+    if str(path) == "last":
         names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
-        path = runs.latest_checkpoint(root or DEFAULTS["default_root_dir"], "-".join(names).replace("*-*", "*"))
+        path = runs.latest_checkpoint(root, "-".join(names).replace("*-*", "*"))
     content = checkpoints.read(path)
     saved = content.get("gan_lightning")
     if not (isinstance(saved, dict) and {"class_path", "players", "seed", "iteration", "images_seen"} <= saved.keys()):
@@ -176,9 +186,9 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
     if config is None:
         if not (named["model"] and named["data"]):
             raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
-        return args, Resumed(path, last, None, reached)
+        return args, Resumed(path, in_place, None, reached)
     # What was looked at, not a text that reads in more than one way.
-    return ["--config", json.dumps(config), *args], Resumed(path, last, config, reached)
+    return ["--config", json.dumps(config), *args], Resumed(path, in_place, config, reached)
 
 
 def _settings(config: str) -> dict[str, Any]:
@@ -190,21 +200,33 @@ def _settings(config: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def how_it_stopped(cli: FitCLI, number: signal.Signals) -> str:
+    """The line that ends a run which a signal has ended; where the signal means it, Slurm is asked to run it again."""
+    if (last := cli.config_init.checkpoint.last_path) is None:
+        return f"{number.name}: ended before there was anything to save"
+    last = shlex.quote(os.path.relpath(last))
+    further = f"go on with: python -m gan_lightning.fit --ckpt_path {last}"
+    if number.name == "SIGUSR1" and slurm.job() is not None:
+        further = f"{slurm.requeue()}; by hand: {further.removeprefix('go on with: ')}"
+    return f"{number.name}: ended at step {cli.trainer.global_step}, saved in {last}; {further}"
+
+
 def main(args: list[str] | None = None) -> None:
-    """Train as the command line says; exit code 2 for bad input, 1 for a run that broke."""
+    """Train as the command line says; exit code 2 for bad input, 1 for a run that broke, 128 + n by signal n."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
         logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
-    with short_errors():
+    with signals.Listener() as listener, short_errors():
         args = typed(args)
         if "--list" in args:
             print(command_line.listing())
             return
-        trust, args = trusted(args)
-        args, resumed = with_base_config(args, trust)
+        trust, given = trusted(args)
+        args, resumed = with_base_config(given, trust)
         cli = FitCLI(
             resumed,
+            given,
             AdversarialModule,
             LightningDataModule,
             save_config_callback=None,
@@ -217,9 +239,14 @@ def main(args: list[str] | None = None) -> None:
             run=False,
             args=args,
         )
+        listener.launcher = cli.trainer.strategy.launcher
         try:
             ckpt_path = None if resumed is None else str(resumed.path)
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
+        except signals.Stopped as stopped:
+            if cli.trainer.is_global_zero:
+                print(how_it_stopped(cli, stopped.signal))
+            raise
         except (ValueError, *misconfiguration()):
             with suppress(OSError):
                 cli.folder.rmdir()  # if nothing is in it
@@ -231,10 +258,10 @@ def main(args: list[str] | None = None) -> None:
             if missing := trainer_arguments.metric_not_there(error):
                 raise ValueError(missing) from error
             raise
-    if not cli.model.begun and resumed is None:
-        leave("nothing was trained: the trainer's limits leave no batch")
-    if cli.trainer.is_global_zero:
-        print(command_line.closing(cli))
+        if not cli.model.begun and resumed is None:
+            leave("nothing was trained: the trainer's limits leave no batch")
+        if cli.trainer.is_global_zero:
+            print(command_line.closing(cli))
 
 
 if __name__ == "__main__":

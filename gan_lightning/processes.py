@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import nn
 
+from gan_lightning import signals
 from gan_lightning.errors import PeerError
 
 
@@ -72,14 +73,25 @@ def from_first(value: Any) -> Any:
     return shared[0]
 
 
+def greatest(values: Sequence[float], device: torch.device) -> list[float]:
+    """The greatest of each value over all processes, by one all-reduce; every process must call, with equally many."""
+    if place()[1] == 1:
+        return list(values)
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return shared.tolist()
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """End the work of all processes if it fails on one, with its message, where the others would wait for it forever.
 
     Every process must enter and leave, as often as the others; within there must be nothing that they do in common.
+    So its end is also a place where a signal that one of them has received ends the run of all.
 
     Raises:
         PeerError: on the processes that did not fail themselves, saying which did, and why.
+        signals.Stopped: on all, within a run that a signal ends.
     """
     error: Exception | None = None
     try:
@@ -87,12 +99,16 @@ def together() -> Iterator[None]:
     except Exception as caught:  # whatever it is, the others must hear of it before it goes on
         error = caught
     rank, world = place()
-    messages: list[str | None] = [None] * world
+    failed = error and f"process {rank} failed: {error or type(error).__name__}"
+    heard: list[tuple[str | None, int]] = [(failed, signals.received())]
     try:
         if world > 1:
-            dist.all_gather_object(messages, error and f"process {rank} failed: {error or type(error).__name__}")
+            mine, heard = heard[0], [(None, 0)] * world
+            dist.all_gather_object(heard, mine)
     finally:
         if error is not None:  # also where the others could not be told, because they are gone
             raise error
-    if failed := [message for message in messages if message]:
-        raise PeerError(failed[0])
+    if messages := [message for message, _ in heard if message]:
+        raise PeerError(messages[0])
+    if number := max(number for _, number in heard):
+        raise signals.Stopped(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -447,6 +448,19 @@ def random_inception(path: Path) -> Path:
         patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: None)
         torch.save(Random("random", ["2048"]).state_dict(), path)
     return path
+
+
+@pytest.fixture
+def signals_at_default() -> Iterator[None]:
+    """As a shell starts a program: nothing is ignored, as it would be where pytest itself runs under nohup."""
+    ordinary = {name: signal.SIG_DFL for name in ("SIGTERM", "SIGHUP", "SIGUSR1")} | {
+        "SIGINT": signal.default_int_handler
+    }
+    before = {name: signal.signal(getattr(signal, name), handler) for name, handler in ordinary.items()}
+    yield
+    for name, handler in before.items():
+        assert signal.getsignal(getattr(signal, name)) == ordinary[name], f"{name} is still handled"
+        signal.signal(getattr(signal, name), handler)
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import os
-import signal
-import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,27 +14,31 @@ import torch
 import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer, callbacks
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from gan_lightning import resume
+from gan_lightning import resume, signals
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.checkpoints import AtomicCheckpointIO, link
 from gan_lightning.core import AdversarialModule, NotFiniteError
 from gan_lightning.errors import make_folder
 from gan_lightning.hyperparameters import plain_hyperparameters
+from gan_lightning.processes import greatest
 
-AGREE_EVERY = 20  # batches between two looks at rank 0's clock, where there are several processes
+# How long several processes train before they tell each other of signals, and the first one of its clock: at most
+AGREE_EVERY = 20  # batches
+AGREE_SECONDS = 5.0  # and as many whole batches as fit in so many seconds
 
 
 class Checkpoint(callbacks.Checkpoint):
     """Writes `last.ckpt` and `best.ckpt`, atomically, at the ends of batches only, and never with weights that are NaN.
 
-    `last.ckpt` is written by steps, by the clock, when the score improves, and when the run ends: by itself, by Ctrl-C
-    (after the batch that is being computed; a second Ctrl-C stops at once), by SIGTERM or by an error. `best.ckpt` is
-    the `last.ckpt` of the moment of the best score, under a second name. Lightning's own ModelCheckpoint misses steps
-    when n_critic > 1 and never saves by the clock under manual optimisation.
+    `last.ckpt` is written by steps, by the clock, when the score improves, and when the run ends: by itself, by an
+    error, or by a signal: Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 to any of the processes ends all of them after the batch
+    that is being computed, with one file and `signals.Stopped`, a SystemExit of 128 + the signal's number. A second
+    Ctrl-C or SIGTERM stops at once. Lightning's handlers, which save and talk to the other processes from within any
+    step, are left out. `best.ckpt` is the `last.ckpt` of the moment of the best score, under a second name. Lightning's
+    own ModelCheckpoint misses steps when n_critic > 1 and never saves by the clock under manual optimisation.
 
     Args:
         folder: where; None for the trainer's `default_root_dir`.
@@ -76,7 +79,8 @@ class Checkpoint(callbacks.Checkpoint):
         self._step = 0  # generator steps at the last batch's end
         self._time = 0.0  # of the last save
         self._seen: Tensor | None = None  # the score that was looked at last
-        self._interrupted = False
+        self._listener, self._own = signals.Listener(), ExitStack()
+        self._looked, self._look = (0, 0.0), 0  # the last look at the others: iteration, time; the next one's iteration
         self._end: tuple[int, int, dict] = (-1, 0, {})  # iteration, epoch, loops after what may be the last batch
 
     # When.
@@ -91,6 +95,9 @@ class Checkpoint(callbacks.Checkpoint):
         if stage != "fit":
             return
         plain_hyperparameters(pl_module)
+        self._listener = signals.active() or self._own.enter_context(signals.Listener())
+        self._listener.launcher = trainer.strategy.launcher
+        trainer._signal_connector.register_signal_handlers = lambda: None  # Lightning's, called after this
         self.folder = trainer.strategy.broadcast(os.path.abspath(self.folder or trainer.default_root_dir))
         if not trainer.fast_dev_run:
             make_folder(self.folder, "--checkpoint.folder")
@@ -119,34 +126,44 @@ class Checkpoint(callbacks.Checkpoint):
             self.best_path = best
         else:  # a run that goes on in a new folder finds its best anew
             self.best_score = self.best_step = self.best_path = None
-        self._interrupted = False
-        if threading.current_thread() is threading.main_thread():
-            self._handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        self._looked, self._look = (pl_module.iteration, self._time), pl_module.iteration + 1
+        if trainer.world_size > 1:  # one process must not leave while another begins its first batch
+            self._listener.saving = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
+        if not self._listener.saving and self._saved is not None:
+            self._listener.saving = True
+            if self._listener.received:  # somebody's code has caught what the handler raised
+                self._listener.stop()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
         if self._saved is None:
             return
         before, self._step = self._step, trainer.global_step
         due = passed(self.every_n_steps, before, self._step)
-        interrupted = False
-        if trainer.world_size == 1 or pl_module.iteration % AGREE_EVERY == 0:
-            late = self.every_minutes is not None and time.monotonic() - self._time >= 60 * self.every_minutes
-            due |= trainer.strategy.broadcast(late)
-            interrupted = trainer.strategy.reduce_boolean_decision(self._interrupted, all=False)
+        stop = 0
+        if trainer.world_size == 1 or pl_module.iteration >= self._look:
+            stop, late = self._agree(trainer, pl_module)
+            due |= late
         if trainer.is_last_batch or trainer.should_stop or 0 < trainer.max_steps <= self._step:
             self._end = pl_module.iteration, trainer.current_epoch, copy.deepcopy(trainer.fit_loop.state_dict())
         improved = self._improved(trainer)
-        if due or improved or interrupted:
+        if due or improved or stop:
             self._save(trainer, pl_module, improved)
-        if interrupted:
-            raise KeyboardInterrupt
+        if stop:
+            raise signals.Stopped(stop)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
+        if self._saved is not None and not trainer.sanity_checking:
+            (stop,) = greatest([self._listener.received], pl_module.device)
+            if stop:
+                raise signals.Stopped(int(stop))
 
     def on_validation_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
         if self._saved is not None and not trainer.sanity_checking and self._improved(trainer):
             self._save(trainer, pl_module, True)
 
     def on_train_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
-        self._release()
         if self._saved is None:
             return
         improved = self._improved(trainer)
@@ -156,30 +173,45 @@ class Checkpoint(callbacks.Checkpoint):
 
     def on_exception(self, trainer: Trainer, pl_module: AdversarialModule, exception: BaseException) -> None:
         """Save what the run has reached, if every process is here, in between two batches, and the weights are good."""
-        self._release()
+        if isinstance(exception, signals.Stopped):
+            self._listener.part()
         saved, self._saved = self._saved, None
-        if saved is None or saved == pl_module.iteration or isinstance(exception, NotFiniteError):
-            return
-        if trainer.world_size > 1 and not isinstance(exception, SIGTERMException):
-            return  # the other processes may not have failed, and would not take part
-        batches = trainer.fit_loop.epoch_loop.batch_progress.total
-        if batches.ready != batches.processed:
-            return  # within a batch one player has moved and another has not
         try:
-            self._save(trainer, pl_module, False)
+            if saved not in (None, pl_module.iteration) and self._between_batches(trainer, exception):
+                self._save(trainer, pl_module, False)
         except (NotFiniteError, OSError) as error:
             rank_zero_warn(f"the end of the run is not saved: {error}")
-        self._saved = None
+        finally:
+            self._saved = None
+            self._release(trainer)
 
-    def _on_interrupt(self, number: int, frame: Any) -> None:
-        self._release()
-        self._interrupted = True
-        print("\nstopping after this batch, with a checkpoint (Ctrl-C again stops at once)", flush=True)
+    def _between_batches(self, trainer: Trainer, exception: BaseException) -> bool:
+        """Whether what there is now is a state of the run, on all processes."""
+        if isinstance(exception, NotFiniteError):
+            return False
+        if trainer.world_size > 1 and not isinstance(exception, signals.Stopped):
+            return False  # the other processes may not have failed, and would not take part
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total
+        return batches.ready == batches.processed  # within a batch one player has moved and another has not
 
-    def _release(self) -> None:
-        """Give Ctrl-C back."""
-        if signal.getsignal(signal.SIGINT) == self._on_interrupt:
-            signal.signal(signal.SIGINT, self._handler or signal.SIG_DFL)
+    def teardown(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
+        self._release(trainer)
+
+    def _release(self, trainer: Trainer) -> None:
+        """Give the signals back, to Lightning too."""
+        self._own.close()
+        vars(trainer._signal_connector).pop("register_signal_handlers", None)
+
+    def _agree(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[int, bool]:
+        """The signal that one of the processes has received (0 for none), and whether it is time to save."""
+        now, (iteration, time_) = time.monotonic(), self._looked
+        pace = (now - time_) / max(pl_module.iteration - iteration, 1)
+        late = self.every_minutes is not None and now - self._time >= 60 * self.every_minutes
+        known = [self._listener.received, late and trainer.is_global_zero, pace]
+        stop, late, pace = greatest(known, pl_module.device)
+        self._looked = pl_module.iteration, now
+        self._look = pl_module.iteration + max(min(AGREE_EVERY, int(AGREE_SECONDS / max(pace, 1e-3))), 1)
+        return int(stop), bool(late)
 
     def _improved(self, trainer: Trainer) -> bool:
         """Whether a new score is the best, the same on all processes; if so it is noted."""

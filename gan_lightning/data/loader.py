@@ -6,14 +6,18 @@ stops anywhere, in the middle of an epoch too, goes on with the very batch it wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import atexit
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gan_lightning import signals
 from gan_lightning.batches import Draw, PartlyLabeled, Unpaired, pictures
 from gan_lightning.data.sets import Examples
 from gan_lightning.noise import hashes, key
@@ -122,6 +126,24 @@ def unchanged(batches: list[tuple]) -> list[tuple]:
     return batches
 
 
+_started: weakref.WeakSet[Loader] = weakref.WeakSet()
+_workers: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Before multiprocessing would end workers by SIGTERM, which they ignore, and wait for them."""
+    for loader in list(_started):
+        loader.close()
+    _kill(_workers)  # of loaders that nobody has closed
+
+
+def _kill(workers: Iterable[BaseProcess]) -> None:
+    for worker in list(workers):
+        if worker.is_alive():
+            worker.kill()
+
+
 class Loader:
     """Runs a set in an order, in this process or in workers.
 
@@ -149,8 +171,10 @@ class Loader:
             num_workers=num_workers,
             collate_fn=to_pipe if num_workers else unchanged,
             persistent_workers=num_workers > 0,
+            worker_init_fn=signals.left_to_parent if num_workers else None,
         )
         self._loader: DataLoader | None = None
+        self._iterator: Any = None  # torch's, which owns the workers
 
     def __len__(self) -> int:
         return len(self.order)
@@ -159,13 +183,20 @@ class Loader:
         if self._loader is None:
             # Its own generator: a DataLoader draws a seed for its workers, by default from the global stream.
             self._loader = self._make(generator=torch.Generator())
-        for batches in self._loader:
+            _started.add(self)
+        with signals.held_back():
+            iterator = self._iterator = iter(self._loader)
+        _workers.update(getattr(iterator, "_workers", ()))
+        for batches in iterator:
             for batch in batches:
                 yield type(batch)(*map(torch.as_tensor, batch))
 
     def close(self) -> None:
-        """End the workers; iterating again starts new ones."""
-        self._loader = None
+        """End the workers, by force where one does not answer; iterating again starts new ones."""
+        iterator, self._loader, self._iterator = self._iterator, None, None
+        if workers := getattr(iterator, "_workers", None):
+            iterator._shutdown_workers()
+            _kill(workers)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
