@@ -140,7 +140,7 @@ def main(args: list[str] | None = None) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     args = sys.argv[1:] if args is None else args
-    with signals.Listener() as listener, short_errors():
+    with signals.listening() as listener, short_errors():
         if "--list" in args:
             print(command_line.listing())
             return
@@ -175,4 +175,5 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signals.listen_to_the_end()
     main()
