@@ -48,8 +48,24 @@ class Resumed(NamedTuple):
 
     path: Path
     in_place: bool  # in the folder of the run that it is of, else in a new one
-    config: dict[str, Any] | None  # of that run; None of one that was begun in Python
+    config: dict[str, Any] | None  # of that run, which settings come from; None of one that was begun in Python
     reached: tuple[int, int]  # generator steps, images
+
+    @classmethod
+    def read(cls, path: Path, in_place: bool, trust: Sequence[str] | None) -> Resumed:
+        """A checkpoint, whose config may name the packages of `trust`; None where its config is not wanted.
+
+        Raises:
+            FileNotFoundError, ValueError: see :func:`command_line.config_of`; or no run can go on from it.
+        """
+        content = checkpoints.read(path)
+        saved, parts = content.get("gan_lightning"), {"class_path", "players", "seed", "iteration", "images_seen"}
+        if not (isinstance(saved, dict) and parts <= saved.keys()):
+            raise ValueError(f"{path} is not a checkpoint of gan_lightning")
+        config = None if trust is None else command_line.config_of(path, trust, content)
+        if missing := {"global_step", "state_dict", "hyper_parameters", "optimizer_states", "loops"} - content.keys():
+            raise ValueError(f"{path} holds no {min(missing)}: no run can go on from it")
+        return cls(path, in_place, config, (content["global_step"], saved["images_seen"]))
 
 
 class FitCLI(LightningCLI):
@@ -90,6 +106,8 @@ class FitCLI(LightningCLI):
         if self.config.pop("trust") is not None:  # flags have been taken out
             raise ValueError("trust is no part of a config: give --trust PACKAGE on the command line")
         command_line.check_config(vars(self.config), USER)
+        if isinstance(callbacks := self.config.trainer.callbacks, list):  # `callbacks+=FID` again, of a run that has it
+            self.config.trainer.callbacks = [one for n, one in enumerate(callbacks) if one not in callbacks[:n]]
         names = (self.config[part].class_path.rsplit(".", 1)[-1] for part in ("model", "data"))
         self.run_name = "-".join(names)
 
@@ -150,11 +168,11 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         FileNotFoundError, ValueError: see :func:`command_line.config_of`; or the file does not say what it was trained
             on.
     """
-    given = Parser(add_help=False, allow_abbrev=False)
+    given, flags = args, Parser(add_help=False, allow_abbrev=False)
     for flag in ("--model", "--data", "--ckpt_path", "--trainer.default_root_dir"):
-        given.add_argument(flag)
-    given.add_argument("--config", "-c", action="append", default=[])
-    known, _ = given.parse_known_args(args)
+        flags.add_argument(flag)
+    flags.add_argument("--config", "-c", action="append", default=[])
+    known, _ = flags.parse_known_args(args)
     named = {"model": known.model, "data": known.data, "ckpt_path": known.ckpt_path}
     root = getattr(known, "trainer.default_root_dir")
     for config in reversed([_settings(text) for text in known.config]):  # later ones win, and flags over them
@@ -163,32 +181,24 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             named[part] = value or (chosen.get("class_path") if isinstance(chosen, dict) else chosen)
         root = root or (config.get("trainer") or {}).get("default_root_dir")
     root = root or DEFAULTS["default_root_dir"]
-    own = slurm.unfinished(root, args)  # what this very command has left, where Slurm has started its job again
-    if own is None and named["ckpt_path"] in (None, "null"):
-        if known.config:
-            return args, None
-        if known.model or known.data:
-            return [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args], None
-        return ["--config", config_file("dcgan/digits.yaml"), *args], None
-    path = own or Path(named["ckpt_path"]).expanduser()
-    in_place = own is not None or str(path) == "last"  # goes on with its run; a file that is named begins a new one
-    if str(path) == "last":
-        names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
-        path = runs.latest_checkpoint(root, "-".join(names).replace("*-*", "*"))
-    content = checkpoints.read(path)
-    saved = content.get("gan_lightning")
-    if not (isinstance(saved, dict) and {"class_path", "players", "seed", "iteration", "images_seen"} <= saved.keys()):
-        raise ValueError(f"{path} is not a checkpoint of gan_lightning")
-    config = command_line.config_of(path, trust, content)
-    if missing := {"global_step", "state_dict", "hyper_parameters", "optimizer_states", "loops"} - content.keys():
-        raise ValueError(f"{path} holds no {min(missing)}: no run can go on from it")
-    reached = content["global_step"], saved["images_seen"]
-    if config is None:
-        if not (named["model"] and named["data"]):
-            raise ValueError(f"{path} holds no config: name the model and the data it was trained with")
-        return args, Resumed(path, in_place, None, reached)
-    # What was looked at, not a text that reads in more than one way.
-    return ["--config", json.dumps(config), *args], Resumed(path, in_place, config, reached)
+    resumed, given_path = None, named["ckpt_path"]
+    if given_path not in (None, "null"):
+        if in_place := given_path == "last":  # goes on with its run; a file that is named begins a new one
+            names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
+            given_path = runs.latest_checkpoint(root, "-".join(names).replace("*-*", "*"))
+        resumed = Resumed.read(Path(given_path).expanduser(), in_place, trust)
+        if resumed.config is not None:  # as it was looked at, not a text that reads in more than one way
+            args = ["--config", json.dumps(resumed.config), *args]
+        elif not (named["model"] and named["data"]):
+            raise ValueError(f"{resumed.path} holds no config: name the model and the data it was trained with")
+    elif known.model or known.data:
+        if not known.config:
+            args = [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
+    elif not known.config:
+        args = ["--config", config_file("dcgan/digits.yaml"), *args]
+    if (own := slurm.unfinished(root, given)) is not None:  # of this very command: it says all by itself
+        resumed = Resumed.read(own, True, None)
+    return args, resumed
 
 
 def _settings(config: str) -> dict[str, Any]:
@@ -217,7 +227,7 @@ def main(args: list[str] | None = None) -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
         logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
-    with signals.Listener() as listener, short_errors():
+    with signals.listening() as listener, short_errors():
         args = typed(args)
         if "--list" in args:
             print(command_line.listing())
@@ -265,4 +275,5 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signals.listen_to_the_end()
     main()

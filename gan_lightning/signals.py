@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -154,6 +154,7 @@ class Listener:
         return processes
 
     def _end_at_once(self, number: int) -> None:
+        _say(f"\n{signal.Signals(self.received or number).name}: ended at once, with nothing saved")
         if not self.saving:
             self._tell_parent(number)
         for process in [*getattr(self.launcher, "procs", []), *multiprocessing.active_children()]:
@@ -165,6 +166,18 @@ class Listener:
 def active() -> Listener | None:
     """The listener that this process is within."""
     return _active if _active is not None and _active._process == os.getpid() else None
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """The listener that this process is within, or a new one for as long as this lasts."""
+    with nullcontext(found) if (found := active()) else Listener() as listener:
+        yield listener
+
+
+def listen_to_the_end() -> None:
+    """Listen until the program ends, while it is ending too: another process of the run may repeat the signal."""
+    Listener().__enter__()
 
 
 def received() -> int:

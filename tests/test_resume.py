@@ -395,11 +395,15 @@ def test_what_is_named_beside_a_checkpoint_wins_and_the_rest_is_the_files(
 
 
 def test_a_seed_that_is_named_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here(tmp_path, monkeypatch, "--model=GAN", *SMALL, "--trainer.max_steps=1")
+    """And the whole command again adds no second callback."""
+    again = ["--model=GAN", *SMALL, "--trainer.callbacks+=SampleGrid", "--trainer.callbacks.every_n_steps=7"]
+    here(tmp_path, monkeypatch, *again, "--trainer.max_steps=1")
     here(tmp_path, monkeypatch, "--ckpt_path=last", "--seed_everything=5", "--trainer.max_steps=2")
     assert newest(tmp_path / "runs")["gan_lightning"]["seed"] == 5
-    here(tmp_path, monkeypatch, "--ckpt_path=last", "--trainer.max_steps=3")
-    assert newest(tmp_path / "runs")["gan_lightning"]["seed"] == 5
+    here(tmp_path, monkeypatch, *again, "--ckpt_path=last", "--trainer.max_steps=3")
+    content = newest(tmp_path / "runs")
+    assert content["gan_lightning"]["seed"] == 5
+    assert content["config"].count("every_n_steps: 7") == 1
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -95,7 +95,7 @@ class Checkpoint(callbacks.Checkpoint):
         if stage != "fit":
             return
         plain_hyperparameters(pl_module)
-        self._listener = signals.active() or self._own.enter_context(signals.Listener())
+        self._listener = self._own.enter_context(signals.listening())
         self._listener.launcher = trainer.strategy.launcher
         trainer._signal_connector.register_signal_handlers = lambda: None  # Lightning's, called after this
         self.folder = trainer.strategy.broadcast(os.path.abspath(self.folder or trainer.default_root_dir))
