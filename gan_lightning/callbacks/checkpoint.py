@@ -271,5 +271,5 @@ class Checkpoint(callbacks.Checkpoint):
         return {"monitor": self.monitor, "mode": self.mode} | best
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if (state["monitor"], state["mode"]) == (self.monitor, self.mode):
+        if (state["monitor"], state.get("mode", self.mode)) == (self.monitor, self.mode):
             self.best_score, self.best_step = state["best_score"], state["best_step"]
