@@ -133,7 +133,7 @@ def _git_commit() -> str | None:
         return None
 
 
-def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | None) -> list[Logger]:
+def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | None = None) -> list[Logger]:
     """The default trackers: `metrics.csv`, and W&B: online where the user is logged in, else offline.
 
     Args:
