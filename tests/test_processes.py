@@ -145,6 +145,16 @@ def train(
     return tensors(model)
 
 
+plain = partial(tiny, "GAN", plain_networks(), adam())
+
+
+def begun(devices: int) -> Trainer:
+    """The trainer of a run of three steps."""
+    trainer = quiet(devices=devices, max_steps=3)
+    trainer.fit(plain(), Noisy())
+    return trainer
+
+
 def main(devices: int, folder: Path) -> None:
     """What each process does; its results go to a file of its own."""
     rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -181,6 +191,11 @@ def main(devices: int, folder: Path) -> None:
     quiet(devices=devices, max_steps=7).fit(resumed, Noisy(), ckpt_path=path)
     results["unbroken"], results["resumed"] = tensors(unbroken), tensors(resumed)
 
+    begun(devices).save_checkpoint(folder / "of two.ckpt")
+    resumed = plain(seed=1)
+    quiet(devices=devices, max_steps=7).fit(resumed, Noisy(), ckpt_path=folder / "of one.ckpt")
+    results["two go on from one"] = tensors(resumed)
+
     results["all-reduces"] = []
     for count in (1, 2):
         counter = AllReduces()
@@ -209,6 +224,7 @@ def main(devices: int, folder: Path) -> None:
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The results of the two processes."""
     folder = tmp_path_factory.mktemp("two")
+    begun(1).save_checkpoint(folder / "of one.ckpt")
     command = [sys.executable, __file__, str(folder)]
     environment = {k: v for k, v in os.environ.items() if k != "PL_GLOBAL_SEED"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -279,6 +295,14 @@ def test_batch_statistics_are_averaged_for_evaluation_and_saving(two):
 def test_resume_on_two_processes(two):
     for results in two:
         assert_same(parameters_of(results["resumed"]), parameters_of(results["unbroken"]))
+
+
+def test_a_run_goes_on_with_another_number_of_processes(two):
+    """Batches are the same ones; latents are of one stream for the whole batch, cut by process."""
+    quiet(max_steps=7).fit(unbroken := plain(), Noisy())
+    quiet(max_steps=7).fit(resumed := plain(seed=1), Noisy(), ckpt_path=two[0]["folder"] / "of two.ckpt")
+    for found in (tensors(resumed), two[0]["two go on from one"], two[1]["two go on from one"]):
+        assert gap(found, tensors(unbroken)) < 1e-5
 
 
 def test_micro_batches_exchange_gradients_once(two):
