@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shlex
@@ -210,9 +211,10 @@ def config_of(
     """
     if (text := (checkpoints.read(path) if content is None else content).get("config")) is None:
         return None
-    try:
-        config = yaml.safe_load(text)
-    except (yaml.YAMLError, AttributeError, RecursionError):
+    try:  # no alias: a few of them can stand for more than any memory holds
+        config = None if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)) else yaml.safe_load(text)
+        json.dumps(config)  # what a parser is given of it
+    except (yaml.YAMLError, AttributeError, RecursionError, TypeError, ValueError):
         config = None
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no config that can be read: name the model and the data it was trained with")
@@ -300,7 +302,10 @@ def closing(cli: LightningCLI) -> str:
             f"  python -m gan_lightning.evaluate {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
         ]
     further = f"--trainer.max_steps {2 * trainer.global_step}"
-    if any(group["lr"] == 0 < group.get("initial_lr", 0) for one in trainer.optimizers for group in one.param_groups):
+    over = any(
+        group["lr"] == 0 < group.get("initial_lr", 0) for one in trainer.optimizers for group in one.param_groups
+    )
+    if over and all(hasattr(config.scheduler, "end") for config in trainer.lr_scheduler_configs):
         further += f" --model.scheduler.end {2 * trainer.global_step}"  # else nothing would move any more
     lines += [
         "next:",

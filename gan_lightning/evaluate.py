@@ -103,6 +103,8 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     for flag in ("white", "max_pixels"):
         if flag in given.set and given.real is None and given.fake is None:
             parser.error(f"--{flag} is for folders of images: with --data it is --data.{flag}")
+    if given.make_stats and given.json is not None:
+        parser.error("--json is of scores, and --make_stats makes none: use --out")
     if given.make_stats and given.fake is not None:
         parser.error("--make_stats looks at real images alone: leave --fake out")
     if given.checkpoint is None and given.data is None and given.real is None:
@@ -165,6 +167,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
     import inspect
 
     from gan_lightning import command_line, data
+    from gan_lightning.batches import FACTS
     from gan_lightning.processes import place, together
 
     config = None
@@ -186,9 +189,10 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
         raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
     if found.image_shape is None and (module is None or shape is not None):
         raise ValueError(f"{found.name} has no images")
-    for fact in ("vocabulary", "length", "users", "items", "num_features"):
-        if getattr(module, fact, None) != getattr(found, fact, None) and module is not None:
-            has = f"no {fact}, unlike" if getattr(found, fact, None) is None else f"another {fact} than"
+    for fact in FACTS.keys() - {"image_shape", "num_classes"}:
+        own, there = getattr(module, fact, None), getattr(found, fact, None)
+        if own is not None and own != there:
+            has = f"another {fact} than" if there else f"no {fact}, unlike"
             raise ValueError(f"{found.name} has {has} what {given.checkpoint} was trained on")
     if tuple((found.image_shape or ())[1:]) == (1, 1) and not getattr(module, "scored_by", ""):
         raise ValueError(f"{found.name} has points, not images")
@@ -209,8 +213,9 @@ def alone(lost: list[str]) -> Iterator[None]:
     try:
         with together():
             yield
-    except (ValueError, FileNotFoundError, PeerError) as error:
-        if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
+    except (ValueError, OSError, PeerError) as error:
+        broke = isinstance(error, PeerError) and not error.bad_input  # that process ends, and this one with it
+        if broke or os.environ.get("GAN_LIGHTNING_TRACEBACK"):
             raise
         if str(error) not in lost:
             lost.append(str(error))

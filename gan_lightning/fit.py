@@ -32,6 +32,7 @@ from gan_lightning.batches import FACTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, short_errors, typed
+from gan_lightning.hyperparameters import one_line
 from gan_lightning.trust import USER
 
 PACKAGE = Path(__file__).parent
@@ -47,25 +48,32 @@ class Resumed(NamedTuple):
     """The checkpoint that a run goes on from."""
 
     path: Path
-    in_place: bool  # in the folder of the run that it is of, else in a new one
+    folder: Path | None  # of the run that it is of, where that goes on in its place; None for a new one
     config: dict[str, Any] | None  # of that run, which settings come from; None of one that was begun in Python
     reached: tuple[int, int]  # generator steps, images
 
     @classmethod
-    def read(cls, path: Path, in_place: bool, trust: Sequence[str] | None) -> Resumed:
+    def read(cls, path: Path, folder: Path | None, trust: Sequence[str] | None) -> Resumed:
         """A checkpoint, whose config may name the packages of `trust`; None where its config is not wanted.
 
         Raises:
             FileNotFoundError, ValueError: see :func:`command_line.config_of`; or no run can go on from it.
         """
         content = checkpoints.read(path)
-        saved, parts = content.get("gan_lightning"), {"class_path", "players", "seed", "iteration", "images_seen"}
-        if not (isinstance(saved, dict) and parts <= saved.keys()):
+        if not isinstance(saved := content.get("gan_lightning"), dict):
             raise ValueError(f"{path} is not a checkpoint of gan_lightning")
         config = None if trust is None else command_line.config_of(path, trust, content)
-        if missing := {"global_step", "state_dict", "hyper_parameters", "optimizer_states", "loops"} - content.keys():
-            raise ValueError(f"{path} holds no {min(missing)}: no run can go on from it")
-        return cls(path, in_place, config, (content["global_step"], saved["images_seen"]))
+        for part, kind, within in (
+            *((name, dict, content) for name in ("state_dict", "hyper_parameters", "loops", "callbacks")),
+            *((name, list, content) for name in ("optimizer_states", "lr_schedulers")),
+            *((name, int, saved) for name in ("seed", "iteration", "images_seen")),
+            ("global_step", int, content),
+            ("class_path", str, saved),
+            ("players", list, saved),
+        ):
+            if not isinstance(within.get(part), kind):
+                raise ValueError(f"{path} is damaged: it holds no {part} that a run can go on from")
+        return cls(path, folder, config, (content["global_step"], saved["images_seen"]))
 
 
 class FitCLI(LightningCLI):
@@ -117,15 +125,15 @@ class FitCLI(LightningCLI):
         if asked.enable_checkpointing is False or asked.barebones:
             self.parser.callback_keys.remove("checkpoint")
         resumed, reached = self.resumed, None
-        if resumed is not None and resumed.in_place:
-            self.folder, reached = resumed.path.parent, resumed.reached
+        if resumed is not None and resumed.folder is not None:
+            self.folder, reached = resumed.folder, resumed.reached
         else:
             self.folder = runs.new_folder(self.config.trainer.default_root_dir, self.run_name)
         if resumed is not None and resumed.config is not None:
             self.config_init.model.seed_wins = self.config.seed_everything != resumed.config.get("seed_everything")
         text = self.parser.dump(self.config, skip_unset=False)
         if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
-            slurm.claim(self.folder, self.arguments)
+            slurm.claim(self.folder, self.arguments, self.config.checkpoint.folder or self.folder)
         self.config_init.checkpoint.config = text
         logger = asked.logger
         if asked.barebones:
@@ -180,15 +188,18 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             chosen = config.get(part)
             named[part] = value or (chosen.get("class_path") if isinstance(chosen, dict) else chosen)
         root = root or (config.get("trainer") or {}).get("default_root_dir")
-    root = root or DEFAULTS["default_root_dir"]
     resumed, given_path = None, named["ckpt_path"]
     if given_path not in (None, "null"):
-        if in_place := given_path == "last":  # goes on with its run; a file that is named begins a new one
+        path, folder = Path(given_path).expanduser(), None
+        if given_path == "last":  # goes on with its run; a file that is named begins a new one
             names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
-            given_path = runs.latest_checkpoint(root, "-".join(names).replace("*-*", "*"))
-        resumed = Resumed.read(Path(given_path).expanduser(), in_place, trust)
+            runs_root = os.path.expanduser(root or DEFAULTS["default_root_dir"])
+            path = runs.latest_checkpoint(runs_root, "-".join(names).replace("*-*", "*"))
+            folder = path.parent
+        resumed = Resumed.read(path, folder, trust)
         if resumed.config is not None:  # as it was looked at, not a text that reads in more than one way
             args = ["--config", json.dumps(resumed.config), *args]
+            root = root or (resumed.config.get("trainer") or {}).get("default_root_dir")
         elif not (named["model"] and named["data"]):
             raise ValueError(f"{resumed.path} holds no config: name the model and the data it was trained with")
     elif known.model or known.data:
@@ -196,15 +207,15 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             args = [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
     elif not known.config:
         args = ["--config", config_file("dcgan/digits.yaml"), *args]
-    if (own := slurm.unfinished(root, given)) is not None:  # of this very command: it says all by itself
-        resumed = Resumed.read(own, True, None)
+    if own := slurm.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
+        resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
     return args, resumed
 
 
 def _settings(config: str) -> dict[str, Any]:
     """A config file's settings, or none of one that cannot be read: the parser says what is wrong with it."""
     try:
-        found = yaml.safe_load(Path(config).expanduser().read_text() if "\n" not in config else config)
+        found = yaml.safe_load(Path(config).expanduser().read_text("utf-8") if "\n" not in config else config)
     except (OSError, ValueError, yaml.YAMLError):
         found = None
     return found if isinstance(found, dict) else {}
@@ -264,9 +275,11 @@ def main(args: list[str] | None = None) -> None:
                 traceback.print_exc()
                 sys.exit(1)
             raise
-        except RuntimeError as error:
+        except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
             if missing := trainer_arguments.metric_not_there(error):
                 raise ValueError(missing) from error
+            if resumed is not None and not cli.model.begun:
+                raise ValueError(f"no run can go on from {resumed.path}: {one_line(error)}") from error
             raise
         if not cli.model.begun and resumed is None:
             leave("nothing was trained: the trainer's limits leave no batch")

@@ -111,7 +111,7 @@ def rebuilt(
         module = instantiate(kind, arguments | {"_instantiator": INSTANTIATOR})
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
-    except (argparse.ArgumentError, RuntimeError, TypeError, KeyError) as error:
+    except (argparse.ArgumentError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise ValueError(f"{source.name} does not fit {name} as it is now: {one_line(error)}") from error
     return module

@@ -15,6 +15,8 @@ from torch import nn
 from gan_lightning import signals
 from gan_lightning.errors import PeerError
 
+BAD_INPUT = (ValueError, OSError)  # errors of what a user can put right
+
 
 def device_named(name: str) -> torch.device:
     """The device of `--device`: "cpu", "cuda", or "auto", a GPU where there is one; each process has its own GPU.
@@ -99,8 +101,8 @@ def together() -> Iterator[None]:
     except Exception as caught:  # whatever it is, the others must hear of it before it goes on
         error = caught
     rank, world = place()
-    failed = error and f"process {rank} failed: {error or type(error).__name__}"
-    heard: list[tuple[str | None, int]] = [(failed, signals.received())]
+    failed = error and (f"process {rank} failed: {error or type(error).__name__}", isinstance(error, BAD_INPUT))
+    heard: list[tuple[tuple[str, bool] | None, int]] = [(failed, signals.received())]
     try:
         if world > 1:
             mine, heard = heard[0], [(None, 0)] * world
@@ -109,6 +111,6 @@ def together() -> Iterator[None]:
         if error is not None:  # also where the others could not be told, because they are gone
             raise error
     if messages := [message for message, _ in heard if message]:
-        raise PeerError(messages[0])
+        raise PeerError(*messages[0])
     if number := max(number for _, number in heard):
         raise signals.Stopped(number)

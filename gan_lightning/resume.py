@@ -26,7 +26,7 @@ UNFELT = (
     "grid.",
     "data.num_workers",
     *(f"data.{name}" for name in ("root", "path", "val_path", "second")),
-    *(f"trainer.{name}" for name in ("max_", "min_", "enable_", "limit_val", "check_val", "val_check", "num_sanity")),
+    *(f"trainer.{name}" for name in ("max_", "min_", "enable_", "limit_", "check_val", "val_check", "num_sanity")),
     *(f"trainer.{name}" for name in ("logger", "callbacks", "default_root_dir", "log_every_n_steps", "profiler")),
 )
 
@@ -34,7 +34,12 @@ UNFELT = (
 def flat(settings: Any, name: str = "") -> dict[str, Any]:
     """Nested settings by dotted names; `class_path` and `init_args` go under the name of what they describe."""
     if isinstance(settings, (list, tuple)) and any(isinstance(item, Mapping) for item in settings):
-        settings = {_short(item.get("class_path", "")): item for item in settings if isinstance(item, Mapping)}
+        listed: dict[str, Any] = {}
+        for item in settings:
+            called = _short(str(item.get("class_path", ""))) if isinstance(item, Mapping) else str(item)
+            number = sum(known.split("#")[0] == called for known in listed)
+            listed[f"{called}#{number + 1}" if number else called] = item
+        settings = listed
     if not isinstance(settings, Mapping) or not settings:
         return {name: list(settings) if isinstance(settings, tuple) else settings}
     found: dict[str, Any] = {}
@@ -129,6 +134,8 @@ def _compare_data(module: LightningModule, before: dict[str, Any]) -> None:
     now = module.trained_on
     if not before or not now:
         return
+    if missing := {"name", "fingerprint", "classes"} - before.keys():
+        raise ValueError(f"the checkpoint is damaged: it does not say the {min(missing)} of its training data")
     there, here = before["classes"], now["classes"]
     if getattr(module, "num_classes", None) and there and here and there != here:
         raise ValueError(f"the data and the checkpoint differ in classes: {_difference(here, there)}: {LEAVE}")

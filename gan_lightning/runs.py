@@ -84,7 +84,9 @@ class _AppendingWriter(ExperimentWriter):
         """Write the file anew, whole at every instant."""
         path = Path(self.metrics_file_path)
         with open(path, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if self.reached is None or self._stays(row)]
+            text = file.read()
+        whole = text[: text.rfind("\n") + 1].splitlines(keepends=True)  # a crash may have cut the last line off
+        rows = [row for row in csv.DictReader(whole) if self.reached is None or self._stays(row)]
         part = path.with_suffix(".csv.part")
         with open(part, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=fieldnames)
@@ -95,6 +97,8 @@ class _AppendingWriter(ExperimentWriter):
     def _stays(self, row: dict[str, str]) -> bool:
         """Whether a row is of what the checkpoint has behind it; a line that a crash cut off is not."""
         step, images = self.reached
+        if None in row or None in row.values():  # more fields than names, or fewer
+            return False
         try:
             return float(row["images_seen"]) <= images if row.get("images_seen") else int(row["step"]) <= step
         except (KeyError, TypeError, ValueError):

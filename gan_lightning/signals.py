@@ -74,10 +74,11 @@ class Listener:
             for number in ENDING:
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                     self._before[number] = signal.signal(number, self._note)
-            reader, self._pipe = os.pipe()
-            os.set_blocking(self._pipe, False)
-            self._pipe_before = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
+            if os.name == "posix":  # elsewhere a thread that hangs is left to the system
+                reader, self._pipe = os.pipe()
+                os.set_blocking(self._pipe, False)
+                self._pipe_before = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+                threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
         return self
 
     def __exit__(
@@ -154,7 +155,7 @@ class Listener:
         return processes
 
     def _end_at_once(self, number: int) -> None:
-        _say(f"\n{signal.Signals(self.received or number).name}: ended at once, with nothing saved")
+        _say(f"\n{signal.Signals(self.received or number).name}: ended at once, with nothing more saved")
         if not self.saving:
             self._tell_parent(number)
         for process in [*getattr(self.launcher, "procs", []), *multiprocessing.active_children()]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 FILE = "slurm.json"  # in a run's folder: the job, and the command that it ran
 
@@ -21,21 +22,40 @@ def job() -> str | None:
     return os.environ.get("SLURM_JOB_ID")
 
 
-def claim(folder: Path, arguments: Sequence[str]) -> None:
-    """Note that the folder's run is this job's, and the command line's of `fit`; outside of Slurm do nothing."""
-    if job() is not None:
-        (folder / FILE).write_text(json.dumps({"job": job(), "arguments": list(arguments)}) + "\n")
+def claim(folder: Path, arguments: Sequence[str], checkpoints: str | Path) -> None:
+    """Note that the folder's run is this job's, and the command line's of `fit`; outside of Slurm do nothing.
+
+    Args:
+        folder: of the run.
+        arguments: the command line.
+        checkpoints: the folder of the run's checkpoints.
+    """
+    if job() is None:
+        return
+    note = {"job": job(), "arguments": list(arguments), "checkpoint": str(Path(checkpoints, "last.ckpt").absolute())}
+    part = folder / f"{FILE}.part"  # the other processes of the job may be reading
+    part.write_text(json.dumps(note) + "\n")
+    os.replace(part, folder / FILE)
 
 
-def unfinished(root: str, arguments: Sequence[str]) -> Path | None:
-    """The `last.ckpt` under `root` that this command has left in this job, where Slurm has started the job again.
+def unfinished(root: str, arguments: Sequence[str]) -> tuple[Path, Path] | None:
+    """The `last.ckpt` that this command has left in this job, where Slurm has started it again, and its run's folder.
 
     None for a job that runs for the first time, and where nothing was saved.
+
+    Args:
+        root: under which the folders of runs are.
+        arguments: the command line.
     """
     if job() is None or int(os.environ.get("SLURM_RESTART_COUNT") or 0) < 1:
         return None
-    mine = [note.with_name("last.ckpt") for note in Path(root).glob(f"*/*/{FILE}") if _reads(note, arguments)]
-    return max((path for path in mine if path.exists()), key=lambda path: path.stat().st_mtime, default=None)
+    found = []
+    for note in Path(root).glob(f"*/*/{FILE}"):
+        said = _read(note)
+        if (said.get("job"), said.get("arguments")) == (job(), list(arguments)):
+            last = Path(str(said.get("checkpoint")))
+            found += [(last, note.parent)] if last.is_file() else []
+    return max(found, key=lambda run: run[0].stat().st_mtime, default=None)
 
 
 def requeue() -> str:
@@ -51,8 +71,9 @@ def requeue() -> str:
     return f"job {number} is not requeued: {problem}" if problem else f"job {number} is requeued, and will go on"
 
 
-def _reads(note: Path, arguments: Sequence[str]) -> bool:
+def _read(note: Path) -> dict[str, Any]:
     try:
-        return json.loads(note.read_text()) == {"job": job(), "arguments": list(arguments)}
+        said = json.loads(note.read_text())
     except (OSError, ValueError):
-        return False
+        return {}
+    return said if isinstance(said, dict) else {}

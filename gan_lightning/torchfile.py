@@ -31,6 +31,7 @@ def load(path: str | Path, map_location: Any = "cpu") -> Any:
 
 def load_open(file: BinaryIO, map_location: Any = "cpu") -> Any:
     """See :func:`load`."""
+    zipped = False
     try:
         if zipped := zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as records:  # torch.load does not look at the checksums that it wrote

@@ -371,10 +371,10 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
     """
     from tqdm import tqdm
 
-    done = 0
+    done, reading = 0, reading_of(given)
     for path, target in (bar := tqdm(files.items(), "translated", unit="picture", disable=None, leave=False)):
         try:
-            picture = read(path, module.image_shape[0], reading_of(given))
+            picture = read(path, module.image_shape[0], reading)
         except ValueError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)
             continue

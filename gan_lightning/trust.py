@@ -18,13 +18,14 @@ import os
 import re
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import torch
+import yaml
 
 VARIABLE = "GAN_LIGHTNING_TRUST"  # packages, comma separated
 OURS = "gan_lightning"
@@ -36,6 +37,9 @@ PACKAGES = (
     "lightning.pytorch.loggers",
     "torchvision.models",
 )
+# Of these packages, what removes or replaces files that its arguments or its state name.
+FILE_KEEPERS = ("ModelCheckpoint", "OnExceptionCheckpoint")
+WRITERS = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers")  # write where they are told, by many protocols
 FUNCTIONS = (f"{OURS}.networks", f"{OURS}.losses")  # initialisers, and the losses that a model is given
 SPEC = {"class_path", "init_args", "dict_kwargs"}
 DEEPEST = 40  # places within places: of a value that holds itself there is no end
@@ -164,6 +168,8 @@ class Source:
         for name, value in arguments.items():
             place = Place.of(hints.get(name, Any))
             if self.trusted is not None:
+                if not ours and _within(kind.__module__, WRITERS):
+                    self._check_writer(name, value, name in hints, f"{where}.{name}")
                 if not str(name).isidentifier() or name in SPEC:  # parsers read `a.b` and `a+` as more than names
                     self.refuse(where, f"has an argument {_short(name)}")
                 if place.hook and not ours and not isinstance(value, VALUES) and not (place.inert and _word(value)):
@@ -200,6 +206,8 @@ class Source:
                 self.refuse(where, f"names {_short(path)}: there is no such {place}")
             for kind in found:
                 self._require_trust(f"{kind.__module__}.{kind.__qualname__}", path, where)
+            if len(found) > 1 and self.trusted is not None:
+                self.refuse(where, f"names {path}, and there are {len(found)} of that name: it takes a whole path")
             return found[0] if len(found) == 1 else None
         self._require_trust(path, path, where)  # before it is imported: that runs a module's code
         try:
@@ -268,9 +276,18 @@ class Source:
         elif re.fullmatch(r"\w+(\.\w+)+", text) and not text[0].isdigit():
             self.find(text, place, where, functions=True)
             return
-        elif re.fullmatch(r"[-+.\deE]+", text) or (place.anything and "class_path" not in text):
+        elif re.fullmatch(r"[-+.\deE]+", text) or (place.anything and _is_prose(text)):
             return
         self.refuse(where, f"is {_short(text)} in place of a {place}")
+
+    def _check_writer(self, name: str, value: Any, known: bool, where: str) -> None:
+        """Refuse that a file sends Lightning's writers elsewhere than into the folder that the user works in."""
+        way = f"; if you trust it, add --trust lightning or set {VARIABLE}=lightning"
+        if not known:
+            self.refuse(where, f"is an argument that is handed on unseen{way}")
+        for text in _texts(value):
+            if "://" in text or "::" in text or os.path.isabs(text) or text.startswith("~") or ".." in Path(text).parts:
+                self.refuse(where, f"is {_short(text)}, which is outside of this folder{way}")
 
     def _may_keep(self, thing: Any, place: Place) -> bool:
         if not (inspect.isroutine(thing) and (place.hook or place.products)):
@@ -279,7 +296,9 @@ class Source:
         return self.trusted is None or (public and _within(thing.__module__, (*FUNCTIONS, *self.trusted)))
 
     def _require_trust(self, full: str, path: str, where: str) -> None:
-        if self.trusted is None or _within(full, (*PACKAGES, *self.trusted)):
+        if self.trusted is None or _within(full, self.trusted):
+            return
+        if _within(full, PACKAGES) and full.split(".")[-1] not in FILE_KEEPERS:
             return
         top = full.split(".")[0]
         way = (
@@ -316,6 +335,24 @@ def _unwrapped(value: Any) -> Any:
 def _word(value: Any) -> bool:
     """Whether it is text without anything that a parser could read into it."""
     return isinstance(value, str) and re.fullmatch(r"[\w-]*", value) is not None
+
+
+def _is_prose(text: str) -> bool:
+    """Whether it is words: nothing that a parser reads as more than text, and no path that is imported or read."""
+    words = re.fullmatch(r"\w[\w ,/@+()-]*", text) is not None and text == text.strip() and not Path(text).is_file()
+    return words and not isinstance(yaml.safe_load(text), (dict, list))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All text in plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from (*_texts(name), *_texts(item))
+    elif isinstance(value, (list, tuple, set)):
+        for item in value:
+            yield from _texts(item)
 
 
 def _short(value: Any) -> str:
@@ -364,6 +401,20 @@ def _makes(function: Any, place: Place) -> bool:
     return isinstance(made, type) and issubclass(made, tuple(place.classes))
 
 
+def _hint(function: Any, name: str) -> Any:
+    """What an argument is: Any where nothing says it, a function where what is said cannot be understood here.
+
+    One by one, since one that cannot be resolved would hide the others.
+    """
+    if (said := function.__annotations__.get(name, Any)) is Any:
+        return Any
+    alone = types.SimpleNamespace(__annotations__={name: said})
+    try:
+        return get_type_hints(alone, function.__globals__, include_extras=True)[name]
+    except Exception:  # whatever evaluating it raises
+        return collections.abc.Callable
+
+
 def _hints(kind: type) -> dict[str, Any]:
     """What the arguments of a class are, those too that it hands on to its bases; Any where nothing says it."""
     found: dict[str, Any] = {}
@@ -371,11 +422,9 @@ def _hints(kind: type) -> dict[str, Any]:
         made = vars(base).get("__init__")
         if not inspect.isfunction(made):
             continue
-        try:
-            said = get_type_hints(made, include_extras=True)
-        except (TypeError, NameError, AttributeError):
-            said = {}
-        found |= {name: said.get(name, Any) for name in inspect.signature(made).parameters}
+        arguments = inspect.signature(made).parameters.values()
+        passed_on = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        found |= {one.name: _hint(made, one.name) for one in arguments if one.kind not in passed_on}
     if hasattr(kind, "_fields"):  # a NamedTuple
         found |= get_type_hints(kind)
     return found

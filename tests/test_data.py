@@ -124,14 +124,25 @@ def test_the_position_is_asked_when_iteration_begins():
     assert next(batches) == list(TrainingOrder(23, 4, 3, lambda: 8))[0]
 
 
-def test_another_batch_size_goes_on_within_the_epoch():
-    """What an epoch has shown before is not shown again, and every image is in the end."""
-    first = [i for draw in list(TrainingOrder(24, 4, 0, lambda: 0))[:4] for i in draw.index]
-    rest = [i for draw in list(TrainingOrder(24, 8, 0, lambda: 16))[:1] for i in draw.index]
-    assert sorted(first + rest) == list(range(24))
-    # 12 images lie in the middle of a batch of 8, which begins anew; from then on the places are those of an order.
-    orders = [list(TrainingOrder(24, 8, 0, lambda seen=seen: seen)) for seen in (8, 12, 12 + 8)]
-    assert orders[0] == orders[1] and orders[1][1:] == orders[2][:-1]
+@pytest.mark.parametrize(
+    ("before", "after", "batches"), [(4, 8, 4), (64, 100, 3), (64, 100, 76), (10, 3, 7), (7, 50, 142)]
+)
+def test_another_batch_size_goes_on_with_the_rest_of_the_epoch(before, after, batches):
+    """An image that the epoch has shown is not shown again in it, whatever the sizes; no epoch comes again."""
+    count, seen = 1000 if before > 4 else 24, before * batches
+    old = TrainingOrder(count, before, 0, lambda: 0)
+    epoch, row = old.place(seen)
+    shown = [next(iter(TrainingOrder(count, before, 0, lambda n=n: n * before))) for n in range(batches)]
+    new = TrainingOrder(count, after, 0, lambda: seen, origin=(seen, epoch, row))
+    following = list(new)
+    assert [draw.epoch for draw in shown + following] == sorted(draw.epoch for draw in shown + following)
+    for number in {draw.epoch for draw in shown + following}:
+        rows = [i for draw in shown + following if draw.epoch == number for i in draw.index]
+        assert len(rows) == len(set(rows))
+    assert following[0].epoch == (epoch if count - row >= after else epoch + 1)
+    # And it goes on from anywhere in the new order, after a further change too.
+    later = TrainingOrder(count, after, 0, lambda: seen + 2 * after, origin=(seen, epoch, row))
+    assert list(later)[: len(following) - 2] == following[2:]
 
 
 @pytest.mark.parametrize("world_size", [2, 4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import shutil
 from functools import partial
@@ -33,6 +34,7 @@ from torch.optim import lr_scheduler
 
 from gan_lightning import fit, models, optim, resume
 from gan_lightning.batches import Labeled
+from gan_lightning.callbacks import Checkpoint
 from gan_lightning.core import AdversarialModule, TwoPlayerGAN
 from gan_lightning.data import ImplicitFeedback, TextLines
 from gan_lightning.data.base import ImageData
@@ -191,7 +193,7 @@ def test_another_precision_and_other_workers_go_on(begun: Path, precision: str) 
 
 
 def test_another_batch_size_goes_on_with_the_rest_of_the_epoch(tmp_path: Path) -> None:
-    """64 images: two batches of 16, then four of 8, see every image once; the counters go on."""
+    """A batch of 24, one of 16, three of 8 see each of 64 images once; the counters go on."""
 
     class Seen(Callback):
         def __init__(self) -> None:
@@ -201,10 +203,12 @@ def test_another_batch_size_goes_on_with_the_rest_of_the_epoch(tmp_path: Path) -
             self.images += list(batch.image)
 
     seen = Seen()
-    trained(gan(), 2, callbacks=[seen]).save_checkpoint(tmp_path / "a.ckpt")
-    trained(model := gan(), 6, Noisy(batch_size=8), ckpt_path=tmp_path / "a.ckpt", callbacks=[seen])
+    trained(gan(), 1, Noisy(batch_size=24), callbacks=[seen]).save_checkpoint(tmp_path / "a.ckpt")
+    on = {"callbacks": [seen], "ckpt_path": tmp_path / "a.ckpt"}
+    trained(gan(), 2, Noisy(batch_size=16), **on).save_checkpoint(tmp_path / "a.ckpt")
+    trained(model := gan(), 5, Noisy(batch_size=8), **on)  # 24 + 16 + 3 times 8: all 64
     assert len({image.numpy().tobytes() for image in seen.images}) == 64 == len(seen.images)
-    assert (model.iteration, model.images_seen) == (6, 64)
+    assert (model.iteration, model.images_seen) == (5, 64)
 
 
 # What cannot change.
@@ -516,3 +520,59 @@ def test_settings_are_compared_by_the_names_of_flags() -> None:
     assert resume.lines({"ckpt_path": (None, "x"), "trainer.max_steps": (1, None)}) == [
         "changed on resume: trainer.max_steps 1 -> null"
     ]
+
+
+DAMAGED: dict[str, tuple] = {
+    "no optimizers": (("optimizer_states",), 5),
+    "optimizers without groups": (("optimizer_states", 0), {"param_groups": None, "state": {}}),
+    "an optimizer of text": (("optimizer_states", 0, "state"), {0: "x"}),
+    "loops": (("loops",), 3),
+    "counters of loops": (("loops", "fit_loop", "epoch_loop.batch_progress"), {}),
+    "callbacks": (("callbacks", "Health"), "x"),
+    "seed": (("gan_lightning", "seed"), "x"),
+    "iteration": (("gan_lightning", "iteration"), None),
+    "class": (("gan_lightning", "class_path"), 5),
+    "players": (("gan_lightning", "players"), ["x"]),
+    "facts": (("gan_lightning", "trained_on"), {"classes": 5}),
+    "arguments": (("hyper_parameters",), "x"),
+    "a number for a name of a weight": (("state_dict", 3), torch.zeros(1)),
+    "a weight too many": (("state_dict", "x"), torch.zeros(1)),
+    "text for a weight": (("state_dict", "generator.layers.0.weight"), "x"),
+    "version": (("pytorch-lightning_version",), "0.0.1"),
+    "step": (("global_step",), "x"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the file of a run holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        here(folder := tmp_path_factory.mktemp("whole"), patch, "--model=GAN", *SMALL, "--trainer.max_steps=1")
+    return newest(folder / "runs")
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_part_is_one_line(
+    what: str, whole: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (*way, last), value = DAMAGED[what]
+    content = copy.deepcopy(whole)
+    part = content
+    for name in way:
+        part = part[name]
+    part[last] = value
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(SystemExit) as end:
+        here(tmp_path, monkeypatch, "--ckpt_path=a.ckpt", "--trainer.max_steps=2")
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert end.value.code == 2 and message.startswith("error: ")
+    assert not list(tmp_path.rglob("last.ckpt"))
+
+
+def test_no_file_sends_a_run_into_the_folder_of_another(begun: Path, tmp_path: Path) -> None:
+    trained(gan(adam()), 1, callbacks=[Checkpoint(str(tmp_path))], enable_checkpointing=True)
+    before = (tmp_path / "last.ckpt").read_bytes()
+    model = gan(adam(), scheduler=partial(optim.LinearDecay, end=8))
+    with pytest.raises(ValueError, match="belongs to another run"):
+        trained(model, 5, ckpt_path=begun, callbacks=[Checkpoint(str(tmp_path))], enable_checkpointing=True)
+    assert (tmp_path / "last.ckpt").read_bytes() == before

@@ -627,15 +627,15 @@ def test_which_run_a_job_goes_on_with(cluster: Path, tmp_path: Path, monkeypatch
     first, second = tmp_path / "runs/A-B/1", tmp_path / "runs/C-D/2"
     for folder, arguments in ((first, ["--seed=1"]), (second, ["--seed=2"])):
         folder.mkdir(parents=True)
-        slurm.claim(folder, arguments)
+        slurm.claim(folder, arguments, folder)
     root = str(tmp_path / "runs")
     assert slurm.unfinished(root, ["--seed=1"]) is None, "the job runs for the first time"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert slurm.unfinished(root, ["--seed=1"]) is None, "there is no file yet"
     for folder in (first, second):
         (folder / "last.ckpt").touch()
-    assert slurm.unfinished(root, ["--seed=1"]) == first / "last.ckpt"
-    assert slurm.unfinished(root, ["--seed=2"]) == second / "last.ckpt"
+    assert slurm.unfinished(root, ["--seed=1"]) == (first / "last.ckpt", first)
+    assert slurm.unfinished(root, ["--seed=2"]) == (second / "last.ckpt", second)
     assert slurm.unfinished(root, ["--seed=3"]) is None
     (first / slurm.FILE).write_text("{")
     assert slurm.unfinished(root, ["--seed=1"]) is None

@@ -9,6 +9,7 @@ import inspect
 import json
 import pickle
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -79,7 +80,7 @@ def contents() -> dict[str, dict[str, Any]]:
     found = {}
     for name, model in made.items():
         checkpoint = {"state_dict": model.state_dict(), "global_step": 1, "pytorch-lightning_version": "2.6.0"}
-        checkpoint |= {"optimizer_states": [], "loops": {}}
+        checkpoint |= {"optimizer_states": [], "lr_schedulers": [], "callbacks": {}, "loops": {}}
         model.on_save_checkpoint(checkpoint)
         arguments = {name: value for name, value in checkpoint["hyper_parameters"].items() if name != "_instantiator"}
         kind, settings = PARTS[name]
@@ -701,3 +702,84 @@ def test_other_files_are_one_line(damage: dict, contents: dict, marker: Path, ca
             message = capsys.readouterr().err
             assert end.value.code == 2 and message.count("\n") == 1 and "a.ckpt" in message, message
     assert not marker.exists()
+
+
+# Text that a parser reads, what resolves to no type, what writes and removes.
+
+RUN = '"class\\u005fpath": "subprocess.Popen", "init_args": {"args": "touch $MARKER", "shell": true}'
+TEXTS = [
+    "{" + RUN + "}",
+    "[{" + RUN + "}]",
+    "{" + RUN.replace("\\u005f", "\\\n  _") + "}",
+    "? class_path\n: subprocess.Popen",
+    "[planted.hook]",
+    "planted.hook",
+    " planted.hook",
+    "- planted.hook",
+    "./x.yaml",
+]
+PLACES = [  # where nothing says what an argument is, or says it in words that mean nothing where they are read
+    ("torch.nn.Linear", "device", False),
+    ("torch.nn.Linear", "device", True),
+    ("torch.nn.ModuleList", "modules", False),
+]
+SCHEDULES = {"LambdaLR": "lr_lambda", "CyclicLR": "scale_fn", "MultiplicativeLR": "lr_lambda"}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_that_a_parser_could_read_as_more(text: str, contents: dict, marker: Path) -> None:
+    def refused(place: str, value: Any) -> None:
+        path = poisoned(contents["DCGAN"], (*H, place), value, marker.with_name("evil.ckpt"))
+        with pytest.raises(ValueError, match=r"evil\.ckpt: DCGAN\.\w+") as error:
+            load_model(path)
+        assert "\n" not in str(error.value)
+
+    for kind, argument, listed in PLACES:
+        arguments = {"out_features": 3, argument: [text] if listed else text}
+        refused("generator", {"class_path": kind, "init_args": arguments})
+    for kind, argument in SCHEDULES.items():
+        for value in (text, [text], {"class_path": "torch.nn.ReLU"}):
+            refused("scheduler", {"class_path": f"torch.optim.lr_scheduler.{kind}", "init_args": {argument: value}})
+    time.sleep(0.05)  # a shell would need a moment
+    assert not marker.exists() and "planted" not in sys.modules
+
+
+LOGGERS, CALLBACKS = "lightning.pytorch.loggers", "lightning.pytorch.callbacks"
+ELSEWHERE = {
+    "settings of W&B": ("logger", f"{LOGGERS}.WandbLogger", {"settings": {"silent": True}}),
+    "a server": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "http://127.0.0.1:9/x"}),
+    "a chain of servers": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "reference::http://127.0.0.1:9/x.json"}),
+    "a folder of the user's": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "/home/user", "name": "", "version": ""}),
+    "a folder above": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "logs", "name": "../../thesis"}),
+    "home": ("logger", f"{LOGGERS}.TensorBoardLogger", {"save_dir": "~/x"}),
+    "files that are removed": ("callbacks", f"{CALLBACKS}.ModelCheckpoint", {"dirpath": "x"}),
+    "a file that is removed": ("callbacks", f"{CALLBACKS}.OnExceptionCheckpoint", {"dirpath": "x"}),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_file_sends_no_writer_elsewhere(name: str, contents: dict, marker: Path) -> None:
+    place, kind, arguments = ELSEWHERE[name]
+    spec: Any = {"class_path": kind, "init_args": arguments}
+    spec = [spec] if place == "callbacks" else spec
+    path = poisoned(contents["DCGAN"], (*C, "trainer", place), spec, marker.with_name("evil.ckpt"))
+    with pytest.raises(ValueError, match="--trust lightning") as error:
+        config_of(path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+    assert config_of(path, ["lightning"])["trainer"][place] == spec
+
+
+def test_honest_writers_pass(contents: dict, marker: Path) -> None:
+    loggers = [
+        {"class_path": f"{LOGGERS}.CSVLogger", "init_args": {"save_dir": "elsewhere", "name": "a run"}},
+        {"class_path": f"{LOGGERS}.WandbLogger", "init_args": {"project": "faces", "name": "second try (wide)"}},
+    ]
+    path = poisoned(contents["DCGAN"], (*C, "trainer", "logger"), loggers, marker.with_name("own.ckpt"))
+    assert config_of(path)["trainer"]["logger"] == loggers
+
+
+@pytest.mark.parametrize("text", ["model: &a [x]\ndata: *a", "model: !!binary aGk=", "grid: {rows: !!binary aGk=}"])
+def test_a_config_that_stands_for_more_than_it_says(text: str, contents: dict, tmp_path: Path) -> None:
+    torch.save(contents["DCGAN"] | {"config": text}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="holds no config that can be read"):
+        config_of(tmp_path / "a.ckpt")

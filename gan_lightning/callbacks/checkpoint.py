@@ -108,10 +108,11 @@ class Checkpoint(callbacks.Checkpoint):
         """Refuse to overwrite another run (only now does Lightning say whether this one resumes).
 
         Raises:
-            ValueError: the folder holds a `last.ckpt`, and this run starts anew.
+            ValueError: the folder holds a `last.ckpt`, and this run starts anew, or from a file of another folder.
         """
-        last = os.path.join(self.folder, "last.ckpt")
-        anew = trainer.ckpt_path is None and self.last_path is None and not trainer.fast_dev_run
+        last, file = os.path.join(self.folder, "last.ckpt"), trainer.ckpt_path
+        elsewhere = file is None or os.path.realpath(os.path.dirname(file)) != os.path.realpath(self.folder)
+        anew = elsewhere and self.last_path is None and not trainer.fast_dev_run
         if trainer.strategy.broadcast(anew and os.path.exists(last)):
             raise ValueError(f"{last} belongs to another run: resume it with ckpt_path, or choose another folder")
 

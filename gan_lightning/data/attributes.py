@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import Attributed
 from gan_lightning.data.encodings import codec_of
+from gan_lightning.data.finding import identity
 from gan_lightning.data.folder import listed
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
@@ -219,9 +220,9 @@ def once(paths: list[Path], has: torch.Tensor, source: Path) -> tuple[list[Path]
     Raises:
         ValueError: the rows of one path differ.
     """
-    rows: dict[str, int] = {}
+    rows: dict[tuple, int] = {}
     for row, path in enumerate(paths):
-        first = rows.setdefault(os.path.normpath(path), row)
+        first = rows.setdefault(identity(path), row)
         if first != row and not torch.equal(has[first], has[row]):
             raise ValueError(f"{source} lists {path.name} twice, with different attributes: take one of the lines out")
     if len(rows) < len(paths):

@@ -50,6 +50,7 @@ class Data(LightningDataModule, ABC):
             )
         self.name, self.batch_size, self.num_workers = name, batch_size, num_workers
         self._sets: dict[Split, Examples] = {}
+        self._origin = (0, 0, 0)  # see :class:`TrainingOrder`
         self._loaders: list[Loader] = []
 
     def __str__(self) -> str:
@@ -116,12 +117,27 @@ class Data(LightningDataModule, ABC):
 
     def train_dataloader(self) -> Loader:
         """Shuffled whole batches, from what follows the model's `images_seen`; the last part is dropped."""
-        examples, seed = self.training_set(), self._seed
+        examples = self.training_set()
+        return self._loader(examples, self._order(len(examples), self.batch_size, self._origin), self._flip_seed)
+
+    def _order(self, count: int, batch_size: int, origin: tuple[int, int, int]) -> TrainingOrder:
         module = None if self.trainer is None else self.trainer.lightning_module
-        order = TrainingOrder(
-            len(examples), self.batch_size, seed, lambda: int(getattr(module, "images_seen", 0)), *self._processes
-        )
-        return self._loader(examples, order, self._flip_seed)
+
+        def seen() -> int:
+            return int(getattr(module, "images_seen", 0))
+
+        return TrainingOrder(count, batch_size, self._seed, seen, *self._processes, origin)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: what the order of training depends on beside the images seen."""
+        return {"batch_size": self.batch_size, "origin": list(self._origin)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the same order; with another batch size than before with the rest of the epoch, cut anew."""
+        self._origin = tuple(state_dict["origin"])
+        if state_dict["batch_size"] != self.batch_size:
+            before = self._order(len(self.training_set()), state_dict["batch_size"], self._origin)
+            self._origin = (before.seen(), *before.place(before.seen()))
 
     def val_dataloader(self) -> Iterable[tuple]:
         """Every validation example once over all processes, in order.

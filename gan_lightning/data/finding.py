@@ -43,7 +43,10 @@ def suffixes() -> set[str]:
 
 def identity(path: str | Path) -> tuple[int, int | str]:
     """What all names of a file or folder have in common: links, hard links, and paths through linked folders."""
-    status = os.stat(path)
+    return _identity(path, os.stat(path))
+
+
+def _identity(path: str | Path, status: os.stat_result) -> tuple[int, int | str]:
     return (status.st_dev, status.st_ino) if status.st_ino else (0, os.path.realpath(path))
 
 
@@ -116,11 +119,12 @@ class Walk:
 
     def _is_new(self, path: Path) -> bool:
         try:
-            known, regular = identity(path), stat.S_ISREG(os.stat(path).st_mode)
+            status = os.stat(path)
         except OSError:
             self.left_out["broken link"] += 1
             return False
-        if not regular:
+        known = _identity(path, status)
+        if not stat.S_ISREG(status.st_mode):
             self.left_out["no regular file"] += 1
         elif known in self._files and not self._names:
             self.left_out["another name of a picture that is here already"] += 1
@@ -211,7 +215,8 @@ def refuse_splits(root: Path, paths: Sequence[Path], flag: str) -> None:
 
 def tell_loose(folder: Path, splits: Sequence[str]) -> None:
     """One line on pictures that lie beside the folders of splits, and are not read."""
-    loose = sum(os.path.splitext(entry.name)[1].lower() in suffixes() for entry in os.scandir(folder))
+    known = suffixes()
+    loose = sum(os.path.splitext(entry.name)[1].lower() in known for entry in os.scandir(folder))
     if loose:
         rank_zero_only(log.warning)(
             f"{printable(folder)}: {loose} pictures beside {' and '.join(splits)} are in none of them, and left out"

@@ -90,7 +90,10 @@ def _by_opencv(content: bytes, header: Image.Image, reading: Reading) -> np.ndar
     """OpenCV's pixels, (h, w) or (h, w, 3), of a whole upright JPEG or PNG file of grey levels or RGB, else None."""
     if header.format not in ("JPEG", "PNG") or header.mode not in ("L", "RGB") or header.has_transparency_data:
         return None
-    if reading.white is not None or header.getexif().get(ORIENTATION, 1) != 1:
+    if reading.white is not None:
+        return None
+    # Of a PNG Pillow would decode all pixels to say which way up it is.
+    if (header.format == "JPEG" or b"eXIf" in content) and header.getexif().get(ORIENTATION, 1) != 1:
         return None
     if header.format == "JPEG" and not content.endswith(END_OF_JPEG):  # OpenCV would fill what is missing with grey
         return None

@@ -24,11 +24,11 @@ from gan_lightning.noise import hashes, key
 
 
 class TrainingOrder(Sampler[Draw]):
-    """The batches of one process, from the model's position on; a function of (seed, images seen) alone.
+    """The batches of one process, from the model's position on; a function of (seed, images seen, origin) alone.
 
-    After `seen` images comes batch k = seen // batch_size, which is number `k % n` of epoch `k // n`, n = count //
-    batch_size, in that epoch's own permutation. Rank r of W takes rows [r * b, (r + 1) * b) of each, b = batch_size /
-    W, so W processes together train on the batches that one process would.
+    An epoch is cut into n = count // batch_size batches of its own permutation; what is left of it is dropped. Rank r
+    of W takes rows [r * b, (r + 1) * b) of each batch, b = batch_size / W, so W processes together train on the batches
+    that one process would.
 
     Iterating gives n batches, across the end of the epoch if it begins within one: Lightning counts its epochs itself
     and stops in time, and never runs dry when it counts differently (`limit_train_batches`).
@@ -37,30 +37,47 @@ class TrainingOrder(Sampler[Draw]):
         count: images in the set, at least `batch_size`.
         batch_size: over all processes; a multiple of `world_size`.
         seed: of the permutations.
-        seen: the number of images that the run has been shown, asked when iteration begins. Of a run whose batch size
-            changed it may lie within a batch, which then begins it anew.
+        seen: the number of images that the run has been shown, asked when iteration begins.
+        origin: where the order begins: images seen, epoch, row. It is (0, 0, 0) but for a run whose batch size has
+            changed, which goes on with the rest of its epoch, cut anew.
     """
 
     def __init__(
-        self, count: int, batch_size: int, seed: int, seen: Callable[[], int], rank: int = 0, world_size: int = 1
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        seen: Callable[[], int],
+        rank: int = 0,
+        world_size: int = 1,
+        origin: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
-        self.count, self.batch_size, self.seed, self.seen = count, batch_size, seed, seen
+        self.count, self.batch_size, self.seed, self.seen, self.origin = count, batch_size, seed, seen, origin
         self.rank, self.share = rank, batch_size // world_size
 
     def __len__(self) -> int:
         return self.count // self.batch_size
 
-    def __iter__(self) -> Iterator[Draw]:
-        return self._from(self.seen() // self.batch_size)  # asked now, not when the first batch is taken
+    def place(self, seen: int) -> tuple[int, int]:
+        """Epoch and first row of the batch that follows so many images."""
+        before, epoch, row = self.origin
+        number, rest = (seen - before) // self.batch_size, max(self.count - row, 0) // self.batch_size
+        if number < rest:
+            return epoch, row + number * self.batch_size
+        further, number = divmod(number - rest, len(self))
+        return epoch + 1 + further, number * self.batch_size
 
-    def _from(self, start: int) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[Draw]:
+        return self._from(self.seen())  # asked now, not when the first batch is taken
+
+    def _from(self, seen: int) -> Iterator[Draw]:
         permuted = -1
-        for number in range(start, start + len(self)):
-            epoch, batch = divmod(number, len(self))
+        for number in range(len(self)):
+            epoch, row = self.place(seen + number * self.batch_size)
             if epoch != permuted:
                 generator = torch.Generator().manual_seed(key(self.seed, epoch))
                 order, permuted = torch.randperm(self.count, generator=generator), epoch
-            first = batch * self.batch_size + self.rank * self.share
+            first = row + self.rank * self.share
             yield Draw(epoch, order[first : first + self.share].tolist())
 
 

@@ -224,7 +224,8 @@ class FileData(ImageData):
         """
         if not self._checked:
             every = [part for split in ("train", "val") for part in self.sets(split)]
-            faults = [fault for part in every for fault in faults_of(self, range(len(part)), part.read) if fault]
+            rows = [(part, row) for part in every for row in range(len(part))]
+            faults = [fault for fault in faults_of(self, rows, lambda row: row[0].read(row[1])) if fault]
             if faults:
                 raise ValueError(f"{self.name}: {len(faults)} files cannot be used: {listed(faults)}")
             for part in every:
