@@ -200,6 +200,8 @@ def config_of(
 ) -> dict[str, Any] | None:
     """The config in a checkpoint, None where there is none; it names nothing that a file may not name.
 
+    Folders of checkpoints and grids are left out of it, so that no run writes over what another has written.
+
     Args:
         path: the file.
         trust: packages that it may name too.
@@ -219,6 +221,9 @@ def config_of(
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no config that can be read: name the model and the data it was trained with")
     check_config(config, Source.file(path, trust))
+    for group in ("checkpoint", "grid"):  # where a run writes is the user's word, or its own new folder
+        if isinstance(config.get(group), dict):
+            config[group].pop("folder", None)
     return config
 
 

@@ -187,7 +187,7 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         for part, value in named.items():
             chosen = config.get(part)
             named[part] = value or (chosen.get("class_path") if isinstance(chosen, dict) else chosen)
-        root = root or (config.get("trainer") or {}).get("default_root_dir")
+        root = root or _root_of(config)
     resumed, given_path = None, named["ckpt_path"]
     if given_path not in (None, "null"):
         path, folder = Path(given_path).expanduser(), None
@@ -199,7 +199,7 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         resumed = Resumed.read(path, folder, trust)
         if resumed.config is not None:  # as it was looked at, not a text that reads in more than one way
             args = ["--config", json.dumps(resumed.config), *args]
-            root = root or (resumed.config.get("trainer") or {}).get("default_root_dir")
+            root = root or _root_of(resumed.config)
         elif not (named["model"] and named["data"]):
             raise ValueError(f"{resumed.path} holds no config: name the model and the data it was trained with")
     elif known.model or known.data:
@@ -210,6 +210,12 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
     if own := slurm.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
         resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
     return args, resumed
+
+
+def _root_of(config: dict[str, Any]) -> str | None:
+    """The folder of all runs that a config names; its trainer may stand in another file."""
+    trainer = config.get("trainer")
+    return trainer.get("default_root_dir") if isinstance(trainer, dict) else None
 
 
 def _settings(config: str) -> dict[str, Any]:

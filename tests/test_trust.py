@@ -749,7 +749,7 @@ ELSEWHERE = {
     "settings of W&B": ("logger", f"{LOGGERS}.WandbLogger", {"settings": {"silent": True}}),
     "a server": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "http://127.0.0.1:9/x"}),
     "a chain of servers": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "reference::http://127.0.0.1:9/x.json"}),
-    "a folder of the user's": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "/home/user", "name": "", "version": ""}),
+    "a folder of the user's": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "/data/user", "name": "", "version": ""}),
     "a folder above": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "logs", "name": "../../thesis"}),
     "home": ("logger", f"{LOGGERS}.TensorBoardLogger", {"save_dir": "~/x"}),
     "files that are removed": ("callbacks", f"{CALLBACKS}.ModelCheckpoint", {"dirpath": "x"}),
@@ -767,6 +767,11 @@ def test_a_file_sends_no_writer_elsewhere(name: str, contents: dict, marker: Pat
         config_of(path)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
     assert config_of(path, ["lightning"])["trainer"][place] == spec
+
+
+def test_a_file_does_not_say_where_checkpoints_and_grids_go(contents: dict, marker: Path) -> None:
+    content = poisoned(contents["DCGAN"], (*C, "grid", "folder"), "/data/user", marker.with_name("evil.ckpt"))
+    assert "folder" not in config_of(content)["grid"]
 
 
 def test_honest_writers_pass(contents: dict, marker: Path) -> None:

@@ -192,13 +192,16 @@ def held_out(name: str, fraction: float) -> bool:
     return zlib.crc32(os.fsencode(name)) / 2**32 < fraction
 
 
-def faults_of(data: ImageData, rows: Sequence[Row], read: Callable[[Row], Sequence[np.ndarray]]) -> list[str | None]:
+def faults_of(
+    data: ImageData, rows: Sequence[Row], read: Callable[[Row], Sequence[np.ndarray]], warn: bool = True
+) -> list[str | None]:
     """What is wrong with each row of files, None where nothing is: rank 0 reads all, on all cores, and all hear.
 
     Args:
-        data: whose files they are; a line warns if its pictures are nearly black or nearly white.
+        data: whose files they are.
         rows: of files.
         read: a row's pictures, (height, width, channels) uint8 each.
+        warn: whether a line tells of pictures that are nearly black or nearly white.
     """
 
     def look(row: Row) -> tuple[str | None, list[tuple[int, int]]]:
@@ -213,7 +216,8 @@ def faults_of(data: ImageData, rows: Sequence[Row], read: Callable[[Row], Sequen
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # the interpreter is released while a file is decoded
             looked = list(threads.map(look, rows))
         faults = [fault for fault, _ in looked]
-        warn_of_levels(data.name, [levels for _, levels in looked if levels])
+        if warn:
+            warn_of_levels(data.name, [levels for _, levels in looked if levels])
     return faults if data.trainer is None else data.trainer.strategy.broadcast(faults)
 
 

@@ -223,12 +223,12 @@ class FileData(ImageData):
             ValueError: naming the files that cannot be used.
         """
         if not self._checked:
-            every = [part for split in ("train", "val") for part in self.sets(split)]
-            rows = [(part, row) for part in every for row in range(len(part))]
-            faults = [fault for fault in faults_of(self, rows, lambda row: row[0].read(row[1])) if fault]
+            every = [(part, split == "train") for split in ("train", "val") for part in self.sets(split)]
+            found = [faults_of(self, range(len(part)), part.read, warn) for part, warn in every]
+            faults = [fault for of_part in found for fault in of_part if fault]
             if faults:
                 raise ValueError(f"{self.name}: {len(faults)} files cannot be used: {listed(faults)}")
-            for part in every:
+            for part, _ in every:
                 part.fast = True
             self._checked = True
         super().setup(stage)
