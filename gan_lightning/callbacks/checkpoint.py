@@ -171,6 +171,8 @@ class Checkpoint(callbacks.Checkpoint):
         if improved or pl_module.iteration != self._saved:
             self._save(trainer, pl_module, improved)
         self._saved = None
+        if trainer.world_size == 1:  # from now on nothing is to be saved, nor to be agreed on
+            self._listener.saving = False
 
     def on_exception(self, trainer: Trainer, pl_module: AdversarialModule, exception: BaseException) -> None:
         """Save what the run has reached, if every process is here, in between two batches, and the weights are good."""
