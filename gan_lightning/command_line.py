@@ -220,10 +220,13 @@ def config_of(
         config = None
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no config that can be read: name the model and the data it was trained with")
-    check_config(config, Source.file(path, trust))
     for group in ("checkpoint", "grid"):  # where a run writes is the user's word, or its own new folder
         if isinstance(config.get(group), dict):
             config[group].pop("folder", None)
+    trainer = config.get("trainer")
+    if isinstance(trainer, dict) and re.search("://|::", str(trainer.get("default_root_dir"))):
+        del trainer["default_root_dir"]  # an address: Lightning would connect to it
+    check_config(config, Source.file(path, trust))
     return config
 
 

@@ -30,7 +30,7 @@ import yaml
 VARIABLE = "GAN_LIGHTNING_TRUST"  # packages, comma separated
 OURS = "gan_lightning"
 PACKAGES = (
-    OURS,
+    *(f"{OURS}.{p}" for p in ("models", "data", "networks", "losses", "optim", "augment", "metrics", "callbacks")),
     "torch.nn",
     "torch.optim",
     "lightning.pytorch.callbacks",
@@ -44,7 +44,8 @@ FUNCTIONS = (f"{OURS}.networks", f"{OURS}.losses")  # initialisers, and the loss
 SPEC = {"class_path", "init_args", "dict_kwargs"}
 DEEPEST = 40  # places within places: of a value that holds itself there is no end
 VALUES = (type(None), bool, int, float, complex, bytes)
-INERT = (*VALUES, str, timedelta, torch.dtype, torch.device, torch.Size)
+TEXT = (*VALUES, str, timedelta)  # types that parsers read from text and make nothing else of
+INERT = (*TEXT, torch.dtype, torch.device, torch.Size)
 
 
 @dataclass
@@ -88,8 +89,10 @@ class Place:
             self.types += Place.of(*arguments).classes if arguments else [object]
         elif not isinstance(kind, type):
             self.anything = True
-        elif kind in INERT or issubclass(kind, (enum.Enum, os.PathLike)):
+        elif kind in TEXT or issubclass(kind, (enum.Enum, Path)):
             self.inert = True
+        elif kind in INERT or issubclass(kind, os.PathLike):
+            self.anything = True  # a parser imports what text names, before it sees that it is none of these
         elif issubclass(kind, Iterable) and kind.__module__ in ("builtins", "collections", "collections.abc"):
             self.items += [one for one in arguments if one is not Ellipsis] or [str]  # `list` alone is left as it is
         else:
@@ -172,6 +175,10 @@ class Source:
                     self._check_writer(name, value, name in hints, f"{where}.{name}")
                 if not str(name).isidentifier() or name in SPEC:  # parsers read `a.b` and `a+` as more than names
                     self.refuse(where, f"has an argument {_short(name)}")
+                if name == "folder" and value is not None and _within(kind.__module__, (f"{OURS}.callbacks",)):
+                    self.refuse(
+                        f"{where}.folder", f"is {_short(value)}: where a run writes is said on the command line"
+                    )
                 if place.hook and not ours and not isinstance(value, VALUES) and not (place.inert and _word(value)):
                     self.refuse(f"{where}.{name}", "is a function of the caller's, which no file gives")
                 if re.match("weights|pretrained", name) and self._downloads(kind, name, value):
@@ -266,17 +273,19 @@ class Source:
         """Of a file: a parser may take text for a name, for YAML, or for the path of another config."""
         if place.all_inert and not (place.items and "class_path" in text):
             return
+        if Path(text).is_file():
+            self.refuse(where, f"is {_short(text)}, a file of the caller's, in place of a {place}")
         if _word(text):
             if named := _named(text, place.kinds):
                 for kind in named:
                     self._require_trust(f"{kind.__module__}.{kind.__qualname__}", text, where)
                 return
-            if (place.inert or place.anything) and not Path(text).is_file():
+            if place.inert or place.anything:
                 return
         elif re.fullmatch(r"\w+(\.\w+)+", text) and not text[0].isdigit():
             self.find(text, place, where, functions=True)
             return
-        elif re.fullmatch(r"[-+.\deE]+", text) or (place.anything and _is_prose(text)):
+        elif re.fullmatch(r"[-+.\deE]+", text) or (place.anything and (_is_prose(text) or _is_device(text))):
             return
         self.refuse(where, f"is {_short(text)} in place of a {place}")
 
@@ -285,6 +294,8 @@ class Source:
         way = f"; if you trust it, add --trust lightning or set {VARIABLE}=lightning"
         if not known:
             self.refuse(where, f"is an argument that is handed on unseen{way}")
+        if name in ("version", "id") and value is not None:
+            self.refuse(where, f"is {_short(value)}, which could write over an earlier run{way}")
         for text in _texts(value):
             if "://" in text or "::" in text or os.path.isabs(text) or text.startswith("~") or ".." in Path(text).parts:
                 self.refuse(where, f"is {_short(text)}, which is outside of this folder{way}")
@@ -339,8 +350,12 @@ def _word(value: Any) -> bool:
 
 def _is_prose(text: str) -> bool:
     """Whether it is words: nothing that a parser reads as more than text, and no path that is imported or read."""
-    words = re.fullmatch(r"\w[\w ,/@+()-]*", text) is not None and text == text.strip() and not Path(text).is_file()
+    words = re.fullmatch(r"\w[\w ,/@+()-]*", text) is not None and text == text.strip()
     return words and not isinstance(yaml.safe_load(text), (dict, list))
+
+
+def _is_device(text: str) -> bool:
+    return re.fullmatch(r"[a-z]+:\d+", text) is not None
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -401,16 +416,18 @@ def _makes(function: Any, place: Place) -> bool:
     return isinstance(made, type) and issubclass(made, tuple(place.classes))
 
 
-def _hint(function: Any, name: str) -> Any:
-    """What an argument is: Any where nothing says it, a function where what is said cannot be understood here.
+def _hint(said: Any, known: dict[str, Any]) -> Any:
+    """What an annotation stands for; a function where it cannot be understood here.
 
     One by one, since one that cannot be resolved would hide the others.
+
+    Args:
+        said: the annotation, or its text.
+        known: the names that it may use.
     """
-    if (said := function.__annotations__.get(name, Any)) is Any:
-        return Any
-    alone = types.SimpleNamespace(__annotations__={name: said})
+    alone = types.SimpleNamespace(__annotations__={"one": said})
     try:
-        return get_type_hints(alone, function.__globals__, include_extras=True)[name]
+        return get_type_hints(alone, known, include_extras=True)["one"]
     except Exception:  # whatever evaluating it raises
         return collections.abc.Callable
 
@@ -424,7 +441,9 @@ def _hints(kind: type) -> dict[str, Any]:
             continue
         arguments = inspect.signature(made).parameters.values()
         passed_on = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        found |= {one.name: _hint(made, one.name) for one in arguments if one.kind not in passed_on}
+        names = [one.name for one in arguments if one.kind not in passed_on]
+        found |= {name: _hint(made.__annotations__.get(name, Any), made.__globals__) for name in names}
     if hasattr(kind, "_fields"):  # a NamedTuple
-        found |= get_type_hints(kind)
+        known = vars(sys.modules[kind.__module__])
+        found |= {name: _hint(kind.__annotations__.get(name, Any), known) for name in kind._fields}
     return found

@@ -35,6 +35,7 @@ from gan_lightning import (
     optim,
     sample,
     translate,
+    trust,
 )
 from gan_lightning.checkpoints import read
 from gan_lightning.command_line import config_of
@@ -132,7 +133,7 @@ def calls(marker: Path) -> dict[str, Any]:
             "class_path": "torch.hub.load",
             "init_args": {"repo_or_dir": str(marker.parent), "model": "entry", "source": "local"},
         },
-        "alias": {"class_path": "gan_lightning.checkpoints.os.system", "init_args": {"command": shell}},
+        "alias": {"class_path": "gan_lightning.data.folder.os.system", "init_args": {"command": shell}},
         "class": {"class_path": "planted.Network"},
         "optimizer": {"class_path": "planted.SGD"},
         "string": "planted.network",
@@ -343,10 +344,10 @@ REFUSED = [
     (nn.Module, "torchvision.ops.MLP", "add --trust torchvision or set GAN_LIGHTNING_TRUST=torchvision"),
     (nn.Module, "torch.nnx.Linear", "add --trust torch "),
     (nn.Module, "gan_lightning_evil.Network", "add --trust gan_lightning_evil "),
-    (nn.Module, "gan_lightning.core.LightningModule", "add --trust lightning"),
+    (nn.Module, "gan_lightning.callbacks.checkpoint.Trainer", "add --trust lightning"),
     (nn.Module, "subprocess.Popen", "which no file may name"),
     (nn.Module, "builtins.exec", "which no file may name"),
-    (nn.Module, "gan_lightning.", "cannot be imported here"),
+    (nn.Module, "gan_lightning.networks.", "cannot be imported here"),
     (nn.Module, 5, "names 5 in place of a class"),
     (nn.Module, ["os.system"], "in place of a class"),
 ]
@@ -751,6 +752,8 @@ ELSEWHERE = {
     "a chain of servers": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "reference::http://127.0.0.1:9/x.json"}),
     "a folder of the user's": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "/data/user", "name": "", "version": ""}),
     "a folder above": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "logs", "name": "../../thesis"}),
+    "an earlier run's table": ("logger", f"{LOGGERS}.CSVLogger", {"save_dir": "runs", "version": "2026"}),
+    "an earlier run of W&B": ("logger", f"{LOGGERS}.WandbLogger", {"id": "a1b2"}),
     "home": ("logger", f"{LOGGERS}.TensorBoardLogger", {"save_dir": "~/x"}),
     "files that are removed": ("callbacks", f"{CALLBACKS}.ModelCheckpoint", {"dirpath": "x"}),
     "a file that is removed": ("callbacks", f"{CALLBACKS}.OnExceptionCheckpoint", {"dirpath": "x"}),
@@ -772,6 +775,42 @@ def test_a_file_sends_no_writer_elsewhere(name: str, contents: dict, marker: Pat
 def test_a_file_does_not_say_where_checkpoints_and_grids_go(contents: dict, marker: Path) -> None:
     content = poisoned(contents["DCGAN"], (*C, "grid", "folder"), "/data/user", marker.with_name("evil.ckpt"))
     assert "folder" not in config_of(content)["grid"]
+    content = poisoned(
+        contents["DCGAN"], (*C, "trainer", "default_root_dir"), "ftp://127.0.0.1:9/x", marker.with_name("evil.ckpt")
+    )
+    assert "default_root_dir" not in config_of(content)["trainer"]
+
+
+@pytest.mark.parametrize(
+    ("place", "spec"),
+    [
+        ("logger", {"class_path": "gan_lightning.runs.RunCSVLogger", "init_args": {"folder": "x", "reached": [0, 0]}}),
+        ("callbacks", [{"class_path": "gan_lightning.callbacks.SampleGrid", "init_args": {"folder": "/data/user"}}]),
+        ("callbacks", [{"class_path": "Checkpoint", "init_args": {"folder": "x"}}]),
+        ("callbacks", [{"class_path": f"{CALLBACKS}.EMAWeightAveraging", "init_args": {"device": "planted.hook"}}]),
+        ("callbacks", [{"class_path": "gan_lightning.fit.FitCLI", "init_args": {"args": []}}]),
+    ],
+)
+def test_what_is_no_part_of_a_config(place: str, spec: Any, contents: dict, marker: Path) -> None:
+    path = poisoned(contents["DCGAN"], (*C, "trainer", place), spec, marker.with_name("evil.ckpt"))
+    with pytest.raises(ValueError, match=r"evil\.ckpt: trainer\."):
+        config_of(path)
+    assert not marker.exists() and "planted" not in sys.modules
+
+
+def test_no_type_of_torch_is_read_from_text_that_could_be_imported(contents: dict, marker: Path) -> None:
+    for text in ("planted.hook", '{"class_path": "planted.Network"}', "[planted.hook]", "antigravity.x"):
+        norm = {"class_path": "torch.nn.LayerNorm", "init_args": {"normalized_shape": text}}
+        layers = {"class_path": "torch.nn.TransformerEncoder", "init_args": {"num_layers": 1, "norm": norm}}
+        path = poisoned(contents["DCGAN"], (*H, "generator"), layers, marker.with_name("evil.ckpt"))
+        with pytest.raises(ValueError, match="normalized_shape"):
+            load_model(path)
+    assert not marker.exists() and "planted" not in sys.modules
+    import jsonargparse._typehints as typehints  # the parser's own list of types that it reads from text
+
+    for kind in trust.TEXT:
+        plain = kind in (type(None), bool, int, float, complex, bytes, str)
+        assert plain or typehints.get_registered_type(kind) is not None, kind
 
 
 def test_honest_writers_pass(contents: dict, marker: Path) -> None:
