@@ -336,7 +336,8 @@ USER = Source()
 def packages_beyond(config: str) -> list[str]:
     """The packages whose classes a config's text names, and that a file may name only where the user trusts them."""
     paths = re.findall(r"class_path: ([\w.]+)", config)
-    return sorted({path.split(".")[0] for path in paths if not _within(path, PACKAGES)})
+    free = (path for path in paths if _within(path, PACKAGES) and path.split(".")[-1] not in FILE_KEEPERS)
+    return sorted({path.split(".")[0] for path in set(paths).difference(free)})
 
 
 def _unwrapped(value: Any) -> Any:

@@ -551,6 +551,7 @@ def test_packages_beyond_those_that_a_file_may_name() -> None:
     paths = "b.C", "gan_lightning.models.DCGAN", "torch.nn.ReLU", "gan_lightning_more.X", "a.b.C", "a.D"
     config = "".join(f"x{n}:\n  class_path: {path}\n" for n, path in enumerate(paths))
     assert packages_beyond(config) == ["a", "b", "gan_lightning_more"]
+    assert packages_beyond("class_path: lightning.pytorch.callbacks.ModelCheckpoint") == ["lightning"]
 
 
 # The user's word.
