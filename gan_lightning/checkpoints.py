@@ -107,12 +107,12 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
         there = f"; {path.parent} holds {', '.join(names[:5])}" if names else f"; {path.parent} holds no *.ckpt"
         raise FileNotFoundError(f"there is no checkpoint {path}{nearest(path.name, names) or there}")
     try:
-        return _load(path, map_location)
+        return torchfile.load_checkpoint(path, map_location)
     except torchfile.UnreadableError as error:
         older, good = previous(path), ""
         if older.is_file():
             with suppress(torchfile.UnreadableError):
-                _load(older, "cpu")
+                torchfile.load_checkpoint(older)
                 good = f"; the previous good one is {older}"
         raise ValueError(f"{path} {error}{good}") from error
 
@@ -156,13 +156,6 @@ def build(model: str | type[AdversarialModule], **arguments: Any) -> Adversarial
         elif (kind := USER.find(model, AdversarialModule, "the model")) is None:
             raise ValueError(f"the model {model} cannot be imported here")
     return instantiate(kind, resolve(kind, arguments))
-
-
-def _load(path: Path, map_location: Any) -> dict[str, Any]:
-    content = torchfile.load(path, map_location)
-    if not isinstance(content, dict):
-        raise torchfile.UnreadableError("is not a checkpoint: it does not hold a dictionary")
-    return content
 
 
 def _refuse_objects(value: Any, where: str) -> None:

@@ -141,11 +141,9 @@ class AdversarialModule(LightningModule):
         if not weights_only:
             raise ValueError("weights_only=False would run what a file holds: the file must do without")
         try:
-            checkpoint = torchfile.load(checkpoint_path, map_location)
+            checkpoint = torchfile.load_checkpoint(checkpoint_path, map_location)
         except torchfile.UnreadableError as error:
             raise ValueError(f"{checkpoint_path} {error}") from error
-        if not isinstance(checkpoint, dict):
-            raise ValueError(f"{checkpoint_path} is not a checkpoint: it does not hold a dictionary")
         module = rebuilt(cls, checkpoint, Source.file(checkpoint_path, trust), strict)
         tensors = (value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor))
         return module.to(next(tensors, torch.empty(0)).device)

@@ -301,7 +301,8 @@ def own_scores(given: argparse.Namespace, for_data: list[str], module: Adversari
     for flag in given.set:
         if flag not in ("checkpoint", "data", "device", "json", "trust"):
             raise ValueError(f"{type(module).__name__} is scored by {module.scored_by}: leave --{flag} out")
-    config = command_line.config_of(given.checkpoint, given.trust) or {}
+    content = checkpoints.read(given.checkpoint)
+    config = command_line.config_of(given.checkpoint, given.trust, content) or {}
     used = (config.get("trainer") or {}).get("callbacks") or []
     used = [used] if isinstance(used, dict) else used
     known = [one.get("init_args") for one in used if one["class_path"].rsplit(".", 1)[-1] == module.scored_by]
@@ -309,7 +310,7 @@ def own_scores(given: argparse.Namespace, for_data: list[str], module: Adversari
     run = SimpleNamespace(
         datamodule=data_of(given, for_data, module),
         callbacks=[score],
-        global_step=checkpoints.read(given.checkpoint)["global_step"],
+        global_step=content["global_step"],
         callback_metrics={},
         is_global_zero=False,  # there is nowhere to log to
     )
@@ -375,7 +376,7 @@ def evaluated(
 ) -> tuple[Found | list[Path], list[str]]:
     """The scores that were asked for, with `--make_stats` the files of the real side alone; and why others are lost."""
     from gan_lightning import checkpoints, processes, sample, scoring
-    from gan_lightning.data.scored import refuse_nested, refuse_shared
+    from gan_lightning.data.scored import refuse_nested, refuse_one_folder
 
     module = fakes = None
     lost: list[str] = []
@@ -390,7 +391,7 @@ def evaluated(
         fakes = folder_of_images(given.fake, given.size, reading_of(given))
     reals, real_name, data = real_side(given, for_data, module)
     if fakes is not None:
-        refuse_shared(getattr(reals, "paths", ()), fakes.paths)
+        refuse_one_folder(getattr(reals, "paths", ()), fakes.paths)
     if reals is not None and not given.make_stats:
         fake_name = given.checkpoint if fakes is None else printable(given.fake)
         fake_shape = module.image_shape if fakes is None else fakes.shape

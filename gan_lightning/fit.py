@@ -141,7 +141,7 @@ class FitCLI(LightningCLI):
         elif logger is None or logger is True:
             logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text), reached)
         elif logger:
-            logger = [*(logger if isinstance(logger, list) else [logger]), runs.RunCSVLogger(self.folder, reached)]
+            logger = [*command_line.listed(logger), runs.RunCSVLogger(self.folder, reached)]
         own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))
         bar = [] if own_bar or asked.enable_progress_bar is False or asked.barebones else [GANProgressBar()]
         self.trainer_defaults = {"callbacks": [*bar, Health()]}

@@ -29,6 +29,18 @@ def load(path: str | Path, map_location: Any = "cpu") -> Any:
         return load_open(file, map_location)
 
 
+def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """What a checkpoint holds; see :func:`load`.
+
+    Raises:
+        UnreadableError: see :func:`load`; or it holds something else than parts by name.
+    """
+    content = load(path, map_location)
+    if not isinstance(content, dict):
+        raise UnreadableError("is not a checkpoint: it does not hold a dictionary")
+    return content
+
+
 def load_open(file: BinaryIO, map_location: Any = "cpu") -> Any:
     """See :func:`load`."""
     zipped = False

@@ -105,7 +105,7 @@ def refuse_nested(real: Path, fake: Path) -> None:
         raise ValueError(f"--real {printable(real)} is within --fake {printable(fake)}: move it out")
 
 
-def refuse_shared(reals: Iterable[Path], fakes: Iterable[Path]) -> None:
+def refuse_one_folder(reals: Iterable[Path], fakes: Iterable[Path]) -> None:
     """Refuse real and fake files of one folder, by whatever way it is reached.
 
     Raises:
