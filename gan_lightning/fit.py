@@ -70,6 +70,7 @@ class Resumed(NamedTuple):
             ("global_step", int, content),
             ("class_path", str, saved),
             ("players", list, saved),
+            ("turns", dict, saved),
         ):
             if not isinstance(within.get(part), kind):
                 raise ValueError(f"{path} is damaged: it holds no {part} that a run can go on from")

@@ -74,8 +74,8 @@ def lines(changed: Changes) -> list[str]:
 def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Let a checkpoint say what the module's arguments say, before the rest of it is restored.
 
-    Rates, betas and the like come from the arguments, and a schedule's place from the number of generator steps, as
-    if the run had had these arguments from its beginning.
+    Rates, betas and the like come from the arguments, and a schedule's place from the number of its player's turns,
+    as if the run had had these arguments from its beginning.
 
     Args:
         module: as it was built for this run, with `trained_on` filled in.
@@ -115,11 +115,14 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
 def _set_rates(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Put the settings of optimizers and schedules as they would be by now in the place of the file's."""
     schedules = []
-    for player, saved in zip(module.players().values(), checkpoint["optimizer_states"], strict=True):
+    turns = checkpoint["gan_lightning"]["turns"]
+    for (name, player), saved in zip(module.players().items(), checkpoint["optimizer_states"], strict=True):
         optimizer = player.optimizer(player.network.parameters())
         if player.scheduler is not None:
             schedule = player.scheduler(optimizer)
-            for _ in range(checkpoint["global_step"]):  # step by step: some of torch's schedules have no closed form
+            for _ in range(
+                turns.get(name, 0) // player.turns_per_step
+            ):  # step by step: some of torch's schedules have no closed form
                 schedule.step()
             schedules.append(schedule.state_dict())
         for group, fresh in zip(saved["param_groups"], optimizer.param_groups, strict=True):

@@ -388,6 +388,18 @@ def trained(model: LightningModule, steps: int, data: ImageData | None = None, *
     return trainer
 
 
+@contextmanager
+def within_turn(model: AdversarialModule, number: int | None = None) -> Iterator[None]:
+    """Random numbers as in a turn, its `number`-th of the batch, for losses that a test computes outside of one."""
+    before = model._turn_in_batch
+    model._turn_in_batch = before if number is None else number
+    try:
+        with model._part(0, None):
+            yield
+    finally:
+        model._turn_in_batch = before
+
+
 def tensors(module: nn.Module) -> dict[str, Tensor]:
     """A copy of the tensors of a state_dict."""
     return {name: value.clone() for name, value in module.state_dict().items() if torch.is_tensor(value)}

@@ -248,7 +248,7 @@ class Conditional(DCGAN):
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
         """Nothing is learned; a step is counted."""
-        self.turn("generator", lambda batch: {"none": self.generator.layers[0].weight.sum()}, batch, counts=True)
+        self.turn("generator", lambda batch: {"none": self.generator.layers[0].weight.sum()}, batch, advances_step=True)
 
     def generate(self, z: Tensor, live: bool = False, label: Tensor | None = None) -> Tensor:
         images = torch.full((len(z), *SHAPE), -0.5)

@@ -79,7 +79,7 @@ class BigBiGAN(TwoPlayerGAN):
             step,
         )
         self.encoder = encoder(image_shape, made.latent_dim)
-        self.encoder_ema = EMA(
+        self.averages["encoder"] = EMA(
             self.encoder, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
         )
         self.encoder_rate = encoder_rate
@@ -96,10 +96,6 @@ class BigBiGAN(TwoPlayerGAN):
 
         both = nn.ModuleList([self.generator, self.encoder])
         return players | {"generator": generator._replace(network=both, optimizer=optimizer)}
-
-    def generator_turn(self, batch: Labeled) -> None:
-        super().generator_turn(batch)
-        self.encoder_ema.update(self.images_seen)
 
     def infer(self, image: Tensor) -> Tensor:
         """(n, latent_dim), drawn from the encoder's distribution for images as the discriminator sees them."""
@@ -127,13 +123,13 @@ class BigBiGAN(TwoPlayerGAN):
     def encode(self, image: Tensor) -> Tensor:
         """(n, latent_dim), the means of the latents of images (n, *image_shape) in [-1, 1]"""
         with torch.autocast(image.device.type, enabled=False):
-            return self.encoder_ema.network(image.to(self.dtype))[0]
+            return self.averages["encoder"].network(image.to(self.dtype))[0]
 
     @torch.no_grad()
     def represent(self, image: Tensor) -> Tensor:
         """(n, feature_dim), the encoder's features of images (n, *image_shape) in [-1, 1]: for a linear probe."""
         with torch.autocast(image.device.type, enabled=False):
-            return self.encoder_ema.network.features(image.to(self.dtype))
+            return self.averages["encoder"].network.features(image.to(self.dtype))
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """G(E(x)), float32 in [-1, 1], of images (n, *image_shape) in [-1, 1]."""

@@ -64,7 +64,7 @@ class CycleGAN(Translator):
         to_b, to_a = self.generator
         with torch.no_grad():
             fakes = to_a(batch.b), to_b(batch.a)
-        self.turn("generator", self.generator_loss, batch, counts=True)
+        self.turn("generator", self.generator_loss, batch, advances_step=True)
         seeds = (key(self.seed, self.iteration, domain) for domain in range(2))
         shown = (pool.exchange(fake, seed) for pool, fake, seed in zip(self.pools, fakes, seeds, strict=True))
         self.turn("discriminator", self.discriminator_loss, Judged(*batch, *shown))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, draw, gap, quiet, sgd, tensors, trained
+from conftest import SHAPE, draw, gap, quiet, sgd, tensors, trained, within_turn
 from torch import Tensor, nn
 
 from gan_lightning.augment import Augment
@@ -38,7 +38,7 @@ def model(shape: tuple[int, int, int] = SHAPE, **options: Any) -> CoGAN:
 def within(cogan: CoGAN, what: str, batch: Labeled) -> Any:
     """The result of a method as a turn would call it, with the same random numbers each time."""
     cogan.trainer = quiet()
-    with cogan._part(0, None):
+    with within_turn(cogan):
         return getattr(cogan, what)(batch)
 
 

@@ -12,7 +12,20 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, Noisy, adam, assert_same, draw, gap, plain_networks, quiet, sgd, tensors, trained
+from conftest import (
+    SHAPE,
+    Noisy,
+    adam,
+    assert_same,
+    draw,
+    gap,
+    plain_networks,
+    quiet,
+    sgd,
+    tensors,
+    trained,
+    within_turn,
+)
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -55,14 +68,14 @@ def improved_gan(*options: dict[str, Any], seed: int = 0, **more: Any) -> Improv
 
 def terms_of(model: ImprovedGAN, player: str, batch: tuple) -> dict[str, Tensor]:
     model.trainer, model.iteration = quiet(), 1
-    with model._part(0, None):
+    with within_turn(model):
         return getattr(model, f"{player}_loss")(batch)
 
 
 def fake_of(model: ImprovedGAN, batch: tuple) -> Tensor:
     """The fakes that :func:`terms_of` sees."""
     model.trainer, model.iteration = quiet(), 1
-    with model._part(0, None), torch.no_grad():
+    with within_turn(model), torch.no_grad():
         return model.fake_like(batch).image
 
 

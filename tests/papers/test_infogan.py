@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHAPE, assert_same, draw, gap, quiet, sgd, tensors, trained
+from conftest import SHAPE, assert_same, draw, gap, quiet, sgd, tensors, trained, within_turn
 from torch import Tensor, distributions, nn
 
 from gan_lightning import losses
@@ -60,9 +60,9 @@ def game(player: str, **options: Any) -> tuple[InfoGAN, dict[str, Tensor], Label
     """A player's terms, the real batch and the latents that they are made of."""
     model = infogan(**options)
     batch = Labeled(draw(8, *SHAPE, seed=1).clamp(-1, 1), torch.zeros(8, dtype=torch.int64))
-    with model._part(0, None):
+    with within_turn(model):
         z = model.latent(model.noise, 8)
-    with model._part(0, None):
+    with within_turn(model):
         terms = getattr(model, f"{player}_loss")(batch)
     return model, terms, batch, z
 
@@ -83,7 +83,7 @@ def test_latent_is_noise_a_category_and_codes():
         model = InfoGAN((1, 28, 28))
     assert model.generator.latent_dim == 62 + 10 + 2
     model = infogan(noise_dim=62, categories=10, continuous=2)
-    with model._part(0, None):
+    with within_turn(model):
         z = model.latent(model.noise, 20_000)
     noise, category, codes = z.split([62, 10, 2], 1)
     assert set(category.unique().tolist()) == {0.0, 1.0} and (category.sum(1) == 1).all()
@@ -124,7 +124,7 @@ def test_losses_are_the_papers(player):
 def test_what_is_left_out_of_the_information_is_constant():
     """-L_I - loss is one number whatever Q says, H(c) = log 4 + 2 log 2 and log 2 pi, and has no gradient."""
     model = infogan(continuous_weight=1.0)
-    with model._part(0, None):
+    with within_turn(model):
         z = model.latent(model.noise, 16)
     for seed in (0, 1):
         logits, means = draw(16, 4, seed=seed).requires_grad_(), draw(16, 2, seed=seed + 2).requires_grad_()
@@ -199,7 +199,7 @@ def test_it_learns_to_say_its_category():
     """The generator makes what Q can tell apart, though the "real" images are noise: a sign error in L_I cannot."""
     model = infogan(category_weight=5.0)
     trained(model, 100)
-    with model._part(0, None):
+    with within_turn(model):
         z = model.latent(model.noise, 64)
     accuracy = (model.classify(model.generate(z, live=True)) == z[:, 3:7].argmax(1)).float().mean()
     assert accuracy > 0.9  # 0.25 by chance
