@@ -371,7 +371,7 @@ def test_a_share_trains_and_all_are_compared_with():
     assert part.reference("train").fingerprint == whole.reference("train").fingerprint
     seen = torch.cat([batch.image for batch in images]).flatten(1)
     first = whole.reference("train").image[:150].flatten(1)
-    assert_same(seen.unique(dim=0, return_counts=True), first.unique(dim=0, return_advances_step=True))
+    assert_same(seen.unique(dim=0, return_counts=True), first.unique(dim=0, return_counts=True))
     with pytest.raises(ValueError, match="150 training examples, fewer than one batch"):
         Digits(8, 151, share=0.1).setup("fit")
 
