@@ -39,6 +39,10 @@ class Labeled(NamedTuple):
         """The same without the images' graph."""
         return self._replace(image=self.image.detach())
 
+    def differentiable(self) -> Labeled:
+        """The same with images that scores can be differentiated by, for a penalty on their gradient."""
+        return self._replace(image=differentiable(self.image))
+
 
 class PartlyLabeled(NamedTuple):
     """Images without classes, and as many of the few that have one."""
@@ -115,6 +119,11 @@ class Draw(NamedTuple):
 
     epoch: int
     index: list[int]
+
+
+def differentiable(image: Tensor) -> Tensor:
+    """Images as the beginning of a graph, in float32 at least."""
+    return image.detach().to(torch.promote_types(image.dtype, torch.float32)).requires_grad_(True)
 
 
 def size(batch: tuple) -> int:

@@ -473,9 +473,8 @@ def _listed(one_or_more: Any) -> list:
 class TwoPlayerGAN(AdversarialModule):
     """A generator and a discriminator that take turns: a paper overrides its two losses and nothing else.
 
-    Both losses are of what the discriminator sees: real images, in the batch, and fakes, by :meth:`fake_like`, are
-    augmented already where the model augments. A sample is an image with its label, which a model without classes
-    ignores.
+    A sample is an image with its label, which a model without classes ignores. Where the model augments, images are
+    augmented when the discriminator is shown them, by :meth:`show`: a penalty on its gradient is by the image before.
 
     Args:
         image_shape: (channels, height, width).
@@ -542,13 +541,13 @@ class TwoPlayerGAN(AdversarialModule):
             self.generator_turn(batch)
 
     def discriminator_turn(self, batch: Labeled) -> None:
-        self.turn("discriminator", self._on_what_it_sees(self.discriminator_loss), batch)
+        self.turn("discriminator", self.discriminator_loss, batch)
         if self.augment is not None and self.augment.adaptive:
             self.augment.adapt(self.images_seen)
             self.watch("augment/p", self.augment.p.clone())
 
     def generator_turn(self, batch: Labeled) -> None:
-        self.turn("generator", self._on_what_it_sees(self.generator_loss), batch, advances_step=True)
+        self.turn("generator", self.generator_loss, batch, advances_step=True)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         """What the discriminator minimises on real images and the generator's fakes."""
@@ -566,8 +565,9 @@ class TwoPlayerGAN(AdversarialModule):
         """Images (n, *image_shape) as the discriminator sees them."""
         return image if self.augment is None else self.augment(image, self.noise)
 
-    def _on_what_it_sees(self, objective: Objective) -> Objective:
-        return lambda batch: objective(batch._replace(image=self.augmented(batch.image)))
+    def show(self, image: Tensor, *inputs: Tensor) -> Any:
+        """What the discriminator says of images (n, *image_shape), which it sees augmented, and of other inputs."""
+        return self.discriminator(self.augmented(image), *inputs)
 
     def fake_like(self, batch: tuple) -> Labeled:
         """As many fakes as the batch has samples, with labels of their own, uniform over the classes."""
@@ -577,22 +577,24 @@ class TwoPlayerGAN(AdversarialModule):
         return Labeled(self.fakes_of(z, label), label)
 
     def fakes_of(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """The generator's images of latents, as the discriminator sees them."""
+        """The generator's images (n, *image_shape) of latents."""
         fake = self.generator(z, label) if self.num_classes else self.generator(z)
         if self.watching and len(fake) > 1:  # of one image alone there is none
             self.watch("generator/deviation", fake.detach().float().std(0).mean())
-        return self.augmented(fake)
+        return fake
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """(n,) the discriminator's scores, of images with their labels where the model has classes."""
-        return self.discriminator(sample.image, sample.label) if self.num_classes else self.discriminator(sample.image)
+        return self.show(sample.image, sample.label) if self.num_classes else self.show(sample.image)
 
-    def judge(self, real: Labeled, fake: Labeled) -> tuple[Tensor, Tensor]:
-        """The discriminator's scores of both, each a batch of its own; see :meth:`note_scores`."""
-        return self.note_scores(self.discriminate(real), self.discriminate(fake))
+    def score_pair(self, real: Labeled, fake: Labeled) -> tuple[Tensor, Tensor]:
+        """(n,) the discriminator's scores of both, each a batch of its own; see :meth:`watch_scores`."""
+        real_score, fake_score = self.discriminate(real), self.discriminate(fake)
+        self.watch_scores(real_score, fake_score)
+        return real_score, fake_score
 
-    def note_scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Log the share of scores (n,) that are right, and tell an adaptive augmentation; returns both as they are."""
+    def watch_scores(self, real: Tensor, fake: Tensor) -> None:
+        """Log the share of scores (n,) that are right, and tell an adaptive augmentation."""
         r, f = real.detach().float(), fake.detach().float()
         if self.augment is not None and self.augment.adaptive:
             self.augment.see(r - self.boundary)
@@ -600,7 +602,6 @@ class TwoPlayerGAN(AdversarialModule):
             boundary = (r.mean() + f.mean()) / 2 if self.boundary is None else self.boundary
             self.watch("discriminator/accuracy_real", (r > boundary).float().mean())
             self.watch("discriminator/accuracy_fake", (f <= boundary).float().mean())
-        return real, fake
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, first: int = 0, live: bool = False) -> Tensor:

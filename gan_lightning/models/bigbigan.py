@@ -98,25 +98,26 @@ class BigBiGAN(TwoPlayerGAN):
         return players | {"generator": generator._replace(network=both, optimizer=optimizer)}
 
     def infer(self, image: Tensor) -> Tensor:
-        """(n, latent_dim), drawn from the encoder's distribution for images as the discriminator sees them."""
+        """(n, latent_dim), drawn from the encoder's distribution for images."""
         mean, deviation = self.encoder(image)
         return mean + deviation * self.noise.normal(*mean.shape)
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """(n, 3) scores of images with latents that are drawn for them."""
-        return self.discriminator(sample.image, self.infer(sample.image))
+        image = self.augmented(sample.image)  # the encoder sees what the discriminator sees
+        return self.discriminator(image, self.infer(image))
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         z = self.latent(self.noise, len(batch.image))
-        data = self.discriminator(batch.image, self.infer(batch.image).detach())
-        generated = self.discriminator(self.fakes_of(z).detach(), z)
-        self.note_scores(data[:, -1], generated[:, -1])
+        image = self.augmented(batch.image)
+        data, generated = self.discriminator(image, self.infer(image).detach()), self.show(self.fakes_of(z).detach(), z)
+        self.watch_scores(data[:, -1], generated[:, -1])
         return dict(zip(SCORES, pair_hinge_discriminator(data, generated).unbind(), strict=True))
 
     def generator_loss(self, batch: Labeled) -> Terms:
         """What generator and encoder minimise."""
         z = self.latent(self.noise, len(batch.image))
-        data, generated = self.discriminate(batch), self.discriminator(self.fakes_of(z), z)
+        data, generated = self.discriminate(batch), self.show(self.fakes_of(z), z)
         return dict(zip(SCORES, pair_encoder_generator(data, generated).unbind(), strict=True))
 
     @torch.no_grad()

@@ -96,7 +96,7 @@ class ImprovedGAN(TwoPlayerGAN):
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """Scores (n,), which for a classifier are made of its logits."""
-        out = self.discriminator(sample.image)
+        out = self.show(sample.image)
         return semi_supervised_score(out) if self.semi_supervised else out
 
     def on_train_batch_start(self, batch: Labeled | PartlyLabeled, batch_idx: int) -> None:
@@ -117,11 +117,11 @@ class ImprovedGAN(TwoPlayerGAN):
         self._remember("generator", self.iteration // self.n_critic)
 
     def discriminator_loss(self, batch: Labeled | PartlyLabeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         terms = {"adversarial": losses.logistic_discriminator(real, fake, self.real_target)}
         if self.semi_supervised:
             terms["adversarial"] = 0.5 * self.unsupervised_weight * terms["adversarial"]
-            logits = self.discriminator(self.augmented(batch.labeled_image))
+            logits = self.show(batch.labeled_image)
             label = batch.label if len(logits) == len(batch.label) else whole(batch.label)  # as the logits are
             terms["supervised"] = F.cross_entropy(logits, label)
         return terms | self._historical("discriminator")
@@ -129,7 +129,9 @@ class ImprovedGAN(TwoPlayerGAN):
     def generator_loss(self, batch: Labeled | PartlyLabeled) -> Terms:
         fake = self.fake_like(batch)
         if self.feature_matching:
-            real_features, fake_features = (whole(self.discriminator.features(x.image)) for x in (batch, fake))
+            real_features, fake_features = (
+                whole(self.discriminator.features(self.augmented(x.image))) for x in (batch, fake)
+            )
             terms = {"feature_matching": losses.feature_matching(real_features, fake_features)}
         else:
             terms = {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
