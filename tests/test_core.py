@@ -19,6 +19,7 @@ from conftest import (
     Noisy,
     adam,
     assert_same,
+    both,
     draw,
     gap,
     plain_networks,
@@ -280,6 +281,25 @@ def test_gradients_are_clipped_after_unscaling(precision):
 
 def norm_of(optimizer: torch.optim.Optimizer) -> float:
     return float(nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"]]))
+
+
+@pytest.mark.parametrize("fused", [None, True, False])
+def test_a_fused_step_leaves_unscaling_to_what_clips_and_measures(fused):
+    """float16 with a scale of 256 logs the norms of float32, and clips by them: Adam's own step does not tell."""
+    clip, figures, norms = 1e-3, [], []
+
+    class Look(Callback):
+        def on_train_start(self, trainer: Trainer, model: AdversarialModule) -> None:
+            for optimizer in trainer.optimizers:
+                optimizer.register_step_post_hook(lambda optimizer, *_: norms.append(norm_of(optimizer)))
+
+    for precision in ("float32", "float16"):
+        still = both(partial(optim.PaperAdam, lr=1e-9, beta1=0.5, fused=fused))
+        model = tiny("WGANGP", plain_networks(), still, n_critic=1, step=Step(gradient_clip=clip))
+        trainer = trained(model, 3, callbacks=[Look()], log_every_n_steps=1, **PRECISIONS[precision]())
+        figures.append([float(trainer.callback_metrics[f"{name}/gradient_norm"]) for name in model.players()])
+    assert figures[1] == pytest.approx(figures[0], rel=0.02) and min(figures[0]) > 10 * clip
+    assert len(norms) == 12 and norms == pytest.approx([clip] * 12, rel=0.01)
 
 
 def test_small_gradients_are_not_clipped():

@@ -120,6 +120,19 @@ def test_a_schedule_that_begins_later_counts_generator_steps(tmp_path: Path) -> 
     assert on(tmp_path / "a.ckpt", model, 6).rates == pytest.approx(expected)
 
 
+def test_adam_in_another_form_goes_on(begun: Path) -> None:
+    """The file is of the fused form; the loop computes the same to rounding."""
+    loop = both(partial(optim.PaperAdam, lr=1e-2, beta1=0.5, beta2=0.9, fused=False))
+    unbroken = gan(adam(), scheduler=partial(optim.LinearDecay, end=8))
+    resumed = gan(loop, scheduler=partial(optim.LinearDecay, end=8), seed=1)
+    assert [o.param_groups[0]["fused"] for o in trained(unbroken, 6).optimizers] == [True, True]
+    trainer = trained(resumed, 6, ckpt_path=begun)
+    assert [o.param_groups[0]["fused"] for o in trainer.optimizers] == [False, False]
+    torch.testing.assert_close(tensors(resumed), tensors(unbroken), rtol=1e-4, atol=1e-5)
+    settings = torch.load(begun, weights_only=True)["hyper_parameters"]["generator_optimizer"]["init_args"]
+    assert settings == {"lr": 1e-2, "beta1": 0.5, "beta2": 0.9, "eps": 1e-8, "weight_decay": 0.0, "fused": None}
+
+
 def test_what_is_said_again_goes_on_bit_for_bit(begun: Path, tmp_path: Path) -> None:
     def model() -> TwoPlayerGAN:
         return gan(adam(), scheduler=partial(optim.LinearDecay, end=8))
