@@ -12,10 +12,10 @@ import torch
 from PIL import Image, ImageOps
 
 from gan_lightning import command_line, data
-from gan_lightning.batches import Attributed, Draw, Labeled, Masked, Paired, PartlyLabeled, Unpaired
+from gan_lightning.batches import Attributed, BatchIndex, Labeled, Masked, Paired, PartlyLabeled, Unpaired
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.folder import read_pixels
-from gan_lightning.data.loader import Drawn, Loader, TrainingOrder
+from gan_lightning.data.loader import BatchDataset, Loader, TrainingOrder
 from gan_lightning.data.masked import random_holes
 from gan_lightning.data.pictures import Jitter, resized
 from gan_lightning.data.sets import Rows
@@ -58,7 +58,7 @@ def test_what_belongs_together_is_mirrored_together():
     flags = torch.zeros(64, dtype=torch.int64)
 
     def mirrored(batch: tuple) -> list[torch.Tensor]:
-        drawn = Drawn(Rows(batch), 3)[Draw(0, list(range(64)))]
+        drawn = BatchDataset(Rows(batch), 3)[BatchIndex(0, list(range(64)))]
         assert type(drawn) is type(batch)
         return [field[:, 0, 0, 0] == 1 for field in drawn if field.ndim == 4]
 
@@ -230,13 +230,13 @@ def test_training_depends_on_seed_and_iteration_alone(files, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_is_drawn_alike_in_any_batch(files, kind):
     images = in_training(made(files, kind)).training_set()
-    whole = images.drawn(Draw(2, list(range(12))))
+    whole = images.training_batch(BatchIndex(2, list(range(12))))
     for row in (0, 7, 11):
-        single = images.drawn(Draw(2, [row]))
+        single = images.training_batch(BatchIndex(2, [row]))
         assert same([single], [type(whole)(*(field[row : row + 1] for field in whole))])
-    backwards = images.drawn(Draw(2, list(range(11, -1, -1))))
+    backwards = images.training_batch(BatchIndex(2, list(range(11, -1, -1))))
     assert same([backwards], [type(whole)(*(field.flip(0) for field in whole))])
-    assert not same([whole], [images.drawn(Draw(3, list(range(12))))])  # another epoch
+    assert not same([whole], [images.training_batch(BatchIndex(3, list(range(12))))])  # another epoch
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -292,7 +292,7 @@ def test_pairs_without_jitter_keep_their_pixels(tmp_path):
         module = data.PairedImages(
             str(tmp_path), size=16, jitter=jitter, flip=False, val_fraction=0, batch_size=4, num_workers=0
         )
-        batch = module.training_set().drawn(Draw(0, [2, 0]))
+        batch = module.training_set().training_batch(BatchIndex(0, [2, 0]))
         assert np.array_equal(batch.source[0].permute(1, 2, 0), noise(2, 16, 16))
         assert np.array_equal(batch.target[1].permute(1, 2, 0), noise(9, 16, 16))
 
@@ -373,7 +373,7 @@ def test_domains_are_cropped_to_their_middle_and_begin_again(tmp_path):
 
     in_training(module)
     b = torch.cat([images.b.__getitems__([i])[0] for i in range(4)])
-    drawn = [module.training_set().drawn(Draw(epoch, list(range(6)))).b for epoch in range(200)]
+    drawn = [module.training_set().training_batch(BatchIndex(epoch, list(range(6)))).b for epoch in range(200)]
     partners = [int((image == b).flatten(1).all(1).nonzero()) for batch in drawn for image in batch]
     counts = np.bincount(partners, minlength=4)
     assert ((counts - 300) ** 2 / 300).sum() < 16.3  # chi squared of three degrees of freedom, p = 0.001
@@ -493,7 +493,7 @@ def test_sources_are_pillows_bicubic(files):
         image = Image.fromarray(batch.target[row].permute(1, 2, 0).numpy())
         pillow = np.asarray(image.resize((8, 8), Image.BICUBIC)).transpose(2, 0, 1)
         assert np.abs(batch.source[row].numpy().astype(int) - pillow).max() <= 1
-    drawn = module.training_set().drawn(Draw(0, list(range(12))))
+    drawn = module.training_set().training_batch(BatchIndex(0, list(range(12))))
     windows = np.lib.stride_tricks.sliding_window_view
     for row in range(12):  # a window of the image in its own scale
         places = windows(noise(row, 40, 56), (32, 32), (0, 1)).reshape(-1, 3, 32, 32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gan_lightning.batches import Draw, Labeled, PartlyLabeled
+from gan_lightning.batches import BatchIndex, Labeled, PartlyLabeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.mnist import MNIST
@@ -35,10 +35,10 @@ class PartlyLabeledSet(Examples):
     def __getitems__(self, index: list[int]) -> Labeled:
         return self.images.__getitems__(index)
 
-    def drawn(self, draw: Draw) -> PartlyLabeled:
-        chosen = hashes(key(self.seed, draw.epoch), draw.index) % np.uint64(len(self.rows))
+    def training_batch(self, which: BatchIndex) -> PartlyLabeled:
+        chosen = hashes(key(self.seed, which.epoch), which.index) % np.uint64(len(self.rows))
         labeled = self.images.__getitems__(self.rows[chosen.astype(np.int64)].tolist())
-        return PartlyLabeled(self.images.__getitems__(draw.index).image, *labeled)
+        return PartlyLabeled(self.images.__getitems__(which.index).image, *labeled)
 
 
 class PartlyLabeledData(ImageData):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lightning.batches import Draw, Labeled
+from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.finding import identity
@@ -68,7 +68,7 @@ class Jitter:
 
 
 class Pictures(Examples):
-    """Images of files, each brought to one size; see :meth:`varying` for training.
+    """Images of files, each brought to one size; see :meth:`with_augmentation` for training.
 
     Args:
         paths: one for each image.
@@ -97,8 +97,8 @@ class Pictures(Examples):
         self.seed, self.jitter, self._draw = 0, shape[1], None
         self.reading, self.fast = reading, fast
 
-    def varying(self, jitter: int, flip: bool, seed: int) -> Pictures:
-        """The same set, whose draws are resized to `jitter`, cropped at random to the size and mirrored."""
+    def with_augmentation(self, jitter: int, flip: bool, seed: int) -> Pictures:
+        """The same set, whose training batches are resized to `jitter`, cropped at random to the size and mirrored."""
         other = copy.copy(self)
         other.__dict__.pop("fingerprint", None)
         other.seed, other.jitter = seed, jitter
@@ -150,11 +150,11 @@ class Pictures(Examples):
     def __getitems__(self, index: list[int]) -> tuple:
         return self._batch(index, None)
 
-    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
+    def augmented(self, index: list[int], keys: np.ndarray) -> tuple:
         return self._batch(index, None if self._draw is None else keys)
 
-    def drawn(self, draw: Draw) -> tuple:
-        return self.varied(draw.index, hashes(key(self.seed, draw.epoch), draw.index))
+    def training_batch(self, which: BatchIndex) -> tuple:
+        return self.augmented(which.index, hashes(key(self.seed, which.epoch), which.index))
 
     def files(self) -> Iterator[Path]:
         """Every file."""
@@ -234,7 +234,7 @@ class FileData(ImageData):
         super().setup(stage)
 
     def training_set(self) -> Examples:
-        return self.reference("train").varying(self.jitter, self.mirror, self._seed)
+        return self.reference("train").with_augmentation(self.jitter, self.mirror, self._seed)
 
     def apart(self, paths: Sequence[Path], root: Path, split: Split) -> list[Path]:
         """The part of these files that is a split, where none are meant for validation: by a file's first name."""

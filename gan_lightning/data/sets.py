@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gan_lightning.batches import Draw, Labeled, pictures
+from gan_lightning.batches import BatchIndex, Labeled, pictures
 
 Split = Literal["train", "val"]
 
@@ -43,13 +43,13 @@ class Examples(Dataset, ABC):
                 digest.update(field.contiguous().numpy())
         return digest.hexdigest()
 
-    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
-        """The same examples, each augmented as its key (n,) uint64 says; as they are where nothing varies."""
+    def augmented(self, index: list[int], keys: np.ndarray) -> tuple:
+        """The same examples, each augmented as its key (n,) uint64 says; unchanged in a set without augmentation."""
         return self.__getitems__(index)
 
-    def drawn(self, draw: Draw) -> tuple:
-        """A training batch: the examples of a draw, and what a subclass puts beside them."""
-        return self.__getitems__(draw.index)
+    def training_batch(self, which: BatchIndex) -> tuple:
+        """A training batch: these examples, augmented, and what a subclass puts beside them."""
+        return self.__getitems__(which.index)
 
     def __getitem__(self, index: int) -> tuple:
         """One image (C, H, W) and its label (), or whatever a row of this set's batches is."""
