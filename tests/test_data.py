@@ -24,7 +24,7 @@ from PIL import Image
 from gan_lightning import data
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData, data_root, resize
-from gan_lightning.data.folder import read_image
+from gan_lightning.data.decoding import read_image
 from gan_lightning.data.gaussians import mode_statistics
 from gan_lightning.data.loader import MESSAGE, BatchDataset, Loader, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import InMemory

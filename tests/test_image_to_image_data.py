@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from gan_lightning import command_line, data
 from gan_lightning.batches import Attributed, BatchIndex, Labeled, Masked, Paired, PartlyLabeled, Unpaired
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.folder import read_pixels
+from gan_lightning.data.decoding import read_pixels
 from gan_lightning.data.loader import BatchDataset, Loader, TrainingOrder
 from gan_lightning.data.masked import random_holes
 from gan_lightning.data.pictures import Jitter, resized

@@ -18,8 +18,9 @@ from torch import Tensor
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
+from gan_lightning.data.decoding import MODES, read_pixels
 from gan_lightning.data.finding import identity
-from gan_lightning.data.folder import MODES, faults_of, held_out, listed, read_pixels
+from gan_lightning.data.folder import faults_of, held_out, listed
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
