@@ -21,7 +21,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
-from gan_lightning import data
+from gan_lightning import command_line, data
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData, data_root, resize
 from gan_lightning.data.decoding import read_image
@@ -417,6 +417,35 @@ def test_mnist_reads_its_files_in_either_layout_without_writing(tmp_path, monkey
         assert batch.label.dtype == torch.int64
     assert sorted(tmp_path.rglob("*")) == before
     assert kind(size=32).reference("train").image.shape == (12, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("StackedMNIST", data.StackedDigits),
+        ("PartlyLabeledMNIST", data.PartlyLabeledDigits),
+        ("MNISTDomains", data.DigitDomains),
+        ("MNISTPatches", data.DigitPatches),
+    ],
+)
+def test_sets_made_of_digits_are_made_of_mnist_on_demand(tmp_path, name, kind):
+    """Every image is found among MNIST's; the name says that it is MNIST; the old name leads to the class."""
+    known = write_mnist(tmp_path / "mnist", zipped=False)["t10k-images-idx3-ubyte"]
+    root, size = str(tmp_path / "mnist"), ["--data.size=28"] if kind is data.DigitPatches else []
+    flags = [f"--data={kind.__name__}", "--data.source=mnist", f"--data.root={root}", *size]
+    module = command_line.data_module(flags)
+    assert type(module) is kind and module.name == name
+    batch = next(module.reference("val").parts(1000))
+    grey = batch.image[..., :28].flatten(0, 1).numpy()  # domain B is on the right
+    assert len(grey) and all((known == image).all((1, 2)).any() for image in grey)
+    assert kind().name == name.replace("MNIST", "Digits")
+    assert kind().image_shape[1] == {"DigitDomains": 16, "DigitPatches": 8}.get(kind.__name__, 32)
+    with pytest.raises(ValueError, match=f"unknown name {name}, did you mean '{kind.__name__}'"):
+        command_line.data_module([f"--data={name}"])
+    with pytest.raises(ValueError, match='source must be "digits" .* or "mnist", not \'cifar\''):
+        kind("cifar")
+    with pytest.raises(ValueError, match="add --data.source mnist"):
+        kind(root=root)
 
 
 def no_network(*args, **settings):
