@@ -396,6 +396,12 @@ def test_domains_may_be_lists(files):
     assert names(module, "A", "val") == ["12.png", "13.png"] and names(module, "B", "val") == ["14.png"]
     assert len(module.reference("val")) == 2 and len(module.reference("train")) == 7
     module.setup("fit")
+    (files / "faces/other.txt").write_text(" 03.png\n04.jpg\n")
+    with pytest.warns(
+        UserWarning, match="1 of the images that .*other.txt names have another suffix: 04.png for 04.jpg"
+    ):
+        other = data.UnpairedImages(str(files / "faces"), "other.txt", "trainB.txt", **given)
+    assert names(other, "A", "train") == ["03.png", "04.png"]
     (files / "faces/images/01.png").write_bytes(b"\x89PNG no")
     with pytest.raises(ValueError, match="1 files cannot be used: .*01.png cannot be read"):
         data.UnpairedImages(str(files / "faces"), "trainA.txt", "trainB.txt", **given).setup("fit")
@@ -413,7 +419,8 @@ def test_domains_that_are_refused(files):
     (files / "two/none").mkdir()
     refused(ValueError, "^domain B is empty: .*none holds no images$", "two", "trainA", "none")
     (files / "two/list.txt").write_text("trainA/00.png\nmissing.png\n")
-    refused(FileNotFoundError, "list.txt names missing.png, which is neither in .*two nor in", "two", "list.txt")
+    missing = "list.txt names 1 images that are neither in .*two nor in .*images: missing.png; take"
+    refused(FileNotFoundError, missing, "two", "list.txt")
     refused(ValueError, "00.png is neither a folder nor a text file", "two", "trainA/00.png")
     with pytest.raises(ValueError, match="crop must be positive, not 0"):
         data.UnpairedImages(str(files / "two"), crop=0)

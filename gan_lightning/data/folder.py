@@ -19,7 +19,7 @@ from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.decoding import MODES, read_image, read_pixels
-from gan_lightning.data.finding import holds, image_files, refuse_splits
+from gan_lightning.data.finding import holds, image_files, listed, refuse_splits
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.errors import printable
 from gan_lightning.reading import MAX_PIXELS, Reading
@@ -79,11 +79,6 @@ def warn_of_levels(name: str, levels: Sequence[Sequence[tuple[int, int]]]) -> No
                 f"{name} is nearly {tone}: half of the pictures have nothing {reach} of 255. If their white is not "
                 "the greatest level of their type, give it: --data.white 4095 for 12 bits in files of 16"
             )
-
-
-def listed(messages: list[str]) -> str:
-    """The first five of these, and how many more there are."""
-    return "; ".join(messages[:5]) + (f"; and {len(messages) - 5} more" if len(messages) > 5 else "")
 
 
 class Files(Examples):

@@ -19,8 +19,8 @@ from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.decoding import MODES, read_pixels
-from gan_lightning.data.finding import identity
-from gan_lightning.data.folder import faults_of, held_out, listed
+from gan_lightning.data.finding import identity, listed
+from gan_lightning.data.folder import faults_of, held_out
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
@@ -256,20 +256,3 @@ def folder_at(root: str, what: str) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {printable(folder)}: give {what}")
     return folder
-
-
-def listed_images(root: Path, names: Sequence[str], source: Path) -> list[Path]:
-    """Where the images are that a list names: below `root`, or below `root/images`.
-
-    Raises:
-        FileNotFoundError: naming the first that is in neither.
-    """
-    found = []
-    for name in names:
-        places = [folder / given for given in (name, name.strip()) for folder in (root, root / "images")]
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            where = f"neither in {printable(root)} nor in {printable(root / 'images')}"
-            raise FileNotFoundError(f"{printable(source)} names {printable(name)}, which is {where}")
-        found.append(path)
-    return found

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from gan_lightning.batches import BatchIndex, Unpaired
-from gan_lightning.data.finding import VALIDATION, holds, image_files, once, refuse_shared, refuse_splits
-from gan_lightning.data.pictures import FileData, Pictures, folder_at, listed_images
+from gan_lightning.data.finding import VALIDATION, holds, image_files, named_images, once, refuse_shared, refuse_splits
+from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
@@ -146,7 +146,7 @@ class UnpairedImages(FileData):
         if b"\0" in content:
             raise ValueError(f"{printable(source)} is neither a folder nor a text file that lists images")
         lines = (os.fsdecode(line).removesuffix("\r") for line in content.split(b"\n"))  # names may be of any bytes
-        paths = listed_images(self.root, [line for line in lines if line.strip()], source)
+        paths = named_images(self.root, [line for line in lines if line.strip()], source)
         return [path for (path,) in once([(path,) for path in paths], source)]
 
     def load(self, split: Split) -> Domains:
