@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,32 @@ def test_a_fingerprint_is_of_every_picture():
     image = torch.arange(32).byte().reshape(2, 1, 4, 4)
     kinds = [Paired(image, image), Paired(image, image + 1), Paired(image + 1, image)]
     assert len({Rows(batch).fingerprint for batch in kinds}) == 3
+
+
+def test_a_fingerprint_is_of_labels_too():
+    image, none = torch.arange(32).byte().reshape(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    labels = [none, torch.tensor([0, 1]), torch.tensor([1, 0])]
+    batches = [Labeled(image, label) for label in labels] + [Attributed(image, labels[2][:, None].float())]
+    assert len({Rows(batch).fingerprint for batch in batches}) == 4
+    of_images = hashlib.sha256(b"torch.uint8 (2, 1, 4, 4)" + bytes(range(32))).hexdigest()
+    assert Rows(Labeled(image, none)).fingerprint == of_images  # a set without classes
+
+
+def test_a_fingerprint_of_files_is_of_their_classes(tmp_path):
+    """The same four images in other class folders, in the same order; a set without classes is of images alone."""
+
+    def made(name: str, *places: str) -> data.ImageFolder:
+        for number, place in enumerate(places):
+            save(tmp_path / name / place / f"{number}.png", noise(number, 16, 16))
+        return data.ImageFolder(str(tmp_path / name), 16, val_fraction=0)
+
+    modules = [made("one", *"aabb"), made("two", *"ccdd"), made("three", *"abbb"), made("four", *[""] * 4)]
+    assert all([int(path.stem) for path in module.paths] == [0, 1, 2, 3] for module in modules)
+    prints = [module.reference("train").fingerprint for module in modules]
+    assert prints[0] == prints[1] and len(set(prints)) == 3
+    kept = [path.read_bytes() for path in modules[3].paths]
+    parts = [hashlib.sha256(part).digest() for part in (b"(3, 16, 16)", *kept)]
+    assert prints[3] == hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 # Reading.
@@ -397,9 +424,7 @@ def test_domains_may_be_lists(files):
     assert len(module.reference("val")) == 2 and len(module.reference("train")) == 7
     module.setup("fit")
     (files / "faces/other.txt").write_text(" 03.png\n04.jpg\n")
-    with pytest.warns(
-        UserWarning, match="1 of the images that .*other.txt names have another suffix: 04.png for 04.jpg"
-    ):
+    with pytest.warns(UserWarning, match="1 of the images that .*txt names have another suffix: 04.png for 04.jpg"):
         other = data.UnpairedImages(str(files / "faces"), "other.txt", "trainB.txt", **given)
     assert names(other, "A", "train") == ["03.png", "04.png"]
     (files / "faces/images/01.png").write_bytes(b"\x89PNG no")

@@ -20,7 +20,7 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.decoding import MODES, read_image, read_pixels
 from gan_lightning.data.finding import holds, image_files, listed, refuse_splits
-from gan_lightning.data.sets import Examples, Split
+from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.errors import printable
 from gan_lightning.reading import MAX_PIXELS, Reading
 
@@ -131,10 +131,9 @@ class Files(Examples):
 
     @cached_property
     def fingerprint(self) -> str:
-        """See :func:`fingerprint_of`."""
-        return fingerprint_of(
-            self.paths, f"{self.shape} {self.reading.white}" if self.reading.white else f"{self.shape}"
-        )
+        """Of the files' contents and their labels; see :func:`fingerprint_of`."""
+        about = (self.shape, self.reading.white, labels_hash(self.label))
+        return fingerprint_of(self.paths, " ".join(str(one) for one in about if one))
 
 
 class ImageFolder(ImageData):

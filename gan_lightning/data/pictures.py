@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -21,7 +20,7 @@ from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.decoding import MODES, read_pixels
 from gan_lightning.data.finding import identity, listed
 from gan_lightning.data.folder import faults_of, held_out
-from gan_lightning.data.sets import Examples, Split
+from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
 from gan_lightning.reading import MAX_PIXELS, Reading
@@ -169,8 +168,7 @@ class Pictures(Examples):
     @property
     def about(self) -> str:
         """How the files are read, and what stands beside them."""
-        beside = hashlib.sha256(self.beside.numpy().tobytes()).hexdigest() if self.beside.any() else ""
-        return f"{self.shape} {self.frame} {self.crop} {self.reading.white or ''} {beside}"
+        return f"{self.shape} {self.frame} {self.crop} {self.reading.white or ''} {labels_hash(self.beside)}"
 
 
 class FileData(ImageData):

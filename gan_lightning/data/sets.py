@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gan_lightning.batches import BatchIndex, Labeled, pictures
+from gan_lightning.batches import BatchIndex, Labeled
 
 Split = Literal["train", "val"]
+
+
+def labels_hash(labels: Tensor) -> str:
+    """SHA-256 of labels or attributes (N, ...); empty if all are 0, as those of a set without classes."""
+    return hashlib.sha256(labels.numpy().tobytes()).hexdigest() if labels.any() else ""
 
 
 class Examples(Dataset, ABC):
@@ -35,10 +40,10 @@ class Examples(Dataset, ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all images, or of all there is where there are none: whatever the set is called."""
+        """SHA-256 of what the set holds, without its name and without labels that are all 0 (a set without classes)."""
         digest = hashlib.sha256()
         for batch in self.parts(1000):
-            for field in pictures(batch).values() or batch:
+            for field in [field for field in batch if field.ndim == 4 or field.any()] or batch:
                 digest.update(f"{field.dtype} {tuple(field.shape)}".encode())
                 digest.update(field.contiguous().numpy())
         return digest.hexdigest()
