@@ -167,7 +167,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
     import inspect
 
     from gan_lightning import command_line, data
-    from gan_lightning.batches import FACTS
+    from gan_lightning.batches import LINKED_ARGUMENTS
     from gan_lightning.processes import place, together
 
     config = None
@@ -189,7 +189,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
         raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
     if found.image_shape is None and (module is None or shape is not None):
         raise ValueError(f"{found.name} has no images")
-    for fact in (fact for fact in FACTS if fact not in ("image_shape", "num_classes")):
+    for fact in (fact for fact in LINKED_ARGUMENTS if fact not in ("image_shape", "num_classes")):
         own, there = getattr(module, fact, None), getattr(found, fact, None)
         if own is not None and own != there:
             has = f"another {fact} than" if there else f"no {fact}, unlike"

@@ -28,7 +28,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from gan_lightning import checkpoints, command_line, runs, signals, slurm, trainer_arguments
-from gan_lightning.batches import FACTS
+from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, short_errors, typed
@@ -94,7 +94,7 @@ class FitCLI(LightningCLI):
         parser.add_argument("--trust", type=str | None, default=None, metavar="PACKAGE", help=TRUST_HELP)
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
-        for fact in FACTS:
+        for fact in LINKED_ARGUMENTS:
             known = self._image_shape if fact == "image_shape" else None
             parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", known, apply_on="instantiate")
 

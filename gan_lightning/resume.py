@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from gan_lightning.batches import FACTS
+from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.hyperparameters import plain_hyperparameters
 
 Changes = dict[str, tuple[Any, Any]]  # name of a setting -> its value in the checkpoint, its value now
@@ -88,7 +88,7 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     _compare_data(module, saved.get("trained_on", {}))
     before, now = checkpoint["hyper_parameters"], plain_hyperparameters(module)
     shared = before.keys() & now.keys() & inspect.signature(type(module)).parameters.keys()
-    for name, word in FACTS.items():
+    for name, word in LINKED_ARGUMENTS.items():
         if name in shared and (there := _list(before.get(name))) != (here := _list(now.get(name))):
             raise ValueError(f"the data and the checkpoint differ in {word}: {_difference(here, there)}: {LEAVE}")
     changed = changes(*({n: value for n, value in each.items() if n in shared} for each in (before, now)))

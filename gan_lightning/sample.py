@@ -223,7 +223,7 @@ def require_what_was_asked_for(module: TwoPlayerGAN, given: argparse.Namespace) 
 
 
 def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Reading) -> Tensor:
-    """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.folder.read_image`.
+    """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.decoding.read_image`.
 
     Raises:
         FileNotFoundError: there is no such folder.

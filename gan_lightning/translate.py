@@ -111,7 +111,7 @@ def files_of(source: Path, out: Path) -> dict[Path, Path]:
 
 
 def read(path: Path, channels: int, reading: Reading) -> Picture:
-    """A picture upright, grey or in colour; see :func:`data.folder.read_image`.
+    """A picture upright, grey or in colour; see :func:`data.decoding.read_image`.
 
     Raises:
         ValueError: naming the file, which cannot be read.
@@ -120,7 +120,7 @@ def read(path: Path, channels: int, reading: Reading) -> Picture:
     import torch
     from PIL import Image
 
-    from gan_lightning.data.folder import read_image
+    from gan_lightning.data.decoding import read_image
 
     pixels = np.ascontiguousarray(read_image(path, None, 4, reading))
     colours = pixels[:3]

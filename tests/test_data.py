@@ -21,12 +21,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
-from gan_lightning import data
-from gan_lightning.batches import Draw, Labeled
+from gan_lightning import command_line, data
+from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData, data_root, resize
-from gan_lightning.data.folder import read_image
+from gan_lightning.data.decoding import read_image
 from gan_lightning.data.gaussians import mode_statistics
-from gan_lightning.data.loader import MESSAGE, Drawn, Loader, TrainingOrder, WholeOrder
+from gan_lightning.data.loader import MESSAGE, BatchDataset, Loader, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import InMemory
 
 REAL = os.environ.get("GAN_LIGHTNING_DATA")
@@ -102,12 +102,12 @@ def same(one: list[Labeled], other: list[Labeled]) -> bool:
 
 
 def test_an_epoch_is_a_permutation_and_every_epoch_another():
-    epochs = [[i for draw in TrainingOrder(24, 4, 0, lambda s=start: s) for i in draw.index] for start in (0, 24)]
+    epochs = [[i for which in TrainingOrder(24, 4, 0, lambda s=start: s) for i in which.index] for start in (0, 24)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(24))
     assert epochs[0] != epochs[1]
-    other_seed = [i for draw in TrainingOrder(24, 4, 1, lambda: 0) for i in draw.index]
+    other_seed = [i for which in TrainingOrder(24, 4, 1, lambda: 0) for i in which.index]
     assert other_seed != epochs[0]
-    assert {draw.epoch for draw in TrainingOrder(24, 4, 0, lambda: 24)} == {1}
+    assert {which.epoch for which in TrainingOrder(24, 4, 0, lambda: 24)} == {1}
 
 
 def test_the_order_from_a_position_is_the_rest_of_the_order():
@@ -135,9 +135,9 @@ def test_another_batch_size_goes_on_with_the_rest_of_the_epoch(before, after, ba
     shown = [next(iter(TrainingOrder(count, before, 0, lambda n=n: n * before))) for n in range(batches)]
     new = TrainingOrder(count, after, 0, lambda: seen, origin=(seen, epoch, row))
     following = list(new)
-    assert [draw.epoch for draw in shown + following] == sorted(draw.epoch for draw in shown + following)
-    for number in {draw.epoch for draw in shown + following}:
-        rows = [i for draw in shown + following if draw.epoch == number for i in draw.index]
+    assert [which.epoch for which in shown + following] == sorted(which.epoch for which in shown + following)
+    for number in {which.epoch for which in shown + following}:
+        rows = [i for which in shown + following if which.epoch == number for i in which.index]
         assert len(rows) == len(set(rows))
     assert following[0].epoch == (epoch if count - row >= after else epoch + 1)
     # And it goes on from anywhere in the new order, after a further change too.
@@ -150,14 +150,14 @@ def test_the_ranks_parts_are_the_whole_batch(world_size):
     whole = list(TrainingOrder(50, 8, 3, lambda: 2))
     parts = [list(TrainingOrder(50, 8, 3, lambda: 2, rank, world_size)) for rank in range(world_size)]
     for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        assert batch == Draw(batch.epoch, [i for share in shares for i in share.index])
+        assert batch == BatchIndex(batch.epoch, [i for share in shares for i in share.index])
 
 
 @pytest.mark.parametrize(("count", "batch_size", "world_size"), [(7, 4, 1), (33, 32, 2), (7, 4, 3), (8, 4, 2)])
 def test_validation_sees_every_image_once_in_equally_many_batches(count, batch_size, world_size):
     ranks = [list(WholeOrder(count, batch_size, rank, world_size)) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
-    assert sorted(i for rank in ranks for draw in rank for i in draw.index) == list(range(count))
+    assert sorted(i for rank in ranks for which in rank for i in which.index) == list(range(count))
 
 
 # The loaders.
@@ -194,7 +194,7 @@ def test_mirroring_depends_on_seed_epoch_and_index_alone():
     images = Numbered(64).reference("train")
 
     def mirrored(flip_seed: int, epoch: int, index: list[int]) -> list[bool]:
-        batch = Drawn(images, flip_seed)[Draw(epoch, index)]
+        batch = BatchDataset(images, flip_seed)[BatchIndex(epoch, index)]
         plain = images.__getitems__(index)
         flips = (batch.image == plain.image.flip(3)).flatten(1).all(1)
         assert torch.equal(torch.where(flips[:, None, None, None], plain.image.flip(3), plain.image), batch.image)
@@ -211,7 +211,7 @@ def test_mirroring_depends_on_seed_epoch_and_index_alone():
 
 def test_mirrored_share_is_half():
     images = InMemory(torch.tensor([0, 1]).byte().repeat(20_000, 1, 1, 1), torch.zeros(20_000, dtype=torch.int64))
-    flips = [Drawn(images, 0)[Draw(e, list(range(20_000)))].image[:, 0, 0, 0].float() for e in range(2)]
+    flips = [BatchDataset(images, 0)[BatchIndex(e, list(range(20_000)))].image[:, 0, 0, 0].float() for e in range(2)]
     for flip in flips:
         assert abs(flip.mean().item() - 0.5) < 4 * 0.5 / math.sqrt(20_000)
     correlation = torch.corrcoef(torch.stack(flips))[0, 1].item()
@@ -269,7 +269,7 @@ def test_limited_epochs_go_through_the_whole_set(tmp_path):
     module = Watcher()
     trainer(tmp_path, max_epochs=5, limit_train_batches=3, limit_val_batches=0).fit(module, Numbered())
     assert [batch.label.tolist() for batch in module.seen] == [
-        draw.index for start in (0, 20, 40) for draw in TrainingOrder(23, 4, 5, lambda s=start: s)
+        which.index for start in (0, 20, 40) for which in TrainingOrder(23, 4, 5, lambda s=start: s)
     ]
 
 
@@ -417,6 +417,35 @@ def test_mnist_reads_its_files_in_either_layout_without_writing(tmp_path, monkey
         assert batch.label.dtype == torch.int64
     assert sorted(tmp_path.rglob("*")) == before
     assert kind(size=32).reference("train").image.shape == (12, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("StackedMNIST", data.StackedDigits),
+        ("PartlyLabeledMNIST", data.PartlyLabeledDigits),
+        ("MNISTDomains", data.DigitDomains),
+        ("MNISTPatches", data.DigitPatches),
+    ],
+)
+def test_sets_made_of_digits_are_made_of_mnist_on_demand(tmp_path, name, kind):
+    """Every image is found among MNIST's; the name says that it is MNIST; the old name leads to the class."""
+    known = write_mnist(tmp_path / "mnist", zipped=False)["t10k-images-idx3-ubyte"]
+    root, size = str(tmp_path / "mnist"), ["--data.size=28"] if kind is data.DigitPatches else []
+    flags = [f"--data={kind.__name__}", "--data.source=mnist", f"--data.root={root}", *size]
+    module = command_line.data_module(flags)
+    assert type(module) is kind and module.name == name
+    batch = next(module.reference("val").parts(1000))
+    grey = batch.image[..., :28].flatten(0, 1).numpy()  # domain B is on the right
+    assert len(grey) and all((known == image).all((1, 2)).any() for image in grey)
+    assert kind().name == name.replace("MNIST", "Digits")
+    assert kind().image_shape[1] == {"DigitDomains": 16, "DigitPatches": 8}.get(kind.__name__, 32)
+    with pytest.raises(ValueError, match=f"unknown name {name}, did you mean '{kind.__name__}'"):
+        command_line.data_module([f"--data={name}"])
+    with pytest.raises(ValueError, match='source must be "digits" .* or "mnist", not \'cifar\''):
+        kind("cifar")
+    with pytest.raises(ValueError, match="add --data.source mnist"):
+        kind(root=root)
 
 
 def no_network(*args, **settings):

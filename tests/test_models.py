@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from gan_lightning import losses, models, networks, optim
-from gan_lightning.batches import FACTS, Labeled
+from gan_lightning.batches import LINKED_ARGUMENTS, Labeled
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
 from gan_lightning.data import Gaussians
@@ -171,7 +171,7 @@ def test_it_is_a_paper(name):
     bases = {Translator: TRANSLATORS, TwoPlayerGAN: GANS, AdversarialModule: GAMES}
     assert name in bases[kind.__mro__[1]]
     first = next(iter(inspect.signature(kind).parameters.values()))
-    assert first.name in FACTS and first.default is inspect.Parameter.empty
+    assert first.name in LINKED_ARGUMENTS and first.default is inspect.Parameter.empty
 
 
 # Paper defaults

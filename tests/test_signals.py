@@ -473,10 +473,10 @@ def _runs(number: int) -> bool:
 class Stuck(InMemory):
     """Hangs in the third batch, as a lost file system does."""
 
-    def drawn(self, draw: Any) -> Any:
-        if self.hang and draw.index[0] >= 8:
+    def training_batch(self, which: Any) -> Any:
+        if self.hang and which.index[0] >= 8:
             time.sleep(600)
-        return super().drawn(draw)
+        return super().training_batch(which)
 
 
 def _loader(workers: int, hang: bool = False) -> Loader:
@@ -488,9 +488,9 @@ def _loader(workers: int, hang: bool = False) -> Loader:
 
 
 def _in_order() -> list[Any]:
-    from gan_lightning.batches import Draw
+    from gan_lightning.batches import BatchIndex
 
-    return [Draw(0, list(range(first, first + 4))) for first in range(0, 16, 4)]
+    return [BatchIndex(0, list(range(first, first + 4))) for first in range(0, 16, 4)]
 
 
 def test_workers_ignore_what_their_parent_handles_and_end_with_it() -> None:

@@ -15,7 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from gan_lightning.batches import Draw
+from gan_lightning.batches import BatchIndex
 from gan_lightning.cache import cache_folder
 from gan_lightning.data.loader import MESSAGE, Loader, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import Examples, Split
@@ -154,7 +154,7 @@ class Data(LightningDataModule, ABC):
         """Of the coins that mirror training images; None for none."""
         return None
 
-    def _loader(self, examples: Examples, order: Sampler[Draw], flip_seed: int | None = None) -> Loader:
+    def _loader(self, examples: Examples, order: Sampler[BatchIndex], flip_seed: int | None = None) -> Loader:
         group = min(max(MESSAGE // (self.batch_size * self.example_bytes), 1), 16)
         self._loaders.append(Loader(examples, order, self.num_workers, flip_seed, group))
         return self._loaders[-1]

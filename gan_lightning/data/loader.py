@@ -18,12 +18,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gan_lightning import signals
-from gan_lightning.batches import Draw, PartlyLabeled, Unpaired, pictures
+from gan_lightning.batches import BatchIndex, PartlyLabeled, Unpaired, pictures
 from gan_lightning.data.sets import Examples
 from gan_lightning.noise import hashes, key
 
 
-class TrainingOrder(Sampler[Draw]):
+class TrainingOrder(Sampler[BatchIndex]):
     """The batches of one process, from the model's position on; a function of (seed, images seen, origin) alone.
 
     An epoch is cut into n = count // batch_size batches of its own permutation; what is left of it is dropped. Rank r
@@ -67,10 +67,10 @@ class TrainingOrder(Sampler[Draw]):
         further, number = divmod(number - rest, len(self))
         return epoch + 1 + further, number * self.batch_size
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndex]:
         return self._from(self.seen())  # asked now, not when the first batch is taken
 
-    def _from(self, seen: int) -> Iterator[Draw]:
+    def _from(self, seen: int) -> Iterator[BatchIndex]:
         permuted = -1
         for number in range(len(self)):
             epoch, row = self.place(seen + number * self.batch_size)
@@ -78,10 +78,10 @@ class TrainingOrder(Sampler[Draw]):
                 generator = torch.Generator().manual_seed(key(self.seed, epoch))
                 order, permuted = torch.randperm(self.count, generator=generator), epoch
             first = row + self.rank * self.share
-            yield Draw(epoch, order[first : first + self.share].tolist())
+            yield BatchIndex(epoch, order[first : first + self.share].tolist())
 
 
-class WholeOrder(Sampler[Draw]):
+class WholeOrder(Sampler[BatchIndex]):
     """Every image once over all processes, none twice, in an equal number of batches on each.
 
     Rank r of W takes images r, r + W, ...; equal numbers matter because a process with one batch more would wait for
@@ -94,13 +94,13 @@ class WholeOrder(Sampler[Draw]):
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndex]:
         for rows in np.array_split(np.arange(self.rank, self.count, self.world_size), len(self)):
-            yield Draw(0, rows.tolist())
+            yield BatchIndex(0, rows.tolist())
 
 
-class Drawn(Dataset):
-    """Answers draws: the images of one batch, mirrored left to right at random where `flip_seed` is given.
+class BatchDataset(Dataset):
+    """Answers a `BatchIndex` with its batch, mirrored left to right at random if a `flip_seed` is given.
 
     Whether an image is mirrored depends on the seed, the epoch and its index in the set: on no worker, no rank, and
     not on the batch that it is in. What belongs together (a pair, an image and its mask) is mirrored together, images
@@ -113,13 +113,13 @@ class Drawn(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> tuple:
-        batch = self.images.drawn(draw)
+    def __getitem__(self, which: BatchIndex) -> tuple:
+        batch = self.images.training_batch(which)
         if self.flip_seed is not None:
             apart = isinstance(batch, (Unpaired, PartlyLabeled))
             for place, image in enumerate(pictures(batch).values()):
-                seed = key(self.flip_seed, draw.epoch, place) if apart and place else key(self.flip_seed, draw.epoch)
-                coins = hashes(seed, draw.index) >> np.uint64(63)  # the top bit of each
+                seed = key(self.flip_seed, which.epoch, place) if apart and place else key(self.flip_seed, which.epoch)
+                coins = hashes(seed, which.index) >> np.uint64(63)  # the top bit of each
                 mirrored = torch.from_numpy(coins.astype(bool))
                 image[mirrored] = image[mirrored].flip(3)
         return batch
@@ -170,21 +170,26 @@ class Loader:
 
     Args:
         images: the set.
-        order: what to draw from it.
+        order: which batches, one after the other.
         num_workers: processes that do it; 0 for this one.
-        flip_seed: mirrors images at random, see :class:`Drawn`.
+        flip_seed: mirrors images at random, see :class:`BatchDataset`.
         group: batches that a worker sends at a time: waking a process costs more than a small batch of images.
     """
 
     def __init__(
-        self, images: Examples, order: Sampler[Draw], num_workers: int, flip_seed: int | None = None, group: int = 1
+        self,
+        images: Examples,
+        order: Sampler[BatchIndex],
+        num_workers: int,
+        flip_seed: int | None = None,
+        group: int = 1,
     ) -> None:
         self.order = order
         self._make = partial(
             DataLoader,
-            Drawn(images, flip_seed),
+            BatchDataset(images, flip_seed),
             sampler=order,
-            batch_size=group if num_workers else 1,  # counted in draws: the set answers each with a whole batch
+            batch_size=group if num_workers else 1,  # counted in BatchIndex: the set answers each with a whole batch
             num_workers=num_workers,
             collate_fn=to_pipe if num_workers else unchanged,
             persistent_workers=num_workers > 0,

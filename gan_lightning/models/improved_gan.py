@@ -41,7 +41,7 @@ class ImprovedGAN(TwoPlayerGAN):
         historical_weight: of |theta - mean theta|^2 for both players, the mean of all values so far, the first and the
             present one too.
         real_target: of real images, one-sided: that of fakes stays 0. Of a classifier it is the target of D(x).
-        semi_supervised: see above; needs batches of partly labelled data (`PartlyLabeledMNIST`).
+        semi_supervised: see above; needs batches of partly labelled data (`PartlyLabeledDigits`).
         unsupervised_weight: 0 trains the classifier on the labelled images alone.
 
     Raises:
@@ -101,9 +101,7 @@ class ImprovedGAN(TwoPlayerGAN):
 
     def on_train_batch_start(self, batch: Labeled | PartlyLabeled, batch_idx: int) -> None:
         if self.semi_supervised and not isinstance(batch, PartlyLabeled):
-            raise ValueError(
-                "semi_supervised needs data of which a part is labelled: PartlyLabeledDigits or PartlyLabeledMNIST"
-            )
+            raise ValueError("semi_supervised needs data of which a part is labelled: PartlyLabeledDigits")
         if isinstance(batch, PartlyLabeled) and not self.semi_supervised:
             raise ValueError("these data are partly labelled: set semi_supervised: true, or choose other data")
         super().on_train_batch_start(batch, batch_idx)
