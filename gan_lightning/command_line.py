@@ -295,6 +295,10 @@ def closing(cli: LightningCLI) -> str:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
     if grid.path:
         lines += [f"samples     {os.path.relpath(grid.path)}"]
+    if cli.summary.progress:
+        lines += [f"progress    {os.path.relpath(cli.summary.progress)}"]
+    if cli.summary.curves:
+        lines += [f"curves      {os.path.relpath(cli.summary.curves)}"]
     last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
         looks = [f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated"]

@@ -29,7 +29,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from gan_lightning import checkpoints, command_line, runs, signals, slurm, trainer_arguments
 from gan_lightning.batches import LINKED_ARGUMENTS
-from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
+from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, short_errors, typed
 from gan_lightning.hyperparameters import one_line
@@ -145,7 +145,8 @@ class FitCLI(LightningCLI):
             logger = [*command_line.listed(logger), runs.RunCSVLogger(self.folder, reached)]
         own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))
         bar = [] if own_bar or asked.enable_progress_bar is False or asked.barebones else [GANProgressBar()]
-        self.trainer_defaults = {"callbacks": [*bar, Health()]}
+        self.summary = RunSummary()
+        self.trainer_defaults = {"callbacks": [*bar, Health(), self.summary]}
         with trainer_arguments.refused():
             return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
 
@@ -245,6 +246,7 @@ def main(args: list[str] | None = None) -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
         logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of the fonts that it looks for when it is new
     with signals.listening() as listener, short_errors():
         args = typed(args)
         if "--list" in args:
@@ -273,7 +275,8 @@ def main(args: list[str] | None = None) -> None:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
         except signals.Stopped as stopped:
             if cli.trainer.is_global_zero:
-                print(how_it_stopped(cli, stopped.signal))
+                print(how_it_stopped(cli, stopped.signal), flush=True)
+                cli.summary.draw(cli.trainer)
             raise
         except (ValueError, *misconfiguration()):
             with suppress(OSError):

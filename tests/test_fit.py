@@ -72,7 +72,8 @@ def test_the_quick_start_leaves_everything_in_one_folder(quickstart: tuple) -> N
     (made,) = folders(folder)
     assert made.parent.parent == folder / "runs" and made.parent.name == "DCGAN-Digits"
     assert [path.name for path in folder.iterdir()] == ["runs"], "something was written outside of runs/"
-    for name in ("last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "samples.png", "samples/step-000003.png"):
+    files = ["last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "samples.png", "samples/step-000003.png"]
+    for name in (*files, "progress.gif", "curves.png"):
         assert (made / name).stat().st_size > 0, name
     assert list(made.glob("wandb/offline-run-*/*.wandb"))
 
@@ -81,7 +82,12 @@ def test_the_quick_start_says_where_things_are_and_what_to_type_next(quickstart:
     folder, done = quickstart
     (made,) = folders(folder)
     relative = made.relative_to(folder)
-    for line in (f"checkpoint  {relative}/last.ckpt", f"samples     {relative}/samples.png"):
+    for line in (
+        f"checkpoint  {relative}/last.ckpt",
+        f"samples     {relative}/samples.png",
+        f"progress    {relative}/progress.gif",
+        f"curves      {relative}/curves.png",
+    ):
         assert line in done.stdout
     for score in ("FID-digits ", "IS-digits ", "precision-digits ", "coverage-digits ", "modes-digits "):
         assert f"\n{score}" in done.stdout

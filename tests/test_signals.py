@@ -181,6 +181,7 @@ def test_a_group_a_rank_and_what_nohup_ignores(tmp_path: Path, monkeypatch: pyte
             out, err = alone.end()
         assert alone.process.returncode == 143
         step = check_file(alone, reached)
+        assert alone.file().with_name("curves.png").exists()
         path = os.path.relpath(alone.file(), one)
         assert f"SIGTERM: ended at step {step}, saved in {path}; go on with: python -m gan_lightning.fit" in out
         assert err.count("SIGTERM") == 1 and "Traceback" not in err and "SIGHUP" not in err
