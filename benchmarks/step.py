@@ -29,9 +29,9 @@ class BareLoop:
     """The same networks, optimizers and batch, with nothing around them."""
 
     def __init__(self, model: DCGAN, images: torch.Tensor) -> None:
-        self.G = DCGANGenerator((1, 32, 32), LATENT, model.generator.layers[-2].in_channels)
+        self.G = DCGANGenerator((1, 32, 32), latent_dim=LATENT, width=model.generator.layers[-2].in_channels)
         self.G.load_state_dict(model.generator.state_dict())
-        self.D = DCGANDiscriminator((1, 32, 32), model.discriminator.layers[0].out_channels)
+        self.D = DCGANDiscriminator((1, 32, 32), width=model.discriminator.layers[0].out_channels)
         self.D.load_state_dict(model.discriminator.state_dict())
         self.adam_g = torch.optim.Adam(self.G.parameters(), lr=2e-4, betas=(0.5, 0.999))
         self.adam_d = torch.optim.Adam(self.D.parameters(), lr=2e-4, betas=(0.5, 0.999))
@@ -88,8 +88,8 @@ def main() -> None:
     data = Digits(batch_size=BATCH)
     model = DCGAN(
         (1, 32, 32),
-        generator=lambda shape: DCGANGenerator(shape, LATENT, args.width),
-        discriminator=lambda shape: DCGANDiscriminator(shape, args.width),
+        generator=lambda shape: DCGANGenerator(shape, latent_dim=LATENT, width=args.width),
+        discriminator=lambda shape: DCGANDiscriminator(shape, width=args.width),
     )
     images = data.reference("train").__getitems__(list(range(len(data.reference("train"))))).image
     interleave = Interleave(BareLoop(model, images), args.steps)

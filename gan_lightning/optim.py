@@ -16,7 +16,7 @@ class PaperAdam(torch.optim.Adam):
     """Adam with beta1 and beta2 by name, as papers give them (Kingma and Ba 2015, arXiv:1412.6980).
 
     The same algorithm as torch.optim.Adam. Two numbers instead of a tuple let a default be written as
-    `lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5)`, which the command line can read and override.
+    `lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5)`, which the command line can read and override.
     """
 
     def __init__(
