@@ -34,6 +34,7 @@ from PIL import Image
 from torch.optim import lr_scheduler
 
 from gan_lightning import fit, models, optim, resume
+from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
@@ -242,6 +243,14 @@ def test_another_width_is_refused_with_both_values(begun: Path) -> None:
 def test_another_optimizer_is_refused(begun: Path) -> None:
     message = refused(begun, gan(sgd()))
     assert "generator_optimizer is SGD, and PaperAdam in the checkpoint" in message
+
+
+def test_an_augmentation_is_refused_where_it_has_a_state_that_the_file_has_not(begun: Path) -> None:
+    on(begun, model := gan(adam(), step=ImageStep(augment=DiffAugment)), 5)
+    assert model.iteration == 5
+    message = refused(begun, gan(adam(), step=ImageStep(2, augment=ADA)))
+    assert "step.augment is ADA, and null in the checkpoint, whose weights do not fit" in message
+    assert "scheduler" not in message
 
 
 def test_another_model_is_refused_where_its_weights_do_not_fit(begun: Path) -> None:
