@@ -30,7 +30,7 @@ from gan_lightning import (
     scoring,
     trainer_arguments,
 )
-from gan_lightning.core import AdversarialModule
+from gan_lightning.core import AdversarialModule, ImageStep
 from gan_lightning.errors import nearest
 from gan_lightning.translator import Translator
 from gan_lightning.trust import USER, Source, packages_beyond
@@ -59,6 +59,8 @@ ELSEWHERE = {  # what other programs call it -> its flag here
     "name": "--trainer.default_root_dir",
     "resume": "--ckpt_path",
     "seed": "--seed_everything",
+    "scheduler": "--model.step.scheduler",
+    "augment": "--model.step.augment",
 }
 
 
@@ -87,9 +89,11 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False} | kwargs)
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+    def parse_args(self, args: list[str] | None = None, *more: Any, **kwargs: Any) -> Namespace:
+        if args is not None:  # jsonargparse writes the null of an argument of a class as `None`, and does not read that
+            args = [re.sub(r"^(--[\w.]+)=None$", r"\1=null", text) for text in args]
         try:
-            return super().parse_args(*args, **kwargs)
+            return super().parse_args(args, *more, **kwargs)
         except UnicodeDecodeError as error:
             raise ValueError("--config: not a text file (a checkpoint is given by --ckpt_path)") from error
 
@@ -108,10 +112,13 @@ class Parser(LightningArgumentParser):
         if flags := re.search(r"unrecognized arguments: (.+)", message, re.I):
             flag = flags.group(1).split()[0].split("=")[0]
             return f"unknown flag {flag}{self._flag_for(flag)}" if flag.startswith("-") else self._not_a_flag(flag)
-        if option := re.search(r"(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message):
-            name = option.group(1).split(".")[-1]
-            hint = f": give {ELSEWHERE[name]}" if name in ELSEWHERE else nearest(name, self._arguments())
-            return f"unknown argument {option.group(1)}{hint}"
+        not_taken = r"(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)|does not accept option '([\w.]+)'"
+        if option := re.search(not_taken, message):
+            name = (option.group(1) or option.group(2)).split(".init_args")[0]
+            first, last = name.split(".")[0], name.split(".")[-1]
+            if first in ELSEWHERE:
+                return f"unknown argument {first}: give {ELSEWHERE[first]}"
+            return f"unknown argument {name}{nearest(last, self._arguments())}"
         if missing := re.search(r"arguments are required: (model|data)", message):
             return f"no {missing.group(1)}: give --{missing.group(1)} NAME (`python -m gan_lightning.fit --list`)"
         keys = re.findall(r'Parser key "([\w.]+)"', message)
@@ -161,7 +168,7 @@ class Parser(LightningArgumentParser):
         """What may have been meant by a flag that there is not: the habits of other programs, or the nearest flags."""
         name = flag.lstrip("-")
         trainers = f"--trainer.{name}"
-        meant = ELSEWHERE.get(name) or (trainers if trainers in self._flags() else None)
+        meant = ELSEWHERE.get(name.split(".")[0]) or (trainers if trainers in self._flags() else None)
         return f": give {meant}" if meant else nearest(flag, self._flags())
 
     def _not_a_flag(self, word: str) -> str:
@@ -179,7 +186,7 @@ class Parser(LightningArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings]
 
     def _arguments(self) -> list[str]:
-        kinds = _classes(models, data, networks, augment, optim, callbacks).values()
+        kinds = (ImageStep, *_classes(models, data, networks, augment, optim, callbacks).values())
         return sorted({name for kind in kinds for name in inspect.signature(kind.__init__).parameters} - {"self"})
 
     def _known(self, key: str) -> list[str]:
@@ -318,7 +325,7 @@ def closing(cli: LightningCLI) -> str:
         group["lr"] == 0 < group.get("initial_lr", 0) for one in trainer.optimizers for group in one.param_groups
     )
     if over and all(hasattr(config.scheduler, "end") for config in trainer.lr_scheduler_configs):
-        further += f" --model.scheduler.end {2 * trainer.global_step}"  # else nothing would move any more
+        further += f" --model.step.scheduler.end {2 * trainer.global_step}"  # else nothing would move any more
     lines += [
         "next:",
         *looks,

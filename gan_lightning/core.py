@@ -63,22 +63,35 @@ class Step:
     Attributes:
         micro_batches: pieces that each process computes its batch in, to save memory; the result is the same.
         gradient_clip: the greatest norm of a player's gradients; None for no clipping.
-        ema_half_life: of the generator's average, in training images.
-        ema_rampup: share of the images seen so far that the half-life may reach; None for no ramp-up.
-        ema_every: generator steps between two updates of the average.
-        ema_start: generator steps before the average begins; until then it equals the trained weights.
-        ema_statistics: average the generator's batch statistics like its weights, and do not copy the newest.
+        scheduler: builds the schedule of each player's learning rate, in generator steps; None for constant rates.
         compile: compile every player's network in place.
     """
 
     micro_batches: int = 1
     gradient_clip: float | None = None
+    scheduler: LRSchedulerCallable | None = None
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class ImageStep(Step):
+    """A :class:`Step` of a :class:`TwoPlayerGAN`, with the generator's average and what the discriminator sees.
+
+    Attributes:
+        ema_half_life: of the generator's average, in training images.
+        ema_rampup: share of the images seen so far that the half-life may reach; None for no ramp-up.
+        ema_every: generator steps between two updates of the average.
+        ema_start: generator steps before the average begins; until then it equals the trained weights.
+        ema_statistics: average the generator's batch statistics like its weights, and do not copy the newest.
+        augment: builds what changes images before the discriminator sees them; None for nothing.
+    """
+
     ema_half_life: float = 10_000.0
     ema_rampup: float | None = 0.05
     ema_every: int = 1
     ema_start: int = 0
     ema_statistics: bool = False
-    compile: bool = False
+    augment: Augmentation | None = None
 
 
 class AdversarialModule(LightningModule):
@@ -482,10 +495,8 @@ class TwoPlayerGAN(AdversarialModule):
             [-1, 1], with a `latent_dim`.
         discriminator: network from (n, *image_shape), and labels, to (n,) scores.
         generator_optimizer, discriminator_optimizer: build the optimizers.
-        scheduler: builds the schedule of both learning rates, in generator steps.
         n_critic: discriminator turns for each generator turn, each on a batch of its own.
-        augment: builds what changes images before the discriminator sees them; None for nothing.
-        step: see :class:`Step`.
+        step: see :class:`ImageStep`.
     """
 
     num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
@@ -498,12 +509,12 @@ class TwoPlayerGAN(AdversarialModule):
         discriminator: nn.Module,
         generator_optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
-        scheduler: LRSchedulerCallable | None,
         n_critic: int,
-        augment: Augmentation | None,
-        step: Step,
+        step: ImageStep,
     ) -> None:
         super().__init__(step)
+        if not isinstance(step, ImageStep):
+            raise ValueError(f"{type(self).__name__} takes step=ImageStep(...), not {step}")
         if n_critic < 1:
             raise ValueError(f"n_critic must be at least 1, not {n_critic}")
         self.image_shape = tuple(image_shape)
@@ -511,9 +522,9 @@ class TwoPlayerGAN(AdversarialModule):
         self.averages["generator"] = EMA(
             generator, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
         )
-        self.augment = augment() if augment is not None else None
+        self.augment = step.augment() if step.augment is not None else None
         self.n_critic = n_critic
-        self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)
+        self._players_of = (generator_optimizer, discriminator_optimizer)
 
     @property
     def ema(self) -> EMA:
@@ -521,10 +532,10 @@ class TwoPlayerGAN(AdversarialModule):
         return self.averages["generator"]
 
     def players(self) -> dict[str, Player]:
-        generator_optimizer, discriminator_optimizer, scheduler = self._players_of
+        generator_optimizer, discriminator_optimizer = self._players_of
         return {
-            "discriminator": Player(self.discriminator, discriminator_optimizer, scheduler, self.n_critic),
-            "generator": Player(self.generator, generator_optimizer, scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler, self.n_critic),
+            "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
         }
 
     def setup(self, stage: str) -> None:

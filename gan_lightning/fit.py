@@ -32,7 +32,7 @@ from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, short_errors, typed
-from gan_lightning.hyperparameters import one_line
+from gan_lightning.hyperparameters import one_line, with_plain_factories
 from gan_lightning.trust import USER
 
 PACKAGE = Path(__file__).parent
@@ -112,6 +112,7 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
         self.config = command_line.at_home(parser.parse_args(args))
+        with_plain_factories(self.config.model, "model")
         if self.config.pop("trust") is not None:  # flags have been taken out
             raise ValueError("trust is no part of a config: give --trust PACKAGE on the command line")
         command_line.check_config(vars(self.config), USER)

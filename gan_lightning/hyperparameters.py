@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace, dict_to_namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import instantiate_module
 
@@ -71,7 +71,7 @@ def resolve(kind: type[LightningModule], arguments: dict[str, Any]) -> dict[str,
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "model", fail_untyped=False)
     try:
-        config = parser.parse_object({"model": given})
+        config = with_plain_factories(parser.parse_object({"model": given}), kind.__name__)
         plain = json.loads(parser.dump(config, format="json", skip_unset=False))["model"]
     except (argparse.ArgumentError, TypeError) as error:
         message = one_line(error).replace("model.", "").replace("Parser key ", "")
@@ -79,10 +79,27 @@ def resolve(kind: type[LightningModule], arguments: dict[str, Any]) -> dict[str,
     return {**plain, "_instantiator": INSTANTIATOR}
 
 
+def with_plain_factories(settings: Namespace, where: str) -> Namespace:
+    """Parsed settings, with the factories in a default such as `step: Step = Step(scheduler=partial(...))` made plain.
+
+    The parser reads those that a signature gives by a lambda, but not those within an object that a signature gives.
+
+    Raises:
+        ValueError: one has no plain form.
+    """
+    for name, value in vars(settings).items():
+        if isinstance(value, Namespace):
+            with_plain_factories(value, f"{where}.{name}")
+        elif isinstance(value, partial) or (inspect.isroutine(value) and import_path(value) is None):
+            settings[name] = dict_to_namespace(_plain(value, f"{where}.{name}"))
+    return settings
+
+
 def instantiate(kind: type[LightningModule], hyperparameters: dict[str, Any]) -> LightningModule:
     """The model of :func:`resolve`'s arguments; they are its `hparams`, in place of the objects made from them."""
     with parser_without_warnings():
         module = instantiate_module(kind, {k: v for k, v in hyperparameters.items() if k != "_instantiator"})
+    module.hparams.clear()  # what a subclass handed on to its base: objects
     module.save_hyperparameters(hyperparameters)
     return module
 
@@ -165,7 +182,11 @@ def _plain(value: Any, where: str, filled: int = 0) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item, where) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name), where) for field in dataclasses.fields(value)}
+        types = get_type_hints(type(value))
+        return {
+            field.name: _plain(getattr(value, field.name), f"{where}.{field.name}", _filled(types[field.name]))
+            for field in dataclasses.fields(value)
+        }
     if isinstance(value, partial) and isinstance(value.func, type) and not value.args:
         described = _plain(value.func, where, filled)
         return described | {"init_args": described["init_args"] | _plain(value.keywords, where)}

@@ -20,7 +20,7 @@ class PaperAdam(torch.optim.Adam):
 
     The same algorithm as torch.optim.Adam, which is the paper's Algorithm 1: epsilon is added to the square root of the
     bias-corrected second moment. Two numbers instead of a tuple let a default be written as
-    `lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5)`, which the command line can read and override.
+    `lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5)`, which the command line can read and override.
 
     Args:
         params: what to optimise, as in torch.optim.Adam.

@@ -5,6 +5,7 @@ Settings are compared in plain form, by the names that flags have: `model.genera
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Mapping
@@ -96,20 +97,31 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
         changed = {"the model": (there, here)} | changed
     if not changed:
         return  # the file's state as it is: a callback may have moved a rate
-    hints = get_type_hints(type(module).__init__)
     for name, (there, here) in changed.items():
-        if hints.get(name) == OptimizerCallable:
+        if _asked_for(type(module), name) == (OptimizerCallable, []):
             raise ValueError(f"{name} is {_said(here)}, and {_said(there)} in the checkpoint: {LEAVE}")
     weights, own = (
         {name: value.shape for name, value in state.items() if isinstance(value, torch.Tensor)}
         for state in (checkpoint["state_dict"], module.state_dict())
     )
     moves = (OptimizerCallable, LRSchedulerCallable, LRSchedulerCallable | None)  # what no weight depends on
-    built = {name: values for name, values in changed.items() if hints.get(name.split(".")[0]) not in moves}
+    built = {name: values for name, values in changed.items() if _asked_for(type(module), name)[0] not in moves}
     if weights != own and built:
         told = "; ".join(f"{name} is {_said(here)}, and {_said(there)}" for name, (there, here) in built.items())
         raise ValueError(f"{told} in the checkpoint, whose weights do not fit: {LEAVE}")
     _set_rates(module, checkpoint)
+
+
+def _asked_for(kind: type, name: str) -> tuple[Any, list[str]]:
+    """The annotation of the argument that a setting belongs to, or of a dataclass's field, and the names below it.
+
+    Of `step.scheduler.end` that is what annotates `scheduler` in the class of `step`, and ["end"].
+    """
+    first, *below = name.split(".")
+    hint = get_type_hints(kind.__init__).get(first)
+    while below and dataclasses.is_dataclass(hint):
+        hint, below = get_type_hints(hint).get(below[0]), below[1:]
+    return hint, below
 
 
 def _set_rates(module: LightningModule, checkpoint: dict[str, Any]) -> None:

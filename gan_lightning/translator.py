@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, evaluating, plainly
@@ -33,8 +33,7 @@ class Translator(AdversarialModule):
         generator: the network, or networks that move together.
         discriminator: the same of the other player; None where there is none.
         generator_optimizer, discriminator_optimizer: build the optimizers.
-        scheduler: builds the schedule of both learning rates, in generator steps.
-        step: see :class:`Step`; `ema_*` are not used.
+        step: see :class:`Step`.
     """
 
     directions: ClassVar[tuple[str, ...]] = ()
@@ -52,19 +51,20 @@ class Translator(AdversarialModule):
         discriminator: nn.Module | None,
         generator_optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
-        scheduler: LRSchedulerCallable | None,
         step: Step,
     ) -> None:
         super().__init__(step)
         self.image_shape = tuple(image_shape)
         self.generator, self.discriminator = generator, discriminator
-        self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)
+        self._players_of = (generator_optimizer, discriminator_optimizer)
 
     def players(self) -> dict[str, Player]:
-        generator_optimizer, discriminator_optimizer, scheduler = self._players_of
-        both = {"generator": Player(self.generator, generator_optimizer, scheduler)}
+        generator_optimizer, discriminator_optimizer = self._players_of
+        both = {"generator": Player(self.generator, generator_optimizer, self.step.scheduler)}
         if self.discriminator is not None:
-            both["discriminator"] = Player(self.discriminator, discriminator_optimizer, scheduler, self.n_critic)
+            both["discriminator"] = Player(
+                self.discriminator, discriminator_optimizer, self.step.scheduler, self.n_critic
+            )
         return both
 
     def training_step(self, batch: tuple, batch_idx: int) -> None:

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, whole
-from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, Step, TwoPlayerGAN
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
 from gan_lightning.data.base import Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
@@ -224,7 +224,7 @@ class PlainAuxiliary(networks.MLPDiscriminator):
     """A perceptron that gives a score and class logits, as ACGAN's discriminator does."""
 
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int, width: int = 12) -> None:
-        super().__init__(image_shape, None, width)
+        super().__init__(image_shape, width=width)
         self.layers[-1] = nn.Linear(width, 1 + num_classes)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,14 +237,14 @@ class PlainLatent(networks.MLPGenerator):
     """A perceptron whose model says how long the latent is."""
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, width: int = 12) -> None:
-        super().__init__(image_shape, None, latent_dim, width)
+        super().__init__(image_shape, latent_dim=latent_dim, width=width)
 
 
 class PlainHalves(networks.MLPDiscriminator):
     """A perceptron that gives scores of the left and the right half, as CoGAN's discriminator does."""
 
     def __init__(self, image_shape: tuple[int, int, int], width: int = 12) -> None:
-        super().__init__((*image_shape[:2], image_shape[2] // 2), None, width)
+        super().__init__((*image_shape[:2], image_shape[2] // 2), width=width)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Twice (n,) scores."""
@@ -256,7 +256,7 @@ class PlainInfo(networks.MLPDiscriminator):
     """A perceptron that gives a score, category logits and means, as InfoGAN's discriminator does."""
 
     def __init__(self, image_shape: tuple[int, int, int], categories: int, continuous: int, width: int = 12) -> None:
-        super().__init__(image_shape, None, width)
+        super().__init__(image_shape, width=width)
         self.layers[-1] = nn.Linear(width, 1 + categories + continuous)
         self.parts = [1, categories, continuous]
 
@@ -270,7 +270,7 @@ class PlainFeatures(networks.MLPDiscriminator):
     """A perceptron whose last hidden layer can be looked at, with minibatch discrimination over the whole batch."""
 
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int | None = None, width: int = 12) -> None:
-        super().__init__(image_shape, None, width)
+        super().__init__(image_shape, width=width)
         self.minibatch, self.head = (
             MinibatchDiscrimination(width, 3, 2),
             nn.Linear(width + 3, num_classes or 1),
@@ -312,7 +312,9 @@ def both(optimizer: Any) -> dict[str, Any]:
     return {"generator_optimizer": optimizer, "discriminator_optimizer": optimizer}
 
 
-def tiny(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step(), **more: Any) -> TwoPlayerGAN:
+def tiny(
+    name: str, *options: dict[str, Any], seed: int = 0, step: ImageStep = ImageStep(), **more: Any
+) -> TwoPlayerGAN:
     """A model by name from the same initial weights each time; `options` such as `plain_networks()`, `sgd()`."""
     arguments: dict[str, Any] = {"image_shape": SHAPE, "step": step} | own_networks(name)
     if "num_classes" in inspect.signature(getattr(models, name)).parameters:

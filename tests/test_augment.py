@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gan_lightning.augment import ADA, Augment, DiffAugment
 from gan_lightning.augment.ada import read
-from gan_lightning.core import Step
+from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits
 from gan_lightning.noise import Noise, PartNoise, SampleNoise
 
@@ -293,10 +293,10 @@ ADAPTIVE = partial(ADA, p=0.5, interval=2, speed=1000)
 
 
 def test_a_resumed_run_goes_on_exactly(tmp_path):
-    unbroken = tiny("DCGAN", augment=ADAPTIVE)
+    unbroken = tiny("DCGAN", step=ImageStep(augment=ADAPTIVE))
     trained(unbroken, 4)
-    trained(tiny("DCGAN", augment=ADAPTIVE), 1).save_checkpoint(tmp_path / "1.ckpt")
-    resumed = tiny("DCGAN", augment=ADAPTIVE, seed=1)
+    trained(tiny("DCGAN", step=ImageStep(augment=ADAPTIVE)), 1).save_checkpoint(tmp_path / "1.ckpt")
+    resumed = tiny("DCGAN", step=ImageStep(augment=ADAPTIVE), seed=1)
     trained(resumed, 4, ckpt_path=tmp_path / "1.ckpt")
     assert float(unbroken.augment.p) != 0.5 and int(resumed.augment.turns) == 4
     assert_same(tensors(resumed), tensors(unbroken))
@@ -304,7 +304,7 @@ def test_a_resumed_run_goes_on_exactly(tmp_path):
 
 def test_micro_batches_count_each_score_once():
     """The rehearsal of a loss sees scores too, and leaves no trace."""
-    models_ = [tiny("DCGAN", plain_networks(), augment=partial(ADA, p=0.3), step=Step(micro_batches=m)) for m in (1, 2)]
+    models_ = [tiny("DCGAN", plain_networks(), step=ImageStep(m, augment=partial(ADA, p=0.3))) for m in (1, 2)]
     for model in models_:
         trained(model, 3)
         assert int(model.augment.signs[1]) == 3 * 16
@@ -314,9 +314,9 @@ def test_micro_batches_count_each_score_once():
 @pytest.mark.parametrize("name", ["WGAN", "WGANGP", "RelativisticGAN"])
 def test_scores_that_say_nothing_are_refused(name):
     with pytest.raises(ValueError, match="fixed strength") as error:
-        trained(tiny(name, augment=ADA), 1)
+        trained(tiny(name, step=ImageStep(augment=ADA)), 1)
     assert "\n" not in str(error.value)
-    trained(tiny(name, augment=partial(ADA, p=0.5, target=None), n_critic=1), 1)
+    trained(tiny(name, step=ImageStep(augment=partial(ADA, p=0.5, target=None)), n_critic=1), 1)
 
 
 class Blank(Augment):
@@ -330,14 +330,14 @@ class Blank(Augment):
 def test_nothing_slips_past_augmentation(name):
     """The generator's gradient after a turn: none where every image is blank, some where it is not."""
     for augment in (Blank, None):
-        model = tiny(name, sgd(), n_critic=1, augment=augment)
+        model = tiny(name, sgd(), n_critic=1, step=ImageStep(augment=augment))
         trained(model, 1)
         gradients = torch.cat([p.grad.flatten() for p in model.generator.parameters()])
         assert bool(gradients.any()) == (augment is None)
 
 
 def run(devices: int) -> dict[str, Tensor]:
-    model = tiny("DCGAN", plain_networks(), sgd(0.01), augment=ADAPTIVE)
+    model = tiny("DCGAN", plain_networks(), sgd(0.01), step=ImageStep(augment=ADAPTIVE))
     trainer = quiet(devices=devices, max_steps=5)
     trainer.fit(model, Noisy())
     assert trainer.world_size == devices

@@ -26,8 +26,8 @@ from gan_lightning.noise import SampleNoise
 def small(image_shape: tuple[int, int, int] = (1, 8, 8)) -> GAN:
     return GAN(
         image_shape,
-        generator=lambda s: MLPGenerator(s, None, 4, 8, 1),
-        discriminator=lambda s: MLPDiscriminator(s, None, 8, 1),
+        generator=lambda s: MLPGenerator(s, latent_dim=4, width=8, depth=1),
+        discriminator=lambda s: MLPDiscriminator(s, width=8, depth=1),
     )
 
 

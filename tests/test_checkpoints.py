@@ -23,10 +23,11 @@ import torch
 from conftest import SHAPE, Noisy, assert_same, gap, quiet, shapes_alone, tensors
 from lightning.pytorch import Callback, Trainer
 
-from gan_lightning import losses, models, networks
+from gan_lightning import losses, models, networks, optim
+from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.callbacks import Checkpoint
 from gan_lightning.checkpoints import AtomicCheckpointIO, build, load_model, previous, read
-from gan_lightning.core import AdversarialModule, NotFiniteError, Step
+from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, NotFiniteError, Step
 from gan_lightning.hyperparameters import instantiate, plain_hyperparameters, resolve
 
 LATENT = 6
@@ -226,12 +227,13 @@ def assert_loads(model: AdversarialModule, path: Path) -> AdversarialModule:
     assert type(loaded) is type(model)
     assert_same(model.state_dict(), loaded.state_dict())
     assert_same(model.sample(3), loaded.sample(3))
-    assert (loaded.iteration, loaded.images_seen, loaded.step) == (model.iteration, model.images_seen, model.step)
+    assert (loaded.iteration, loaded.images_seen) == (model.iteration, model.images_seen)
+    assert plain_hyperparameters(loaded) == plain_hyperparameters(model)
     return loaded
 
 
 def test_a_model_built_in_python_loads_from_the_file_alone(tmp_path: Path) -> None:
-    model = models.DCGAN(SHAPE, step=Step(ema_half_life=50.0))  # its hparams hold lambdas and a dataclass
+    model = models.DCGAN(SHAPE, step=ImageStep(ema_half_life=50.0))  # its hparams hold lambdas and a dataclass
     fit(model, Checkpoint(str(tmp_path)), 2)
     path = tmp_path / "last.ckpt"
     loaded = assert_loads(model, path)
@@ -270,14 +272,14 @@ def test_a_built_model_loads_from_the_file_alone(tmp_path: Path) -> None:
         "DCGAN",
         image_shape=SHAPE,
         generator={"class_path": "DCGANGenerator", "init_args": {"width": 4}},
-        scheduler={"class_path": "LinearDecay", "init_args": {"end": 10}},
-        step={"micro_batches": 2},
+        step={"micro_batches": 2, "scheduler": {"class_path": "LinearDecay", "init_args": {"end": 10}}},
         real_target=0.9,
     )
     assert model.generator.latent_dim == 100
     fit(model, Checkpoint(str(tmp_path)), 2)
     loaded = assert_loads(model, tmp_path / "last.ckpt")
     assert (loaded.real_target, loaded.step.micro_batches) == (0.9, 2)
+    assert loaded.players()["generator"].scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0)).end == 10
 
 
 @pytest.mark.parametrize("name", models.__all__)
@@ -317,6 +319,58 @@ def test_what_no_file_can_hold_is_refused_before_training(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r"DCGAN\(generator=...\) is <function .*gan_lightning.build"):
         fit(model, Checkpoint(str(tmp_path)), 1)
     assert model.iteration == 0
+
+
+class Prepared(models.DCGAN):
+    """A model whose own default says what the discriminator sees, and how its rates fall."""
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        step: ImageStep = ImageStep(scheduler=partial(optim.LinearDecay, end=50), augment=partial(ADA, p=0.25)),
+    ) -> None:
+        parts = {"generator": networks.DCGANGenerator, "discriminator": networks.DCGANDiscriminator}
+        super().__init__(image_shape, **{name: partial(kind, width=4) for name, kind in parts.items()}, step=step)
+
+
+DECAY = {"class_path": "gan_lightning.optim.LinearDecay", "init_args": {"end": 50, "start": 0, "warmup": 0}}
+SEEN = {"class_path": "gan_lightning.augment.ADA", "init_args": {"p": 0.25}}
+
+
+@pytest.mark.parametrize(
+    ("make", "augment", "p"),
+    {
+        "partial": (lambda: small(step=ImageStep(augment=partial(ADA, p=0.25))), ADA, 0.25),
+        "class": (lambda: small(step=ImageStep(augment=ADA)), ADA, 0.0),
+        "other class": (lambda: small(step=ImageStep(augment=DiffAugment)), DiffAugment, None),
+        "plain": (lambda: build("GAN", image_shape=SHAPE, step={"augment": SEEN}), ADA, 0.25),
+        "default": (lambda: Prepared(SHAPE), ADA, 0.25),
+        "default, built": (lambda: build(f"{__name__}.Prepared", image_shape=SHAPE), ADA, 0.25),
+    }.values(),
+)  # fmt: skip
+def test_factories_within_a_step_are_in_the_file(
+    make: Callable[[], AdversarialModule], augment: type, p: float | None, tmp_path: Path
+) -> None:
+    model = make()
+    fit(model, Checkpoint(str(tmp_path)), 1)
+    held = torch.load(tmp_path / "last.ckpt", weights_only=True)["hyper_parameters"]["step"]
+    assert held["scheduler"] == (DECAY if "Prepared" in type(model).__name__ else None)
+    assert held["augment"]["class_path"] == f"gan_lightning.augment.{augment.__name__}"
+    loaded = load_model(tmp_path / "last.ckpt", trust=[__name__])
+    assert type(loaded.augment) is augment and held["augment"]["init_args"].get("p") == p
+
+
+def test_a_lambda_within_a_step_is_refused_before_training(tmp_path: Path) -> None:
+    model = small(step=ImageStep(augment=lambda: ADA(p=0.25)))
+    with pytest.raises(ValueError, match=r"DCGAN\(step=...\).augment is <function .*functools.partial") as error:
+        fit(model, Checkpoint(str(tmp_path)), 1)
+    assert model.iteration == 0 and "\n" not in str(error.value)
+
+
+def test_a_model_of_images_takes_a_step_of_images() -> None:
+    with pytest.raises(ValueError, match=r"^DCGAN takes step=ImageStep\(\.\.\.\), not Step\(micro_batches=2") as error:
+        small(step=Step(micro_batches=2))
+    assert "\n" not in str(error.value)
 
 
 def test_build_names_what_is_wrong() -> None:

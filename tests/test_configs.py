@@ -117,7 +117,7 @@ def test_published_settings_for_cifar10_are_the_sheets() -> None:
             settings = optimizer.init_args
             assert (settings.lr, settings.beta1, settings.beta2) == (rate, *betas)
         if images is None:
-            assert built.scheduler.init_args.end == steps  # linear to zero
+            assert built.step.scheduler.init_args.end == steps  # linear to zero
         else:
             half_life = math.log(0.5) / math.log(0.9999) * images
             assert built.step.ema_half_life == pytest.approx(half_life, rel=1e-3) and built.step.ema_start == 1000

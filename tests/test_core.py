@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from torch.optim import lr_scheduler
 from gan_lightning import fit, losses, optim
 from gan_lightning.batches import Labeled, split, whole
 from gan_lightning.checkpoints import load_model
-from gan_lightning.core import AdversarialModule, NotFiniteError, Step, Terms, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, NotFiniteError, Step, Terms, TwoPlayerGAN
 from gan_lightning.data import Digits
 from gan_lightning.ema import EMA
 from gan_lightning.models import DCGAN
@@ -90,7 +91,7 @@ PRECISIONS = {"float32": dict, "bfloat16": lambda: {"precision": "bf16-mixed"}, 
 @pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("n_critic", [1, 5])
 def test_max_steps_counts_generator_steps(n_critic, micro_batches):
-    model = tiny("WGANGP", plain_networks(), n_critic=n_critic, step=Step(micro_batches=micro_batches))
+    model = tiny("WGANGP", plain_networks(), n_critic=n_critic, step=ImageStep(micro_batches=micro_batches))
     turns = []
     with each_turn(model, after=lambda name, _: turns.append(name)):
         trainer = trained(model, 10)
@@ -153,7 +154,7 @@ def test_players_and_losses_must_be_defined():
     with pytest.raises(TypeError, match="AdversarialModule must define players"):
         AdversarialModule(Step()).players()
     parts = {player: network(SHAPE) for player, network in plain_networks().items()}
-    parts |= sgd() | {"scheduler": None, "n_critic": 1, "augment": None, "step": Step()}
+    parts |= sgd() | {"n_critic": 1, "step": ImageStep()}
     nothing = TwoPlayerGAN(SHAPE, **parts)
     for loss in ("discriminator_loss", "generator_loss"):
         with pytest.raises(TypeError, match=f"must define {loss}"):
@@ -174,7 +175,7 @@ EQUAL = {
 
 def in_micro_batches(case: str, count: int, optimizer: dict[str, Any], precision: str) -> dict[str, Tensor]:
     name = case if case in ("WGANGP", "DCGAN") else "RelativisticGAN"
-    model = tiny(name, plain_networks(), EQUAL[case], optimizer, step=Step(micro_batches=count))
+    model = tiny(name, plain_networks(), EQUAL[case], optimizer, step=ImageStep(micro_batches=count))
     trained(model, 5, Noisy(floating=True), precision=precision)
     return tensors(model)
 
@@ -197,7 +198,7 @@ def test_micro_batches_with_adam_in_single_precision():
 def test_micro_batches_in_half_precision(precision):
     runs = []
     for count in (1, 2):
-        model = tiny("RelativisticGAN", plain_networks(), sgd(), step=Step(micro_batches=count))
+        model = tiny("RelativisticGAN", plain_networks(), sgd(), step=ImageStep(micro_batches=count))
         start = tensors(model)
         trained(model, 3, **PRECISIONS[precision]())
         runs.append({name: value - start[name] for name, value in tensors(model).items()})
@@ -206,7 +207,7 @@ def test_micro_batches_in_half_precision(precision):
 
 def test_batch_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="a batch of 16 cannot be cut into 3 equal micro-batches"):
-        trained(tiny("DCGAN", step=Step(micro_batches=3)), 1)
+        trained(tiny("DCGAN", step=ImageStep(micro_batches=3)), 1)
 
 
 def test_split_keeps_the_order():
@@ -224,7 +225,7 @@ def test_whole_is_the_batch_itself_without_parts():
 @pytest.mark.parametrize("name", ["RelativisticGAN", "DCGAN"])
 def test_a_dry_run_leaves_no_trace(name):
     """The pass that shows the micro-batches to each other must not count for batch statistics or logged figures."""
-    model = tiny(name, step=Step(micro_batches=2))
+    model = tiny(name, step=ImageStep(micro_batches=2))
     norms = [m for m in model.discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
     passes, dry_run = [], model._dry_run
 
@@ -244,7 +245,7 @@ def test_a_dry_run_leaves_no_trace(name):
 
 
 def test_figures_of_a_part_of_one_row_are_finite():
-    model = tiny("DCGAN", plain_networks(), step=Step(micro_batches=2))
+    model = tiny("DCGAN", plain_networks(), step=ImageStep(micro_batches=2))
     trainer = trained(model, 1, Noisy(batch_size=2), log_every_n_steps=1)
     assert all(value.isfinite() for value in trainer.callback_metrics.values())
 
@@ -252,7 +253,7 @@ def test_figures_of_a_part_of_one_row_are_finite():
 def test_logged_terms_are_means_over_micro_batches():
     figures = []
     for count in (1, 4):
-        model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=Step(micro_batches=count))
+        model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=ImageStep(micro_batches=count))
         trainer = trained(model, 2, log_every_n_steps=1)
         figures.append({name: value.item() for name, value in trainer.callback_metrics.items() if "/" in name})
     for name in figures[0]:
@@ -267,7 +268,7 @@ def test_logged_terms_are_means_over_micro_batches():
 def test_gradients_are_clipped_after_unscaling(precision):
     """What the optimizer sees has the norm asked for, and its direction is the true gradient's."""
     clip, norms = 0.01, []
-    model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=Step(gradient_clip=clip))
+    model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=ImageStep(gradient_clip=clip))
 
     class Look(Callback):
         def on_train_start(self, trainer: Trainer, model: AdversarialModule) -> None:
@@ -305,7 +306,7 @@ def test_a_fused_step_leaves_unscaling_to_what_clips_and_measures(fused):
 def test_small_gradients_are_not_clipped():
     runs = []
     for clip in (None, 1e6):
-        model = tiny("DCGAN", plain_networks(), step=Step(gradient_clip=clip))
+        model = tiny("DCGAN", plain_networks(), step=ImageStep(gradient_clip=clip))
         trained(model, 2)
         runs.append(tensors(model))
     assert_same(*runs)
@@ -386,7 +387,7 @@ def test_penalty_gradient_is_exact_under_bfloat16(compile, monkeypatch):
     monkeypatch.setattr(nn.Module, "compile", lambda self: plain_compile(self, backend="aot_eager"))
     gradients = []
     for precision, compiled in (("32-true", False), ("bf16-mixed", compile)):
-        model = tiny("WGANGP", plain_networks(), sgd(0.0), n_critic=1, step=Step(compile=compiled))
+        model = tiny("WGANGP", plain_networks(), sgd(0.0), n_critic=1, step=ImageStep(compile=compiled))
         given = torch.rand(16, *SHAPE, generator=torch.Generator().manual_seed(1))
 
         def penalty_alone(batch: Labeled, model: Any = model, given: Tensor = given) -> Terms:
@@ -404,7 +405,7 @@ def test_compiled_networks_train_alike_and_keep_their_names(monkeypatch):
     monkeypatch.setattr(nn.Module, "compile", lambda self: plain_compile(self, backend="aot_eager"))
     runs = []
     for compiled in (False, True):
-        model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=Step(compile=compiled))
+        model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=ImageStep(compile=compiled))
         trained(model, 3)
         runs.append(tensors(model))
     assert gap(*runs) <= 1e-6
@@ -464,7 +465,7 @@ class Settings(Callback):
 
 def test_schedules_step_once_for_each_generator_step_and_resume(tmp_path):
     def model() -> TwoPlayerGAN:
-        return tiny("DCGAN", n_critic=2, scheduler=partial(optim.LinearDecay, end=10, start=2))
+        return tiny("DCGAN", n_critic=2, step=ImageStep(scheduler=partial(optim.LinearDecay, end=10, start=2)))
 
     whole_run, first, second = Settings(), Settings(), Settings()
     trained(model(), 6, callbacks=[whole_run])
@@ -516,7 +517,7 @@ def test_decays_are_torchs_in_sequence(kind, start, warmup):
 @pytest.mark.parametrize("kind", [optim.LinearDecay, optim.CosineDecay])
 def test_decays_resume(kind, tmp_path):
     def model() -> TwoPlayerGAN:
-        return tiny("DCGAN", scheduler=partial(kind, end=10, start=5, warmup=4))
+        return tiny("DCGAN", step=ImageStep(scheduler=partial(kind, end=10, start=5, warmup=4)))
 
     whole_run, first, second = Settings(), Settings(), Settings()
     trained(model(), 7, callbacks=[whole_run])
@@ -534,7 +535,8 @@ def test_decays_are_set_from_the_command_line(tmp_path, monkeypatch):
         "--model.discriminator=MLPDiscriminator",
         "--model.discriminator.width=4",
     ]
-    schedule = ["--model.scheduler", "CosineDecay", "--model.scheduler.end", "100", "--model.scheduler.warmup", "10"]
+    schedule = ["--model.step.scheduler", "CosineDecay", "--model.step.scheduler.end", "100"]
+    schedule += ["--model.step.scheduler.warmup", "10"]
     options = ["--data.size=8", "--trainer.logger=false", "--trainer.max_steps=3", "--trainer.accelerator=cpu"]
     fit.main(["--model=DCGAN", *small, *schedule, *options])
     (path,) = tmp_path.glob("runs/*/*/last.ckpt")
@@ -565,7 +567,7 @@ def test_decays_refuse_an_order_that_makes_no_sense(kind):
 def test_ema_equals_one_written_by_hand(every, statistics):
     """Bit for bit; batch statistics are copied, or averaged too; no average of the discriminator; live weights stay."""
     half_life, rampup = 100.0, 0.3
-    step = Step(ema_every=every, ema_half_life=half_life, ema_rampup=rampup, ema_statistics=statistics)
+    step = ImageStep(ema_every=every, ema_half_life=half_life, ema_rampup=rampup, ema_statistics=statistics)
     model = tiny("DCGAN", adam(), n_critic=2, step=step)
     by_hand, last, live = tensors(model.generator), [0], {}
     averaged = set(weights(model.generator))
@@ -759,8 +761,8 @@ class SaveAt(Callback):
             trainer.save_checkpoint(self.folder / "epoch.ckpt")
 
 
-def scheduled(name: str = "DCGAN", **more: Any) -> TwoPlayerGAN:
-    return tiny(name, adam(), scheduler=partial(optim.LinearDecay, end=50), **more)
+def scheduled(name: str = "DCGAN", step: ImageStep = ImageStep(), **more: Any) -> TwoPlayerGAN:
+    return tiny(name, adam(), step=replace(step, scheduler=partial(optim.LinearDecay, end=50)), **more)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -786,7 +788,7 @@ def test_resume_after_stopping_is_exact_with_a_critic_and_batch_norm(tmp_path):
         return Digits(size=16, batch_size=250)  # 6 batches an epoch
 
     def model(seed: int = 0) -> TwoPlayerGAN:
-        return scheduled("WGAN", n_critic=2, seed=seed, step=Step(micro_batches=2, ema_every=2))
+        return scheduled("WGAN", n_critic=2, seed=seed, step=ImageStep(micro_batches=2, ema_every=2))
 
     unbroken = state_of(trained(model(), 8, data()))
     trained(model(), 2, data()).save_checkpoint(tmp_path / "a.ckpt")
@@ -922,7 +924,7 @@ def test_standing_statistics_of_no_batches_change_nothing_and_end_with_an_error(
 
 def test_deep_copy_of_a_model_still_follows_itself():
     """The average refers to its live network; a copied model's average must refer to the copied network."""
-    model = copy.deepcopy(tiny("DCGAN", step=Step(ema_half_life=0.0)))
+    model = copy.deepcopy(tiny("DCGAN", step=ImageStep(ema_half_life=0.0)))
     nn.init.ones_(model.generator.layers[0].weight)
     model.ema.update(1)
     assert torch.equal(model.ema.network.layers[0].weight, model.generator.layers[0].weight)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -242,6 +243,33 @@ def test_a_named_model_comes_with_its_own_defaults(
     arguments = config["model"]["init_args"]
     assert arguments["generator"]["class_path"] == "gan_lightning.networks.ResNetGenerator"
     assert arguments["discriminator_optimizer"]["init_args"]["beta1"] == 0.0
+
+
+def test_a_step_is_said_in_files_and_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Flags win over a file, null takes away what it gives, and a part of a class is changed by itself."""
+    step = {"scheduler": {"class_path": "LinearDecay", "init_args": {"end": 9, "warmup": 2}}, "augment": "DiffAugment"}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"model": {"class_path": "GAN", "init_args": {"step": step}}}))
+
+    def parsed(*flags: str) -> dict[str, Any]:
+        with pytest.raises(SystemExit):
+            here(monkeypatch, tmp_path, "--config=a.yaml", "--data=Digits", *flags, "--print_config")
+        return yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["step"]
+
+    flags = ["--model.step.scheduler.end", "20", "--model.step.augment.color", "false", "--model.step.micro_batches=2"]
+    found = parsed(*flags)
+    assert found["scheduler"]["init_args"] == {"end": 20, "start": 0, "warmup": 2}
+    assert found["augment"]["init_args"] == {"color": False, "translation": True, "cutout": True}
+    assert (found["micro_batches"], found["ema_half_life"]) == (2, 10_000.0)
+    named = parsed("--model.step.scheduler=CosineDecay", "--model.step.scheduler.end=5", "--model.step.augment=ADA")
+    assert named["scheduler"] == {
+        "class_path": "gan_lightning.optim.CosineDecay",
+        "init_args": {"end": 5, "start": 0, "warmup": 2},
+    }
+    assert named["augment"]["class_path"] == "gan_lightning.augment.ADA"
+    without = parsed("--model.step.scheduler=null", "--model.step.augment", "null", "--model.step.ema_rampup=null")
+    assert without["scheduler"] is without["augment"] is without["ema_rampup"] is None
 
 
 def test_bad_input_as_typed(tmp_path: Path) -> None:

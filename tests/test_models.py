@@ -36,7 +36,7 @@ from torch.nn.utils import parametrizations, parametrize
 from gan_lightning import losses, models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Labeled
 from gan_lightning.checkpoints import load_model
-from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
 from gan_lightning.data import Gaussians
 from gan_lightning.translator import Translator
 
@@ -131,7 +131,7 @@ def test_resume_equals_the_unbroken_run(name, tmp_path):
 def test_micro_batches_equal_the_whole_batch(name):
     runs = []
     for count in (1, 2):
-        model = tiny(name, plain_networks(name), sgd(1e-3), step=Step(micro_batches=count))
+        model = tiny(name, plain_networks(name), sgd(1e-3), step=ImageStep(micro_batches=count))
         trained(model, 2)
         runs.append(tensors(model))
     assert gap(runs[1], runs[0]) <= 1e-6
@@ -477,8 +477,9 @@ def on_the_ring(name: str, seed: int = 0) -> tuple[int, float, float]:
         **{
             "generator": spread_generator,
             "discriminator": partial(networks.MLPDiscriminator, width=128, depth=3),
-            "scheduler": partial(optim.LinearDecay, end=steps + 1, start=steps // 2),
-            "step": Step(ema_half_life=20_000.0),
+            "step": ImageStep(
+                scheduler=partial(optim.LinearDecay, end=steps + 1, start=steps // 2), ema_half_life=20_000.0
+            ),
             **RING_ADAM,
             **differs,
         },

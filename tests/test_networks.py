@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -28,9 +29,11 @@ GENERATORS = {
         shape, *k, latent_dim=LATENT, width=8, widest=16, attention=16, embedding=4
     ),
     "InfoGANGenerator": lambda shape: networks.InfoGANGenerator(shape, LATENT, width=2),
-    "ImprovedGenerator": lambda shape: networks.ImprovedGenerator(shape, LATENT, width=2),
-    "ImprovedGenerator, virtual": lambda shape: networks.ImprovedGenerator(shape, LATENT, width=2, reference=3),
-    "SemiSupervisedGenerator": lambda shape: networks.SemiSupervisedGenerator(shape, LATENT, width=8),
+    "ImprovedGenerator": lambda shape: networks.ImprovedGenerator(shape, latent_dim=LATENT, width=2),
+    "ImprovedGenerator, virtual": lambda shape: networks.ImprovedGenerator(
+        shape, latent_dim=LATENT, width=2, reference=3
+    ),
+    "SemiSupervisedGenerator": lambda shape: networks.SemiSupervisedGenerator(shape, latent_dim=LATENT, width=8),
     "ConditionalMLPGenerator": lambda shape, *k: networks.ConditionalMLPGenerator(
         shape, *(k or [3]), latent_dim=LATENT, noise_units=4, label_units=4, joint_units=8
     ),
@@ -389,18 +392,43 @@ def test_attention_follows_the_greatest_map_that_is_allowed():
         networks.ResNetGenerator((1, 32, 32), width=8, attention=4)
 
 
+# What is given by name
+
+
+def test_what_may_be_left_out_is_given_by_name_but_the_number_of_classes():
+    """A latent size in the place of the number of classes would make a conditional network of another size."""
+    positional = set()
+    for kind in filter(inspect.isclass, vars(networks).values()):
+        if issubclass(kind, nn.Module):
+            arguments = list(inspect.signature(kind).parameters.values())
+            first = [argument for argument in arguments if argument.kind is argument.POSITIONAL_OR_KEYWORD]
+            positional |= {argument.name for argument in first}
+            assert all(argument.default is argument.empty or argument.name == "num_classes" for argument in first), kind
+            assert [argument.name for argument in first][:1] in (
+                [],
+                ["image_shape"],
+                ["vocabulary"],
+                ["units"],
+                ["sizes"],
+            )
+    facts = {"image_shape", "num_classes", "attributes", "vocabulary", "length", "sizes"}  # of the data
+    assert positional == facts | {"latent_dim", "categories", "continuous", "units"}  # and of another network
+    with pytest.raises(TypeError, match="positional"):
+        networks.DCGANGenerator((1, 16, 16), None, 100)
+
+
 # SAGAN and BigGAN
 
 
 def test_sagan_has_spectral_norm_on_both_sides_and_biggans_embedding_is_free():
     """On convolutions, linear layers and the discriminator's embedding; not on the generator's class embeddings."""
     shape = (3, 32, 32)
-    sagan = networks.ResNetGenerator(shape, 3, 8, 8, attention=16, spectral_norm=True)
-    generators = [sagan, networks.BigGANGenerator(shape, 3, 8, 8)]
+    sagan = networks.ResNetGenerator(shape, 3, latent_dim=8, width=8, attention=16, spectral_norm=True)
+    generators = [sagan, networks.BigGANGenerator(shape, 3, latent_dim=8, width=8)]
     for network in generators:
         weighted = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
         assert spectral_layers(network) == weighted
-    for network in (networks.ResNetDiscriminator(shape, 3, 8), networks.BigGANDiscriminator(shape, 3, 8)):
+    for network in (networks.ResNetDiscriminator(shape, 3, width=8), networks.BigGANDiscriminator(shape, 3, width=8)):
         weighted = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.Embedding))]
         assert spectral_layers(network) == weighted and network.projection in weighted
 
@@ -439,11 +467,12 @@ def test_biggan_gives_each_block_its_piece_of_the_latent():
 
 
 def test_biggan_weights_are_orthogonal_at_first():
-    for network in (networks.BigGANGenerator((3, 32, 32), 10, 16, 8), networks.BigGANDiscriminator((3, 32, 32), 10, 8)):
+    generator = networks.BigGANGenerator((3, 32, 32), 10, latent_dim=16, width=8)
+    for network in (generator, networks.BigGANDiscriminator((3, 32, 32), 10, width=8)):
         for layer in spectral_layers(network):
             rows = layer.parametrizations.weight.original.flatten(1)
             products = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
             torch.testing.assert_close(products, torch.eye(len(products)), rtol=0, atol=1e-5)
-    small = networks.BigGANGenerator((3, 32, 32), 10, 16, 32, initialise=normal_init)
+    small = networks.BigGANGenerator((3, 32, 32), 10, latent_dim=16, width=32, initialise=normal_init)
     weight = small.blocks[0].conv1.parametrizations.weight.original
     assert weight.std().item() == pytest.approx(0.02, rel=0.05)

@@ -43,7 +43,7 @@ from gan_lightning import losses
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
 from gan_lightning.checkpoints import read
-from gan_lightning.core import AdversarialModule, NotFiniteError, Step, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, NotFiniteError, TwoPlayerGAN
 from gan_lightning.data.base import Data
 from gan_lightning.models import DCGAN
 from gan_lightning.networks import UNetGenerator
@@ -62,12 +62,15 @@ EXACT: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
     **{case: ("RelativisticGAN", ({"loss": loss},)) for case, loss in RELATIVISTIC.items()},
     "WGANGP, Adam": ("WGANGP", (adam(1e-3), {"n_critic": 2})),
     "DCGAN, Adam": ("DCGAN", (adam(1e-3),)),
-    "WGANGP, clipped": ("WGANGP", ({"step": Step(gradient_clip=0.5)},)),
-    "DCGAN, scheduled": ("DCGAN", ({"scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=3)},)),
-    **{f"{name}, micro-batches": (name, ({"step": Step(micro_batches=2), "n_critic": 2},)) for name in OF_IMAGES},
+    "WGANGP, clipped": ("WGANGP", ({"step": ImageStep(gradient_clip=0.5)},)),
+    "DCGAN, scheduled": (
+        "DCGAN",
+        ({"step": ImageStep(scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=3))},),
+    ),
+    **{f"{name}, micro-batches": (name, ({"step": ImageStep(micro_batches=2), "n_critic": 2},)) for name in OF_IMAGES},
     "RaLSGAN, micro-batches": (
         "RelativisticGAN",
-        ({"step": Step(micro_batches=2), "loss": RELATIVISTIC["RaLSGAN"]},),
+        ({"step": ImageStep(micro_batches=2), "loss": RELATIVISTIC["RaLSGAN"]},),
     ),
 }
 
@@ -199,7 +202,7 @@ def main(devices: int, folder: Path) -> None:
     results["all-reduces"] = []
     for count in (1, 2):
         counter = AllReduces()
-        train(devices, tiny("WGANGP", plain_networks(), step=Step(micro_batches=count)), 2, callbacks=[counter])
+        train(devices, tiny("WGANGP", plain_networks(), step=ImageStep(micro_batches=count)), 2, callbacks=[counter])
         results["all-reduces"].append(counter.count)
 
     broken = tiny("DCGAN", plain_networks())  # last: what is left of it could disturb others

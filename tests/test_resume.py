@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from PIL import Image
 from torch.optim import lr_scheduler
 
 from gan_lightning import fit, models, optim, resume
+from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
-from gan_lightning.core import AdversarialModule, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
 from gan_lightning.data import ImplicitFeedback, TextLines
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import InMemory, Split
@@ -78,7 +80,7 @@ def on(path: Path, model: AdversarialModule, steps: int, data: Any = None, **opt
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a run of 4 steps under a schedule that ends at 8."""
     path = tmp_path_factory.mktemp("begun") / "a.ckpt"
-    trained(gan(adam(), scheduler=partial(optim.LinearDecay, end=8)), 4).save_checkpoint(path)
+    trained(gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=8))), 4).save_checkpoint(path)
     return path
 
 
@@ -87,7 +89,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_new_rate_and_new_betas_win(begun: Path) -> None:
     fresh = both(partial(optim.PaperAdam, lr=1e-3, beta1=0.25, beta2=0.75))
-    rates = on(begun, gan(fresh, scheduler=partial(optim.LinearDecay, end=8)), 6)
+    rates = on(begun, gan(fresh, step=ImageStep(scheduler=partial(optim.LinearDecay, end=8))), 6)
     assert rates.rates == pytest.approx([1e-3 * 4 / 8] * 2 + [1e-3 * 3 / 8] * 2)
     assert rates.betas == [(0.25, 0.75)] * 4
 
@@ -103,18 +105,17 @@ def test_a_new_rate_and_new_betas_win(begun: Path) -> None:
     }.values(),
 )  # fmt: skip
 def test_another_schedule_counts_from_the_beginning_of_the_run(begun: Path, schedule: Any, shares: list[float]) -> None:
-    model = gan(adam(), scheduler=None)
+    model = gan(adam())
     if schedule is not None:  # one with a function in it has no plain form: it is handed to the players
-        model = gan(adam(), scheduler=partial(optim.LinearDecay, end=99))
-        generator_optimizer, discriminator_optimizer, _ = model._players_of
-        model._players_of = generator_optimizer, discriminator_optimizer, schedule
+        model = gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=99)))
+        model.step = ImageStep(scheduler=schedule)
     assert on(begun, model, 6).rates == pytest.approx([1e-2 * share for share in shares for _ in range(2)], abs=1e-9)
 
 
 def test_a_schedule_that_begins_later_counts_generator_steps(tmp_path: Path) -> None:
     """With two critic turns to a step, and none in the file."""
     trained(gan(adam(), n_critic=2), 4).save_checkpoint(tmp_path / "a.ckpt")
-    model = gan(adam(), n_critic=2, scheduler=partial(optim.LinearDecay, end=8))
+    model = gan(adam(), n_critic=2, step=ImageStep(scheduler=partial(optim.LinearDecay, end=8)))
     critic, share = 2, [4 / 8, 3 / 8]
     expected = [1e-2 * s for s in share for _ in range(critic + 1)]
     assert on(tmp_path / "a.ckpt", model, 6).rates == pytest.approx(expected)
@@ -135,9 +136,9 @@ def test_adam_in_another_form_goes_on(begun: Path) -> None:
 
 def test_what_is_said_again_goes_on_bit_for_bit(begun: Path, tmp_path: Path) -> None:
     def model() -> TwoPlayerGAN:
-        return gan(adam(), scheduler=partial(optim.LinearDecay, end=8))
+        return gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=8)))
 
-    unbroken, resumed = model(), gan(adam(), scheduler=partial(optim.LinearDecay, end=8), seed=1)
+    unbroken, resumed = model(), gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=8)), seed=1)
     trained(unbroken, 6)
     on(begun, resumed, 6)
     assert all(torch.equal(a, b) for a, b in zip(tensors(unbroken).values(), tensors(resumed).values(), strict=True))
@@ -147,7 +148,7 @@ def test_a_run_from_the_file_alone_equals_one_that_had_the_settings_from_the_beg
     """A schedule is extended that has not begun to decay: nothing of what was done before is another."""
 
     def model(end: int) -> TwoPlayerGAN:
-        return gan(adam(), scheduler=partial(optim.LinearDecay, end=end, start=4))
+        return gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=end, start=4)))
 
     unbroken = model(16)
     trained(unbroken, 8)
@@ -183,8 +184,7 @@ def test_every_model_goes_on_with_new_rates(name: str, tmp_path: Path) -> None:
     content = torch.load(tmp_path / "a.ckpt", weights_only=True)
     arguments = {n for n in content["hyper_parameters"] if n.endswith("optimizer")}
     slower = {n: partial(_kind(content["hyper_parameters"][n]), lr=0.015625) for n in arguments}
-    schedule = {"scheduler": partial(optim.LinearDecay, end=2)}
-    model = make(**slower, **(schedule if "scheduler" in content["hyper_parameters"] else {}))
+    model = make(**slower, step=replace(made.step, scheduler=partial(optim.LinearDecay, end=2)))
     model.trained_on = content["gan_lightning"]["trained_on"]
     resume.adapt(model, content)
     rates = [[group["lr"] for group in state["param_groups"]] for state in content["optimizer_states"]]
@@ -201,7 +201,7 @@ def _kind(described: dict[str, Any]) -> type:
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_another_precision_and_other_workers_go_on(begun: Path, precision: str) -> None:
-    model = gan(adam(), scheduler=partial(optim.LinearDecay, end=8))
+    model = gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=8)))
     on(begun, model, 6, Noisy(num_workers=1), precision=precision)
     assert model.iteration == 6 and all(weight.isfinite().all() for weight in model.parameters())
 
@@ -257,6 +257,14 @@ def test_another_width_is_refused_with_both_values(begun: Path) -> None:
 def test_another_optimizer_is_refused(begun: Path) -> None:
     message = refused(begun, gan(sgd()))
     assert "generator_optimizer is SGD, and PaperAdam in the checkpoint" in message
+
+
+def test_an_augmentation_is_refused_where_it_has_a_state_that_the_file_has_not(begun: Path) -> None:
+    on(begun, model := gan(adam(), step=ImageStep(augment=DiffAugment)), 5)
+    assert model.iteration == 5
+    message = refused(begun, gan(adam(), step=ImageStep(2, augment=ADA)))
+    assert "step.augment is ADA, and null in the checkpoint, whose weights do not fit" in message
+    assert "scheduler" not in message
 
 
 def test_another_model_is_refused_where_its_weights_do_not_fit(begun: Path) -> None:
@@ -434,7 +442,7 @@ def test_metrics_csv_has_each_step_once_and_every_rate(
 ) -> None:
     """A kill leaves rows behind that are of steps after the last checkpoint; they are written again."""
     logged = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=elsewhere", "--trainer.log_every_n_steps=1"]
-    schedule = ["--model.scheduler=LinearDecay", "--model.scheduler.end=4", "--model.n_critic=2"]
+    schedule = ["--model.step.scheduler=LinearDecay", "--model.step.scheduler.end=4", "--model.n_critic=2"]
     monkeypatch.chdir(tmp_path)
     fit.main(["--model=GAN", *SMALL, *schedule, "--trainer.max_steps=3", *logged, QUIET[1]])
     (made,) = tmp_path.glob("runs/*/*")
@@ -481,13 +489,13 @@ def test_a_row_is_there_as_soon_as_it_is_logged(tmp_path: Path, monkeypatch: pyt
 def test_a_rest_at_rate_zero_is_told_and_the_proposal_extends_the_schedule(
     begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    schedule = ["--model.scheduler=CosineDecay", "--model.scheduler.end=2"]
+    schedule = ["--model.step.scheduler=CosineDecay", "--model.step.scheduler.end=2"]
     here(tmp_path, monkeypatch, "--model=GAN", *SMALL, *schedule, "--trainer.max_steps=2")
     (proposed,) = [line for line in capsys.readouterr().out.splitlines() if "--ckpt_path" in line]
     assert proposed.split("gan_lightning.fit ")[1].split()[2:] == [
         "--trainer.max_steps",
         "4",
-        "--model.scheduler.end",
+        "--model.step.scheduler.end",
         "4",
     ]
     before = newest(tmp_path / "runs")["state_dict"]
@@ -500,7 +508,10 @@ def test_a_rest_at_rate_zero_is_told_and_the_proposal_extends_the_schedule(
     ]
     assert moved and after["lr_schedulers"][0]["end"] == 4
     # Torch's schedules do not say where they end: the rate itself does.
-    model = gan(both(partial(torch.optim.SGD, lr=0.1)), scheduler=partial(lr_scheduler.PolynomialLR, total_iters=3))
+    model = gan(
+        both(partial(torch.optim.SGD, lr=0.1)),
+        step=ImageStep(scheduler=partial(lr_scheduler.PolynomialLR, total_iters=3)),
+    )
     with pytest.warns(
         UserWarning, match="learning rate of discriminator is 0 at generator step 3: .* nothing is learned"
     ):
@@ -586,7 +597,7 @@ def test_a_damaged_part_is_one_line(
 def test_no_file_sends_a_run_into_the_folder_of_another(begun: Path, tmp_path: Path) -> None:
     trained(gan(adam()), 1, callbacks=[Checkpoint(str(tmp_path))], enable_checkpointing=True)
     before = (tmp_path / "last.ckpt").read_bytes()
-    model = gan(adam(), scheduler=partial(optim.LinearDecay, end=8))
+    model = gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=8)))
     with pytest.raises(ValueError, match="belongs to another run"):
         trained(model, 5, ckpt_path=begun, callbacks=[Checkpoint(str(tmp_path))], enable_checkpointing=True)
     assert (tmp_path / "last.ckpt").read_bytes() == before

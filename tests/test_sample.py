@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
-from gan_lightning.core import AdversarialModule, ImageShape, Step, Terms, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, Terms, TwoPlayerGAN
 from gan_lightning.data.finding import image_files
 from gan_lightning.errors import NotFiniteError, nearest, short_errors
 from gan_lightning.metrics import to_uint8
@@ -37,7 +37,7 @@ def saved(path: Path, kind: type = models.DCGAN, shape: tuple[int, int, int] = S
     }.get(kind, (partial(networks.MLPGenerator, width=16), partial(networks.MLPDiscriminator, width=16)))
     fast = partial(optim.PaperAdam, lr=0.05)  # the average stays far behind
     parts = dict(zip(("generator", "discriminator"), small, strict=True))
-    model = kind(shape, **parts, generator_optimizer=fast, n_critic=1, step=Step(ema_rampup=None))
+    model = kind(shape, **parts, generator_optimizer=fast, n_critic=1, step=ImageStep(ema_rampup=None))
     return kept(model, path, shape, steps)
 
 
@@ -181,7 +181,7 @@ class Able(TwoPlayerGAN):
     def __init__(self, image_shape: ImageShape = SHAPE) -> None:
         parts = Flat(image_shape), networks.MLPDiscriminator(image_shape, 3, width=4)
         still = partial(torch.optim.SGD, lr=0.0)
-        super().__init__(image_shape, *parts, still, still, None, 1, None, Step())
+        super().__init__(image_shape, *parts, still, still, 1, ImageStep())
         self.num_classes = 3
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
@@ -468,7 +468,7 @@ class Other(AdversarialModule):
     image_shape = SHAPE
 
     def __init__(self) -> None:
-        super().__init__(Step())
+        super().__init__(ImageStep())
 
     def players(self) -> dict:
         return {}

@@ -183,12 +183,17 @@ CASES: list[tuple[str, str, tuple, str]] = [  # the way in, whose checkpoint, th
     ("load_model", "DCGAN", (*H, "generator"), "nested string"),
     *[
         ("load_model", "DCGAN", (*H, place), payload)
-        for place in ("discriminator", "generator_optimizer", "discriminator_optimizer", "scheduler", "augment")
+        for place in ("discriminator", "generator_optimizer", "discriminator_optimizer")
         for payload in ("system", "getoutput")
     ],
+    *[
+        ("load_model", "DCGAN", (*H, "step", place), payload)
+        for place in ("scheduler", "augment")
+        for payload in ("system", "getoutput", "string", "class", "text")
+    ],
     ("load_model", "DCGAN", (*H, "discriminator_optimizer"), "optimizer"),
-    ("load_model", "DCGAN", (*H, "scheduler"), "rate"),
-    ("load_model", "DCGAN", (*H, "augment"), "class"),
+    ("load_model", "DCGAN", (*H, "step", "scheduler"), "rate"),
+    ("load_model", "DCGAN", (*H, "step", "scheduler"), "optimizer"),
     ("load_model", "DCGAN", (*H, "step"), "class"),
     ("load_model", "DCGAN", ("gan_lightning", "class_path"), "model"),
     ("load_from_checkpoint", "DCGAN", (*H, "generator"), "system"),
@@ -196,7 +201,7 @@ CASES: list[tuple[str, str, tuple, str]] = [  # the way in, whose checkpoint, th
     ("load_from_checkpoint", "SeqGAN", (*H, "generator"), "run"),
     ("load_from_checkpoint", "Pix2Pix", (*H, "discriminator_optimizer"), "getoutput"),
     ("sample", "DCGAN", (*H, "generator"), "system"),
-    ("sample", "DCGAN", (*H, "augment"), "timeit"),
+    ("sample", "DCGAN", (*H, "step", "augment"), "timeit"),
     ("sample", "DCGAN", ("gan_lightning", "class_path"), "model"),
     ("sample", "SeqGAN", (*H, "pretraining_optimizer"), "getoutput"),
     ("evaluate", "DCGAN", (*H, "generator"), "runpy"),
@@ -205,10 +210,12 @@ CASES: list[tuple[str, str, tuple, str]] = [  # the way in, whose checkpoint, th
     ("evaluate", "SeqGAN", (*C, "data"), "pictures"),
     ("translate", "Pix2Pix", (*H, "generator"), "system"),
     ("translate", "Pix2Pix", (*H, "discriminator"), "hub"),
-    ("translate", "Pix2Pix", (*H, "scheduler"), "import"),
+    ("translate", "Pix2Pix", (*H, "step", "scheduler"), "import"),
     ("translate", "Pix2Pix", ("gan_lightning", "class_path"), "model"),
     ("fit", "DCGAN", (*C, "model", "init_args", "generator"), "system"),
     ("fit", "DCGAN", (*C, "model", "init_args", "generator_optimizer"), "getoutput"),
+    ("fit", "DCGAN", (*C, "model", "init_args", "step", "scheduler"), "system"),
+    ("fit", "DCGAN", (*C, "model", "init_args", "step", "augment"), "run"),
     ("fit", "DCGAN", (*C, "model", "init_args", "generator"), "kwargs"),
     ("fit", "DCGAN", (*C, "model", "class_path"), "model"),
     ("fit", "DCGAN", (*C, "model"), "model"),
@@ -563,8 +570,8 @@ def test_packages_beyond_those_that_a_file_may_name() -> None:
         ("model.generator", "system"),
         ("model.discriminator_optimizer", "getoutput"),
         ("model.generator", "nested"),
-        ("model.scheduler", "system"),
-        ("model.augment", "run"),
+        ("model.step.scheduler", "system"),
+        ("model.step.augment", "run"),
         ("model.step", "system"),
         ("trainer.callbacks", "system"),
         ("trainer.logger", "system"),
@@ -584,8 +591,10 @@ def test_what_the_user_names_is_of_its_places_kind(
     marker.unlink()
     for flag in (f"--{place}={json.dumps(value)}", f"--config={command}.yaml"):
         top, *rest = place.split(".")
-        nested = {"init_args": {rest[0]: value}, "class_path": "DCGAN"} if top == "model" and rest else value
-        nested = {rest[0]: value} if top == "trainer" else nested
+        nested = value
+        for name in reversed(rest):
+            nested = {name: nested}
+        nested = {"init_args": nested, "class_path": "DCGAN"} if top == "model" and rest else nested
         command.with_suffix(".yaml").write_text(yaml.safe_dump({"data": "Digits", "model": "DCGAN"} | {top: nested}))
         with pytest.raises(SystemExit) as end:
             fit.main([*(flags if "--config" not in flag else []), flag])
@@ -649,7 +658,7 @@ def test_code_in_a_file_is_called_what_it_is(kind: str, marker: Path, capsys: py
         read(path)
     assert str(error.value).startswith(f"{path} {message}")
     for read_by, named in (
-        (lambda: networks.VGG19Features(str(path)), "VGG-19's weights: "),
+        (lambda: networks.VGG19Features(weights=str(path)), "VGG-19's weights: "),
         (lambda: read_weights(path, "Eye"), "Eye: the weights file "),
         (lambda: models.DCGAN.load_from_checkpoint(path), ""),
     ):
@@ -731,7 +740,7 @@ SCHEDULES = {"LambdaLR": "lr_lambda", "CyclicLR": "scale_fn", "MultiplicativeLR"
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_that_a_parser_could_read_as_more(text: str, contents: dict, marker: Path) -> None:
     def refused(place: str, value: Any) -> None:
-        path = poisoned(contents["DCGAN"], (*H, place), value, marker.with_name("evil.ckpt"))
+        path = poisoned(contents["DCGAN"], (*H, *place.split(".")), value, marker.with_name("evil.ckpt"))
         with pytest.raises(ValueError, match=r"evil\.ckpt: DCGAN\.\w+") as error:
             load_model(path)
         assert "\n" not in str(error.value)
@@ -741,7 +750,8 @@ def test_text_that_a_parser_could_read_as_more(text: str, contents: dict, marker
         refused("generator", {"class_path": kind, "init_args": arguments})
     for kind, argument in SCHEDULES.items():
         for value in (text, [text], {"class_path": "torch.nn.ReLU"}):
-            refused("scheduler", {"class_path": f"torch.optim.lr_scheduler.{kind}", "init_args": {argument: value}})
+            path = f"torch.optim.lr_scheduler.{kind}"
+            refused("step.scheduler", {"class_path": path, "init_args": {argument: value}})
     time.sleep(0.05)  # a shell would need a moment
     assert not marker.exists() and "planted" not in sys.modules
 

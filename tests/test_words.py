@@ -66,6 +66,15 @@ PARSED = {  # refused by the parser
     "--seed=5": "give --seed_everything",
     "--lr=1": "give --model.generator_optimizer.lr and --model.discriminator_optimizer.lr",
     "--model.lr=1": "give --model.generator_optimizer.lr and --model.discriminator_optimizer.lr",
+    "--scheduler=CosineDecay": "unknown flag --scheduler: give --model.step.scheduler",
+    "--model.scheduler=CosineDecay": "unknown argument scheduler: give --model.step.scheduler",
+    "--model.augment=DiffAugment": "unknown argument augment: give --model.step.augment",
+    "--model.augment.p=0.1": "unknown flag --augment.p: give --model.step.augment",
+    "--config=older.yaml": "unknown argument scheduler: give --model.step.scheduler",
+    "--model.step.schedular=CosineDecay": "unknown flag --step.schedular, did you mean '--step.scheduler'",
+    "--config=step.yaml": "unknown argument schedular, did you mean 'scheduler'",
+    "--model.step.scheduler=CosinDecay": "step.scheduler: unknown name CosinDecay, did you mean 'CosineDecay'",
+    "--model.step.augment=DifAugment": "step.augment: unknown name DifAugment, did you mean 'DiffAugment'",
     "--epochs=3": "give --trainer.max_epochs, or --trainer.max_steps",
     "--dataroot=x": "give --data.root",
     "mine.yaml": "give --config mine.yaml",
@@ -104,6 +113,9 @@ MADE = {  # refused by the Trainer, or when the run begins
 def test_a_line_says_what_to_do(kind: str, folder: Path, capfd: pytest.CaptureFixture) -> None:
     (folder / "list.yaml").write_text("- 1\n- 2\n")
     (folder / "tab.yaml").write_text("model:\n\tclass_path: GAN\n")
+    schedule = "{class_path: LinearDecay, init_args: {end: 9}}"
+    (folder / "older.yaml").write_text(f"model: {{class_path: GAN, init_args: {{scheduler: {schedule}}}}}\n")
+    (folder / "step.yaml").write_text(f"model: {{class_path: GAN, init_args: {{step: {{schedular: {schedule}}}}}}}\n")
     (folder / "bytes.yaml").write_bytes(b"\x80\x02}q\x00")
     for name in ("empty.yaml", "file"):
         (folder / name).touch()

@@ -72,7 +72,7 @@ class OracleSequences(Data):
         self.vocabulary, self.length, self.n = [str(word) for word in range(words)], length, n
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(oracle_seed))
-            self.oracle = Oracle(words, length, hidden, hidden, std=1.0).requires_grad_(False)
+            self.oracle = Oracle(words, length, embedding=hidden, hidden=hidden, std=1.0).requires_grad_(False)
         if parameters is not None:
             self.oracle.load_state_dict(of_authors(Path(parameters).expanduser(), self.oracle.state_dict()))
 

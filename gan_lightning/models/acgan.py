@@ -1,19 +1,15 @@
 """Conditional Image Synthesis with Auxiliary Classifier GANs, 2016."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
-    Augmentation,
     ClassNetwork,
     ImageShape,
-    LRSchedulerCallable,
+    ImageStep,
     OptimizerCallable,
-    Step,
     Terms,
     TwoPlayerGAN,
     require_classes,
@@ -45,26 +41,15 @@ class ACGAN(TwoPlayerGAN):
         discriminator: ClassNetwork = lambda image_shape, num_classes: AuxiliaryDiscriminator(
             image_shape, num_classes, width=16
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         class_weight: float = 1.0,
         n_critic: int = 1,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
         require_classes("ACGAN", num_classes)
-        super().__init__(
-            image_shape,
-            generator(image_shape, num_classes),
-            discriminator(image_shape, num_classes),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = num_classes
         self.class_weight = class_weight
 

@@ -1,22 +1,11 @@
 """BEGAN: Boundary Equilibrium Generative Adversarial Networks, 2017."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
 from gan_lightning import batches, optim
 from gan_lightning.batches import Labeled
-from gan_lightning.core import (
-    Augmentation,
-    ImageNetwork,
-    ImageShape,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Step,
-    Terms,
-    TwoPlayerGAN,
-)
+from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.losses.reconstruction import absolute_error
 from gan_lightning.networks.began import BEGANDiscriminator, BEGANGenerator
 from gan_lightning.noise import Noise
@@ -51,28 +40,17 @@ class BEGAN(TwoPlayerGAN):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: BEGANGenerator(image_shape, latent_dim=64, width=64),
         discriminator: ImageNetwork = lambda image_shape: BEGANDiscriminator(image_shape, hidden=64, width=64),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-4, beta1=0.5),
         gamma: float = 0.5,
         lambda_k: float = 0.001,
         n_critic: int = 1,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
         if not 0 <= gamma <= 1 or lambda_k < 0:
             raise ValueError(f"BEGAN needs gamma in [0, 1] and lambda_k of at least 0, not {gamma} and {lambda_k}")
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator(image_shape),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape), discriminator(image_shape)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.gamma, self.lambda_k = gamma, lambda_k
         self.register_buffer("k", torch.zeros(()))
 

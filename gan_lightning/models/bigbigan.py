@@ -1,7 +1,5 @@
 """Large Scale Adversarial Representation Learning, 2019."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import torch
@@ -9,17 +7,7 @@ from torch import Tensor, nn
 
 from gan_lightning import optim
 from gan_lightning.batches import Labeled
-from gan_lightning.core import (
-    Augmentation,
-    ImageNetwork,
-    ImageShape,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Player,
-    Step,
-    Terms,
-    TwoPlayerGAN,
-)
+from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Player, Terms, TwoPlayerGAN
 from gan_lightning.ema import EMA
 from gan_lightning.losses.bidirectional import pair_encoder_generator, pair_hinge_discriminator
 from gan_lightning.networks import BigGANGenerator
@@ -52,32 +40,21 @@ class BigBiGAN(TwoPlayerGAN):
         encoder: Callable[[ImageShape, int], nn.Module] = lambda image_shape, latent_dim: BigBiGANEncoder(
             image_shape, latent_dim, width=64
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
-            params, lr=5e-5, beta1=0.0, beta2=0.999, eps=1e-6
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(
+            p, lr=5e-5, beta1=0.0, beta2=0.999, eps=1e-6
         ),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
-            params, lr=2e-4, beta1=0.0, beta2=0.999, eps=1e-6
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(
+            p, lr=2e-4, beta1=0.0, beta2=0.999, eps=1e-6
         ),
-        scheduler: LRSchedulerCallable | None = None,
         encoder_rate: float = 10.0,
         n_critic: int = 2,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
         if encoder_rate <= 0:
             raise ValueError(f"encoder_rate must be positive, not {encoder_rate}")
         made = generator(image_shape)
-        super().__init__(
-            image_shape,
-            made,
-            discriminator(image_shape, made.latent_dim),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = made, discriminator(image_shape, made.latent_dim)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.encoder = encoder(image_shape, made.latent_dim)
         self.averages["encoder"] = EMA(
             self.encoder, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics

@@ -1,21 +1,10 @@
 """Large Scale GAN Training for High Fidelity Natural Image Synthesis, 2018."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
-from gan_lightning.core import (
-    Augmentation,
-    ClassNetwork,
-    ImageShape,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Step,
-    Terms,
-    TwoPlayerGAN,
-)
+from gan_lightning.core import ClassNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks import BigGANDiscriminator, BigGANGenerator
 from gan_lightning.noise import truncated_normal
 
@@ -44,29 +33,18 @@ class BigGAN(TwoPlayerGAN):
         discriminator: ClassNetwork = lambda image_shape, num_classes: BigGANDiscriminator(
             image_shape, num_classes, width=256
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
-            params, lr=5e-5, beta1=0.0, beta2=0.999, eps=1e-6
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(
+            p, lr=5e-5, beta1=0.0, beta2=0.999, eps=1e-6
         ),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
-            params, lr=2e-4, beta1=0.0, beta2=0.999, eps=1e-6
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(
+            p, lr=2e-4, beta1=0.0, beta2=0.999, eps=1e-6
         ),
-        scheduler: LRSchedulerCallable | None = None,
         orthogonal_weight: float = 1e-4,
         n_critic: int = 2,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
-        super().__init__(
-            image_shape,
-            generator(image_shape, num_classes),
-            discriminator(image_shape, num_classes),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = num_classes
         self.orthogonal_weight = orthogonal_weight
 

@@ -1,18 +1,14 @@
 """Conditional Generative Adversarial Nets, 2014."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
-    Augmentation,
     ClassNetwork,
     ImageShape,
-    LRSchedulerCallable,
+    ImageStep,
     OptimizerCallable,
-    Step,
     Terms,
     TwoPlayerGAN,
     require_classes,
@@ -43,25 +39,14 @@ class CGAN(TwoPlayerGAN):
         discriminator: ClassNetwork = lambda image_shape, num_classes: ConditionalMaxoutDiscriminator(
             image_shape, num_classes, image_units=240, label_units=50, joint_units=240
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         n_critic: int = 1,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
         require_classes("CGAN", num_classes)
-        super().__init__(
-            image_shape,
-            generator(image_shape, num_classes),
-            discriminator(image_shape, num_classes),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = num_classes
 
     def latent(self, noise: Noise, n: int) -> Tensor:

@@ -1,14 +1,12 @@
 """Context Encoders: Feature Learning by Inpainting, 2016."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Masked, central_hole
-from gan_lightning.core import ImageNetwork, ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
+from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
 from gan_lightning.networks import ContextGenerator, DCGANDiscriminator
 from gan_lightning.translator import Columns, Translator
 
@@ -44,9 +42,8 @@ class ContextEncoder(Translator):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: ContextGenerator(image_shape, width=64, bottleneck=4000),
         discriminator: ImageNetwork = lambda image_shape: DCGANDiscriminator(image_shape, width=64),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-3, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-3, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         reconstruction_weight: float = 0.999,
         overlap: int = 4,
         overlap_weight: float = 10.0,
@@ -54,15 +51,8 @@ class ContextEncoder(Translator):
     ) -> None:
         if not 0 <= reconstruction_weight <= 1 or overlap < 0:
             raise ValueError("ContextEncoder needs a reconstruction_weight in [0, 1] and an overlap of at least 0")
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator(image_shape),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            step,
-        )
+        networks = generator(image_shape), discriminator(image_shape)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.reconstruction_weight = reconstruction_weight
         self.overlap, self.overlap_weight = overlap, overlap_weight
 

@@ -1,13 +1,11 @@
 """Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, 2017."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Unpaired, UnpairedWithFakes
-from gan_lightning.core import ImageNetwork, ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
+from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
 from gan_lightning.history import ImagePool
 from gan_lightning.networks import PatchDiscriminator, ResNetTranslator
 from gan_lightning.noise import key
@@ -39,23 +37,15 @@ class CycleGAN(Translator):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: ResNetTranslator(image_shape, width=64),
         discriminator: ImageNetwork = lambda image_shape: PatchDiscriminator(image_shape, layers=3, affine=False),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         cycle_weight: float = 10.0,
         identity_weight: float = 0.5,
         pool: int = 50,
         step: Step = Step(),
     ) -> None:
-        super().__init__(
-            image_shape,
-            nn.ModuleList(generator(image_shape) for _ in self.directions),
-            nn.ModuleList(discriminator(image_shape) for _ in "AB"),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            step,
-        )
+        networks = (nn.ModuleList(build(image_shape) for _ in "AB") for build in (generator, discriminator))
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.multiple = self.generator[0].multiple
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
         self.pools = nn.ModuleList(ImagePool(pool, self.image_shape) for _ in "AB")

@@ -1,21 +1,10 @@
 """Unsupervised Representation Learning with Deep Convolutional GANs, 2015."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
-from gan_lightning.core import (
-    Augmentation,
-    ImageNetwork,
-    ImageShape,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Step,
-    Terms,
-    TwoPlayerGAN,
-)
+from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.noise import Noise
 
@@ -35,25 +24,14 @@ class DCGAN(TwoPlayerGAN):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: DCGANGenerator(image_shape, latent_dim=100, width=128),
         discriminator: ImageNetwork = lambda image_shape: DCGANDiscriminator(image_shape, width=128),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         real_target: float = 1.0,
         n_critic: int = 1,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator(image_shape),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape), discriminator(image_shape)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.real_target = real_target
 
     def latent(self, noise: Noise, n: int) -> Tensor:

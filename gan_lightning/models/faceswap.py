@@ -1,7 +1,5 @@
 """FaceSwap: one encoder and a decoder for each of two faces, 2017."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +7,7 @@ from torch import Tensor, nn
 from gan_lightning import losses, optim
 from gan_lightning.augment import random_warp
 from gan_lightning.batches import Unpaired
-from gan_lightning.core import ImageNetwork, ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
+from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
 from gan_lightning.networks import FaceSwapper
 from gan_lightning.translator import Columns, Translator
 
@@ -44,9 +42,8 @@ class FaceSwap(Translator):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: FaceSwapper(image_shape, width=128, code=1024),
         discriminator: ImageNetwork | None = None,
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=5e-5, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=5e-5, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         adversarial_weight: float = 0.1,
         coverage: float = 0.625,
         jitter: float = 5 / 256,
@@ -55,15 +52,8 @@ class FaceSwap(Translator):
         if not 0 < coverage <= 1:
             raise ValueError(f"coverage is a share of the image's sides, above 0 and up to 1, not {coverage}")
         judges = nn.ModuleList(discriminator(image_shape) for _ in IDENTITIES) if discriminator else None
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            judges,
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            step,
-        )
+        networks = generator(image_shape), judges
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.adversarial_weight, self.coverage, self.jitter = adversarial_weight, coverage, jitter
         self.multiple = self.generator.multiple
 

@@ -1,7 +1,5 @@
 """Improved Techniques for Training GANs, 2016."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,13 +8,11 @@ from torch.nn.utils import parameters_to_vector
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled, PartlyLabeled, whole
 from gan_lightning.core import (
-    Augmentation,
     ClassNetwork,
     ImageNetwork,
     ImageShape,
-    LRSchedulerCallable,
+    ImageStep,
     OptimizerCallable,
-    Step,
     Terms,
     TwoPlayerGAN,
     require_classes,
@@ -56,30 +52,19 @@ class ImprovedGAN(TwoPlayerGAN):
         discriminator: ClassNetwork = lambda image_shape, num_classes: ImprovedDiscriminator(
             image_shape, num_classes, width=64, minibatch_kernels=100
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=3e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=3e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=3e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=3e-4, beta1=0.5),
         feature_matching: bool = False,
         historical_weight: float = 0.0,
         real_target: float = 0.9,
         semi_supervised: bool = False,
         unsupervised_weight: float = 1.0,
         n_critic: int = 1,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
         classes = require_classes("a semi-supervised ImprovedGAN", num_classes) if semi_supervised else None
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator(image_shape, classes),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape), discriminator(image_shape, classes)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         if feature_matching and not hasattr(self.discriminator, "features"):
             kind = type(self.discriminator).__name__
             raise ValueError(f"feature_matching needs a discriminator with features: ImprovedDiscriminator, not {kind}")

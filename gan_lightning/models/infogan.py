@@ -1,7 +1,5 @@
 """InfoGAN: Interpretable Representation Learning by Information Maximizing GANs, 2016."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -10,16 +8,7 @@ from torch import Tensor, nn
 
 from gan_lightning import batches, losses, optim
 from gan_lightning.batches import Labeled
-from gan_lightning.core import (
-    Augmentation,
-    ImageShape,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Step,
-    Terms,
-    TwoPlayerGAN,
-    evaluating,
-)
+from gan_lightning.core import ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN, evaluating
 from gan_lightning.networks import InfoGANDiscriminator, InfoGANGenerator
 from gan_lightning.noise import Noise
 
@@ -53,34 +42,24 @@ class InfoGAN(TwoPlayerGAN):
         discriminator: Callable[[ImageShape, int, int], nn.Module] = lambda image_shape, categories, continuous: (
             InfoGANDiscriminator(image_shape, categories, continuous, width=64)
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-3, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-3, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         noise_dim: int = 62,
         categories: int = 10,
         continuous: int = 2,
         category_weight: float = 1.0,
         continuous_weight: float = 0.1,
         n_critic: int = 1,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
         if categories < 1 or continuous < 0 or noise_dim < 0:
             raise ValueError(
                 f"categories must be at least 1, continuous and noise_dim at least 0, "
                 f"not {categories}, {continuous} and {noise_dim}"
             )
-        super().__init__(
-            image_shape,
-            generator(image_shape, noise_dim + categories + continuous),
-            discriminator(image_shape, categories, continuous),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        latent_dim = noise_dim + categories + continuous
+        networks = generator(image_shape, latent_dim), discriminator(image_shape, categories, continuous)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.noise_dim, self.categories, self.continuous = noise_dim, categories, continuous
         self.category_weight, self.continuous_weight = category_weight, continuous_weight
 

@@ -1,23 +1,12 @@
 """IRGAN: A Minimax Game for Unifying Generative and Discriminative Information Retrieval Models, 2017."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lightning import losses
 from gan_lightning.batches import Ranked
-from gan_lightning.core import (
-    AdversarialModule,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Player,
-    Step,
-    Terms,
-    evaluating,
-    plainly,
-)
+from gan_lightning.core import AdversarialModule, OptimizerCallable, Player, Step, Terms, evaluating, plainly
 from gan_lightning.networks import MatrixFactorisation, MLPScorer, RankingNetwork, RankingSizes
 from gan_lightning.noise import drawn_by
 
@@ -45,7 +34,6 @@ class IRGAN(AdversarialModule):
         num_features: numbers that describe a document, of data where queries have documents; else None.
         generator, discriminator: build rankers, from queries to scores (B, D); None for the code's, matrix
             factorisation with 5 dimensions for items, one hidden layer for documents.
-        scheduler: of both learning rates, in generator turns, those of the first stage too.
         temperature: of p where the discriminator's negatives are drawn.
         importance: share of p_n that lies on what was chosen.
         samples: draws for each query, of pairs, of negatives, and of what the generator is rewarded for.
@@ -55,7 +43,7 @@ class IRGAN(AdversarialModule):
         candidates: uniform negatives, of which the highest scored is the pair's; 1 is BPR.
         pretrain_discriminator: the discriminator takes turns in the first stage too, with pairs of its own.
         discriminator_turns, generator_turns: batches of each phase of a round.
-        step: see :class:`Step`; `ema_*` are not used.
+        step: see :class:`Step`; a scheduler counts the generator's turns of the first stage too.
 
     Attributes:
         seen: (users, items) bool, what was chosen in training: a checkpoint alone can leave it out; empty of documents.
@@ -74,9 +62,8 @@ class IRGAN(AdversarialModule):
         num_features: int | None,
         generator: RankingNetwork | None = None,
         discriminator: RankingNetwork | None = None,
-        generator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=64e-3),
-        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=64e-3),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=64e-3),
+        discriminator_optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=64e-3),
         temperature: float = 0.2,
         importance: float = 0.2,
         samples: int = 64,
@@ -103,7 +90,7 @@ class IRGAN(AdversarialModule):
         sizes = RankingSizes(len(users), len(items)) if users and items else RankingSizes(features=num_features)
         usual = MatrixFactorisation if sizes.users else MLPScorer
         self.generator, self.discriminator = (generator or usual)(sizes), (discriminator or usual)(sizes)
-        self._players_of = (generator_optimizer, discriminator_optimizer, scheduler)
+        self._players_of = (generator_optimizer, discriminator_optimizer)
         self.temperature, self.importance, self.samples = temperature, importance, samples
         self.exact, self.baseline = exact, baseline
         self.pretraining, self.candidates = pretraining, candidates
@@ -112,10 +99,10 @@ class IRGAN(AdversarialModule):
         self.register_buffer("seen", torch.zeros(sizes.users or 0, sizes.items or 0, dtype=torch.bool))
 
     def players(self) -> dict[str, Player]:
-        generator_optimizer, discriminator_optimizer, scheduler = self._players_of
+        generator_optimizer, discriminator_optimizer = self._players_of
         return {
-            "discriminator": Player(self.discriminator, discriminator_optimizer, scheduler),
-            "generator": Player(self.generator, generator_optimizer, scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
+            "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
         }
 
     def setup(self, stage: str) -> None:

@@ -1,13 +1,11 @@
 """Image-to-Image Translation with Conditional Adversarial Networks, 2017."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Paired
-from gan_lightning.core import ImageNetwork, ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
+from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
 from gan_lightning.networks import PatchDiscriminator, UNetGenerator
 from gan_lightning.noise import key
 from gan_lightning.translator import Columns, Translator
@@ -35,22 +33,14 @@ class Pix2Pix(Translator):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: UNetGenerator(image_shape, width=64),
         discriminator: ImageNetwork = lambda image_shape: PatchDiscriminator(image_shape, layers=3),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5),
         l1_weight: float = 100.0,
         step: Step = Step(),
     ) -> None:
         channels, height, width = image_shape
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator((2 * channels, height, width)),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            step,
-        )
+        networks = generator(image_shape), discriminator((2 * channels, height, width))
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.multiple, self.l1_weight = self.generator.multiple, l1_weight
 
     def score(self, source: Tensor, target: Tensor) -> Tensor:

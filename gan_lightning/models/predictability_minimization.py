@@ -1,7 +1,5 @@
 """Learning Factorial Codes by Predictability Minimization, 1992."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -13,7 +11,6 @@ from gan_lightning.core import (
     AdversarialModule,
     ImageNetwork,
     ImageShape,
-    LRSchedulerCallable,
     OptimizerCallable,
     Player,
     Step,
@@ -49,11 +46,10 @@ class PredictabilityMinimization(AdversarialModule):
         decoder: builds, of the image's shape and the number of units, a network from codes to images; it is built only
             where `reconstruction_weight` is positive.
         encoder_optimizer, predictor_optimizer: build the optimizers; the encoder's moves the decoder too.
-        scheduler: builds the schedule of both learning rates, in encoder steps.
         predictor_turns: for each turn of the encoder.
         unpredictability_weight: of V_C in the encoder's loss; 0 leaves an ordinary autoencoder.
         variance_weight, reconstruction_weight: alpha of V and gamma of I.
-        step: see :class:`Step`; `ema_*` are not used.
+        step: see :class:`Step`; a scheduler counts encoder steps.
 
     Raises:
         ValueError: no predictor turns, or weights that are negative.
@@ -69,9 +65,8 @@ class PredictabilityMinimization(AdversarialModule):
         decoder: Callable[[ImageShape, int], nn.Module] = lambda image_shape, units: CodeDecoder(
             image_shape, units, width=64
         ),
-        encoder_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
-        predictor_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-2),
-        scheduler: LRSchedulerCallable | None = None,
+        encoder_optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-3),
+        predictor_optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-2),
         predictor_turns: int = 4,
         unpredictability_weight: float = 1.0,
         variance_weight: float = 0.0,
@@ -88,14 +83,14 @@ class PredictabilityMinimization(AdversarialModule):
         self.predictor_turns = predictor_turns
         self.unpredictability_weight, self.variance_weight = unpredictability_weight, variance_weight
         self.reconstruction_weight = reconstruction_weight
-        self._players_of = encoder_optimizer, predictor_optimizer, scheduler
+        self._players_of = encoder_optimizer, predictor_optimizer
 
     def players(self) -> dict[str, Player]:
-        encoder_optimizer, predictor_optimizer, scheduler = self._players_of
+        encoder_optimizer, predictor_optimizer = self._players_of
         coder = nn.ModuleList([self.encoder] if self.decoder is None else [self.encoder, self.decoder])
         return {
-            "predictors": Player(self.predictors, predictor_optimizer, scheduler, self.predictor_turns),
-            "encoder": Player(coder, encoder_optimizer, scheduler),
+            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
+            "encoder": Player(coder, encoder_optimizer, self.step.scheduler),
         }
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:

@@ -1,19 +1,8 @@
 """Self-Attention Generative Adversarial Networks, 2018."""
 
-from __future__ import annotations
-
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
-from gan_lightning.core import (
-    Augmentation,
-    ClassNetwork,
-    ImageShape,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Step,
-    Terms,
-    TwoPlayerGAN,
-)
+from gan_lightning.core import ClassNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
 
 
@@ -36,26 +25,13 @@ class SAGAN(TwoPlayerGAN):
         discriminator: ClassNetwork = lambda image_shape, num_classes: ResNetDiscriminator(
             image_shape, num_classes, width=64, widest=1024, plain_blocks=1, attention=32
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.0, beta2=0.9),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
-            params, lr=4e-4, beta1=0.0, beta2=0.9
-        ),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-4, beta1=0.0, beta2=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=4e-4, beta1=0.0, beta2=0.9),
         n_critic: int = 1,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
-        super().__init__(
-            image_shape,
-            generator(image_shape, num_classes),
-            discriminator(image_shape, num_classes),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = num_classes
 
     def discriminator_loss(self, batch: Labeled) -> Terms:

@@ -1,13 +1,11 @@
 """SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, 2017."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import Literal
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from gan_lightning import losses
@@ -42,7 +40,6 @@ class SeqGAN(AdversarialModule):
         discriminator: builds a network from sequences (n, T) to scores (n,), high for real ones.
         generator_optimizer, pretraining_optimizer, discriminator_optimizer: build the optimizers, the generator's one
             for the game and one for maximum likelihood: moments of one loss are no measure for the other.
-        scheduler: builds the schedule of both learning rates, in generator steps, those by likelihood too.
         pretraining: generator turns by maximum likelihood, one a batch.
         discriminator_pretraining: discriminator turns after them, which are no generator steps.
         generator_turns, discriminator_turns: in each round of the game, one a batch.
@@ -51,7 +48,7 @@ class SeqGAN(AdversarialModule):
         baseline: what is taken off a reward, to lessen the gradient's variance: nothing, or the mean over the batch
             of the rewards at the same token.
         weight_decay: of the discriminator's last layer, its `output`, times half its squared norm.
-        step: see :class:`Step`; `ema_*` are not used.
+        step: see :class:`Step`; a scheduler counts the steps by likelihood too, and leaves their own rate as it is.
 
     Raises:
         ValueError: no vocabulary, negative numbers, no roll-outs, a decay outside of [0, 1], or an unknown baseline.
@@ -65,10 +62,9 @@ class SeqGAN(AdversarialModule):
         length: int | None,
         generator: SequenceNetwork = lambda vocabulary, length: LSTMGenerator(vocabulary, length),
         discriminator: SequenceNetwork = lambda vocabulary, length: TextDiscriminator(vocabulary, length),
-        generator_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-2),
-        pretraining_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-2),
-        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-4),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-2),
+        pretraining_optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-2),
+        discriminator_optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-4),
         pretraining: int = 120 * 156,
         discriminator_pretraining: int = 150 * 156,
         generator_turns: int = 1,
@@ -94,18 +90,18 @@ class SeqGAN(AdversarialModule):
         if weight_decay and not hasattr(self.discriminator, "output"):
             raise ValueError(f"{type(self.discriminator).__name__} has no `output` to decay: set weight_decay to 0")
         self.rollout_policy = copy.deepcopy(self.generator).requires_grad_(False)
-        self._players_of = (generator_optimizer, pretraining_optimizer, discriminator_optimizer, scheduler)
+        self._players_of = (generator_optimizer, pretraining_optimizer, discriminator_optimizer)
         self.pretraining, self.discriminator_pretraining = pretraining, discriminator_pretraining
         self.generator_turns, self.discriminator_turns = generator_turns, discriminator_turns
         self.rollouts, self.rollout_decay = rollouts, rollout_decay
         self.baseline, self.weight_decay = baseline, weight_decay
 
     def players(self) -> dict[str, Player]:
-        generator_optimizer, pretraining_optimizer, discriminator_optimizer, scheduler = self._players_of
+        generator_optimizer, pretraining_optimizer, discriminator_optimizer = self._players_of
         return {
             "imitator": Player(self.generator, pretraining_optimizer),  # the generator, before there is a game
-            "discriminator": Player(self.discriminator, discriminator_optimizer, scheduler),
-            "generator": Player(self.generator, generator_optimizer, scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
+            "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
         }
 
     def training_step(self, batch: Sequences, batch_idx: int) -> None:

@@ -1,13 +1,11 @@
 """Learning from Simulated and Unsupervised Images through Adversarial Training, 2017."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
 from gan_lightning import losses
 from gan_lightning.batches import Unpaired
-from gan_lightning.core import ImageNetwork, ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
+from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
 from gan_lightning.history import HistoryBuffer
 from gan_lightning.networks import LocalDiscriminator, Refiner
 from gan_lightning.noise import key
@@ -44,9 +42,8 @@ class SimGAN(Translator):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: Refiner(image_shape, blocks=4, width=64),
         discriminator: ImageNetwork = lambda image_shape: LocalDiscriminator(image_shape, width=64),
-        generator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=1e-3),
-        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=1e-3),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=1e-3),
+        discriminator_optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=1e-3),
         regularization: float = 0.5,
         refiner_warmup: int = 1000,
         discriminator_warmup: int = 200,
@@ -57,15 +54,8 @@ class SimGAN(Translator):
     ) -> None:
         if min(refiner_warmup, discriminator_warmup) < 0 or min(refiner_turns, discriminator_turns) < 1:
             raise ValueError("SimGAN needs warm-ups of at least 0 and at least one turn of each player")
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator(image_shape),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            step,
-        )
+        networks = generator(image_shape), discriminator(image_shape)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.regularization, self.multiple = regularization, self.generator.multiple
         self.refiner_warmup, self.discriminator_warmup = refiner_warmup, discriminator_warmup
         self.refiner_turns, self.discriminator_turns = refiner_turns, discriminator_turns

@@ -1,18 +1,14 @@
 """Spectral Normalization for Generative Adversarial Networks, 2018."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
-    Augmentation,
     ClassNetwork,
     ImageShape,
-    LRSchedulerCallable,
+    ImageStep,
     OptimizerCallable,
-    Step,
     Terms,
     TwoPlayerGAN,
     require_classes,
@@ -27,7 +23,7 @@ class SNGAN(TwoPlayerGAN):
     With `conditioning: projection` the data's classes are used as in cGANs with Projection Discriminator (Miyato and
     Koyama 2018, arXiv:1802.05637): conditional batch norm in the generator, an inner product in the discriminator.
     Deviations: the generator's batch is as large as the discriminator's, not twice; the learning rate is constant
-    unless a `scheduler` is given (the paper: linear to zero over 100,000 steps).
+    unless `step` has a scheduler (the paper: linear to zero over 100,000 steps).
 
     Args:
         conditioning: whether the networks are told the class, and how.
@@ -47,27 +43,14 @@ class SNGAN(TwoPlayerGAN):
         discriminator: ClassNetwork = lambda image_shape, num_classes: ResNetDiscriminator(
             image_shape, num_classes, width=128
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=2e-4, beta1=0.0, beta2=0.9),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(
-            params, lr=2e-4, beta1=0.0, beta2=0.9
-        ),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
         n_critic: int = 5,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
         classes = require_classes("SNGAN", num_classes) if conditioning == "projection" else None
-        super().__init__(
-            image_shape,
-            generator(image_shape, classes),
-            discriminator(image_shape, classes),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape, classes), discriminator(image_shape, classes)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = classes
 
     def discriminator_loss(self, batch: Labeled) -> Terms:

@@ -1,7 +1,5 @@
 """Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, 2017."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -9,7 +7,7 @@ from torch import Tensor, nn
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Paired
-from gan_lightning.core import ImageNetwork, ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms
+from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
 from gan_lightning.networks import SRDiscriminator, SRResNet, VGG19Features
 from gan_lightning.translator import Columns, Translator
 
@@ -19,8 +17,8 @@ class SRGAN(Translator):
 
     Equations 1 to 6: first `pretraining` turns on the squared error of pixels, without a discriminator (SRResNet);
     then the squared error of features phi, divided by 12.75^2 as section 3.2 rescales VGG's, plus 10^-3 times
-    -log D(G(x)). Learning rate 1e-4, of which a scheduler makes 1e-5 after half of the adversarial turns (section 3.2).
-    Deviation: low-resolution images are in [-1, 1] like all others, not in [0, 1].
+    -log D(G(x)). Learning rate 1e-4, of which `step.scheduler` makes 1e-5 after half of the adversarial turns (section
+    3.2). Deviation: low-resolution images are in [-1, 1] like all others, not in [0, 1].
 
     Args:
         generator: builds a network for image_shape with a `scale`, from low to high resolution.
@@ -43,9 +41,8 @@ class SRGAN(Translator):
         generator: ImageNetwork = lambda image_shape: SRResNet(image_shape, scale=4, blocks=16, width=64),
         discriminator: ImageNetwork = lambda image_shape: SRDiscriminator(image_shape, width=64),
         features: Callable[[], nn.Module] = lambda: VGG19Features(),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.9),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.9),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-4, beta1=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-4, beta1=0.9),
         pretraining: int = 1_000_000,
         content_weight: float = 1 / 12.75**2,
         adversarial_weight: float = 1e-3,
@@ -53,15 +50,8 @@ class SRGAN(Translator):
     ) -> None:
         if pretraining < 0:
             raise ValueError(f"SRGAN cannot pretrain for {pretraining} turns: 0 leaves it out")
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator(image_shape),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            step,
-        )
+        networks = generator(image_shape), discriminator(image_shape)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.scale, self.multiple, self.pretraining = self.generator.scale, self.generator.multiple, pretraining
         self.content_weight, self.adversarial_weight = content_weight, adversarial_weight
         self._make_features = features

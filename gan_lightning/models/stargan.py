@@ -1,7 +1,5 @@
 """StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation, 2018."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -10,7 +8,7 @@ from torch import Tensor, nn
 
 from gan_lightning import batches, losses, optim
 from gan_lightning.batches import Attributed
-from gan_lightning.core import ImageShape, LRSchedulerCallable, OptimizerCallable, Step, Terms, evaluating
+from gan_lightning.core import ImageShape, OptimizerCallable, Step, Terms, evaluating
 from gan_lightning.networks import AttributeDiscriminator, AttributeTranslator
 from gan_lightning.translator import Columns, Translator
 
@@ -49,9 +47,8 @@ class StarGAN(Translator):
         discriminator: AttributeNetwork = lambda image_shape, attributes: AttributeDiscriminator(
             image_shape, attributes
         ),
-        generator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.5),
-        discriminator_optimizer: OptimizerCallable = lambda params: optim.PaperAdam(params, lr=1e-4, beta1=0.5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-4, beta1=0.5),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-4, beta1=0.5),
         penalty_weight: float = 10.0,
         class_weight: float = 1.0,
         reconstruction_weight: float = 10.0,
@@ -65,15 +62,8 @@ class StarGAN(Translator):
             raise ValueError(f"exclusive: {unknown[0]} is not among the attributes {', '.join(attributes)}")
         if n_critic < 1:
             raise ValueError(f"n_critic must be at least 1, not {n_critic}")
-        super().__init__(
-            image_shape,
-            generator(image_shape, len(attributes)),
-            discriminator(image_shape, len(attributes)),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            step,
-        )
+        networks = generator(image_shape, len(attributes)), discriminator(image_shape, len(attributes))
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.attributes, self.n_critic, self.multiple = list(attributes), n_critic, self.generator.multiple
         self.exclusive = [self.attributes.index(name) for name in exclusive or []]
         self.penalty_weight, self.class_weight = penalty_weight, class_weight

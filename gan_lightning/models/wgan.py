@@ -1,21 +1,10 @@
 """Wasserstein GAN, 2017."""
 
-from __future__ import annotations
-
 import torch
 
 from gan_lightning import losses
 from gan_lightning.batches import Labeled
-from gan_lightning.core import (
-    Augmentation,
-    ImageNetwork,
-    ImageShape,
-    LRSchedulerCallable,
-    OptimizerCallable,
-    Step,
-    Terms,
-    TwoPlayerGAN,
-)
+from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
 
 
@@ -36,25 +25,14 @@ class WGAN(TwoPlayerGAN):
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: DCGANGenerator(image_shape, latent_dim=100, width=128),
         discriminator: ImageNetwork = lambda image_shape: DCGANDiscriminator(image_shape, width=128),
-        generator_optimizer: OptimizerCallable = lambda params: torch.optim.RMSprop(params, lr=5e-5),
-        discriminator_optimizer: OptimizerCallable = lambda params: torch.optim.RMSprop(params, lr=5e-5),
-        scheduler: LRSchedulerCallable | None = None,
+        generator_optimizer: OptimizerCallable = lambda p: torch.optim.RMSprop(p, lr=5e-5),
+        discriminator_optimizer: OptimizerCallable = lambda p: torch.optim.RMSprop(p, lr=5e-5),
         clip: float = 0.01,
         n_critic: int = 5,
-        augment: Augmentation | None = None,
-        step: Step = Step(),
+        step: ImageStep = ImageStep(),
     ) -> None:
-        super().__init__(
-            image_shape,
-            generator(image_shape),
-            discriminator(image_shape),
-            generator_optimizer,
-            discriminator_optimizer,
-            scheduler,
-            n_critic,
-            augment,
-            step,
-        )
+        networks = generator(image_shape), discriminator(image_shape)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.clip = clip
 
     def discriminator_turn(self, batch: Labeled) -> None:

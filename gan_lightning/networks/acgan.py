@@ -23,7 +23,7 @@ class AuxiliaryDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], num_classes: int, width: int = 16, dropout: float = 0.5
+        self, image_shape: tuple[int, int, int], num_classes: int, *, width: int = 16, dropout: float = 0.5
     ) -> None:
         super().__init__()
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)

@@ -28,7 +28,7 @@ class BEGANGenerator(nn.Module):
         ValueError: a size that no doubling reaches.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int = 64, width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, latent_dim: int = 64, width: int = 64) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)
@@ -60,7 +60,7 @@ class BEGANDiscriminator(nn.Module):
         ValueError: a size that no halving reaches.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], hidden: int = 64, width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, hidden: int = 64, width: int = 64) -> None:
         super().__init__()
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)
         layers = conv(image_shape[0], width)
@@ -71,7 +71,7 @@ class BEGANDiscriminator(nn.Module):
         layers += [nn.Flatten(), nn.Linear(channels * 2 * height * 2 * breadth, hidden)]
         self.encoder = nn.Sequential(*layers)
         glorot_init(self.encoder)
-        self.decoder = BEGANGenerator(image_shape, hidden, width)
+        self.decoder = BEGANGenerator(image_shape, latent_dim=hidden, width=width)
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, *image_shape) -> its reconstruction, (n, *image_shape)."""

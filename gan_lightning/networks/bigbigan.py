@@ -80,6 +80,7 @@ class BigBiGANEncoder(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         latent_dim: int,
+        *,
         width: int = 64,
         widest: int | None = 512,
         units: int = 1024,
@@ -129,6 +130,7 @@ class BigBiGANDiscriminator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         latent_dim: int,
+        *,
         width: int = 256,
         widest: int | None = None,
         plain_blocks: int = 2,
@@ -137,7 +139,8 @@ class BigBiGANDiscriminator(nn.Module):
         blocks: int = 4,
     ) -> None:
         super().__init__()
-        self.image = BigGANDiscriminator(image_shape, None, width, widest, plain_blocks, attention)  # F and its score
+        sizes = {"width": width, "widest": widest, "plain_blocks": plain_blocks, "attention": attention}
+        self.image = BigGANDiscriminator(image_shape, **sizes)  # F and its score
         self.latent = ResidualMLP(latent_dim, units, blocks)  # H
         self.joint = ResidualMLP(self.image.feature_dim + units, units, blocks)  # J
         self.latent_score, self.joint_score = nn.Linear(units, 1), nn.Linear(units, 1)

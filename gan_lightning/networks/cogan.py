@@ -53,7 +53,7 @@ class CoupledGenerator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], latent_dim: int = 100, width: int = 128, private: int = 1
+        self, image_shape: tuple[int, int, int], *, latent_dim: int = 100, width: int = 128, private: int = 1
     ) -> None:
         super().__init__()
         self.latent_dim, name = latent_dim, type(self).__name__
@@ -97,7 +97,9 @@ class CoupledDiscriminator(nn.Module):
         ValueError: an odd width, or nothing left to share.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 20, units: int = 500, private: int = 1) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], *, width: int = 20, units: int = 500, private: int = 1
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         channels, height, breadth = half_of(name, image_shape)

@@ -23,7 +23,7 @@ class ContextGenerator(nn.Module):
         ValueError: sides that do not halve to 4.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 64, bottleneck: int = 4000) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 64, bottleneck: int = 4000) -> None:
         super().__init__()
         channels, height, breadth = image_shape
         halvings = (height // 4).bit_length() - 1

@@ -29,6 +29,7 @@ class DCGANGenerator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int | None = None,
+        *,
         latent_dim: int = 100,
         width: int = 128,
     ) -> None:
@@ -76,6 +77,7 @@ class DCGANDiscriminator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int | None = None,
+        *,
         width: int = 128,
         batch_norm: bool = True,
         spectral_norm: bool = False,

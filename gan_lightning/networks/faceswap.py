@@ -26,7 +26,7 @@ class FaceEncoder(nn.Module):
         ValueError: a side that is no multiple of 16.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 128, code: int = 1024) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 128, code: int = 1024) -> None:
         super().__init__()
         channels, height, breadth = image_shape
         if height % 16 or breadth % 16:
@@ -52,7 +52,7 @@ class FaceDecoder(nn.Module):
         width: of the encoder: 4, 2, 1 and 0.5 times as many channels.
     """
 
-    def __init__(self, channels: int, width: int = 128) -> None:
+    def __init__(self, channels: int, *, width: int = 128) -> None:
         super().__init__()
         sizes = [4 * width, 2 * width, width, width // 2]
         ups = [layer for before, after in zip(sizes, sizes[1:], strict=False) for layer in _shuffled(before, after)]
@@ -74,10 +74,10 @@ class FaceSwapper(nn.Module):
 
     multiple = 16
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 128, code: int = 1024) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 128, code: int = 1024) -> None:
         super().__init__()
-        self.encoder = FaceEncoder(image_shape, width, code)
-        self.decoders = nn.ModuleList(FaceDecoder(image_shape[0], width) for _ in range(2))
+        self.encoder = FaceEncoder(image_shape, width=width, code=code)
+        self.decoders = nn.ModuleList(FaceDecoder(image_shape[0], width=width) for _ in range(2))
 
     def forward(self, image: Tensor, who: int) -> Tensor:
         """(n, *image_shape), anyone's -> the same faces as those of identity `who`, 0 or 1."""

@@ -24,7 +24,7 @@ class CodeEncoder(nn.Module):
         width, depth: of the hidden layers; depth 0 for none.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], units: int = 6, width: int = 64, depth: int = 1) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, units: int = 6, width: int = 64, depth: int = 1) -> None:
         super().__init__()
         self.units = units
         self.layers = nn.Sequential(nn.Flatten(), *perceptron(math.prod(image_shape), width, depth, units))
@@ -37,7 +37,7 @@ class CodeEncoder(nn.Module):
 class CodeDecoder(nn.Module):
     """Code -> `depth` hidden layers -> image, tanh."""
 
-    def __init__(self, image_shape: tuple[int, int, int], units: int, width: int = 64, depth: int = 1) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], units: int, *, width: int = 64, depth: int = 1) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
         self.layers = nn.Sequential(*perceptron(units, width, depth, math.prod(image_shape)), nn.Tanh())
@@ -60,7 +60,7 @@ class Predictors(nn.Module):
         ValueError: fewer than two units.
     """
 
-    def __init__(self, units: int, width: int = 32) -> None:
+    def __init__(self, units: int, *, width: int = 32) -> None:
         super().__init__()
         if units < 2:
             raise ValueError(f"a code unit is predicted from the others: a code needs at least two units, not {units}")

@@ -29,7 +29,7 @@ class VGG19Features(nn.Module):
         ValueError: the file does not hold VGG-19's weights.
     """
 
-    def __init__(self, weights: str = VGG19_URL) -> None:
+    def __init__(self, *, weights: str = VGG19_URL) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 3
@@ -66,7 +66,7 @@ class RandomFeatures(nn.Module):
         seed: of the filters.
     """
 
-    def __init__(self, channels: int = 3, width: int = 32, seed: int = 0) -> None:
+    def __init__(self, *, channels: int = 3, width: int = 32, seed: int = 0) -> None:
         super().__init__()
         self.convs = nn.ModuleList()
         generator = torch.Generator().manual_seed(seed)

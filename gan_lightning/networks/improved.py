@@ -109,7 +109,7 @@ class ImprovedGenerator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], latent_dim: int = 100, width: int = 64, reference: int = 0
+        self, image_shape: tuple[int, int, int], *, latent_dim: int = 100, width: int = 64, reference: int = 0
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
@@ -158,6 +158,7 @@ class ImprovedDiscriminator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int | None = None,
+        *,
         width: int = 64,
         minibatch_kernels: int = 0,
         reference: int = 0,
@@ -235,7 +236,7 @@ class SemiSupervisedGenerator(nn.Module):
         width: of both hidden layers.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int = 100, width: int = 500) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, latent_dim: int = 100, width: int = 500) -> None:
         super().__init__()
         self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
         layers: list[nn.Module] = []
@@ -267,6 +268,7 @@ class SemiSupervisedDiscriminator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
+        *,
         width: int = 1000,
         noise_image: float = 0.3,
         noise: float = 0.5,

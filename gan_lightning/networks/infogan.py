@@ -33,7 +33,7 @@ class InfoGANGenerator(nn.Module):
         ValueError: a size that no halving reaches.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int = 74, width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, *, width: int = 64) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         start = (2 * width, *_quarter(type(self).__name__, image_shape))
@@ -71,9 +71,7 @@ class InfoGANDiscriminator(nn.Module):
         ValueError: a size that no halving reaches.
     """
 
-    def __init__(
-        self, image_shape: tuple[int, int, int], categories: int = 10, continuous: int = 2, width: int = 64
-    ) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], categories: int, continuous: int, *, width: int = 64) -> None:
         super().__init__()
         self.categories = categories
         height, breadth = _quarter(type(self).__name__, image_shape)

@@ -21,6 +21,7 @@ class MLPGenerator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int | None = None,
+        *,
         latent_dim: int = 100,
         width: int = 1200,
         depth: int = 2,
@@ -46,11 +47,7 @@ class MLPDiscriminator(nn.Module):
     """
 
     def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        num_classes: int | None = None,
-        width: int = 512,
-        depth: int = 2,
+        self, image_shape: tuple[int, int, int], num_classes: int | None = None, *, width: int = 512, depth: int = 2
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -88,6 +85,7 @@ class MaxoutDiscriminator(nn.Module):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
+        *,
         units: int = 240,
         pieces: int = 5,
         dropout_image: float = 0.2,
@@ -122,6 +120,7 @@ class ConditionalMLPGenerator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
+        *,
         latent_dim: int = 100,
         noise_units: int = 200,
         label_units: int = 1000,
@@ -159,6 +158,7 @@ class ConditionalMaxoutDiscriminator(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
+        *,
         image_units: int = 240,
         label_units: int = 50,
         joint_units: int = 240,

@@ -18,7 +18,7 @@ class PatchDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], layers: int = 3, width: int = 64, affine: bool = True
+        self, image_shape: tuple[int, int, int], *, layers: int = 3, width: int = 64, affine: bool = True
     ) -> None:
         super().__init__()
         kernel, padding = (4, 1) if layers else (1, 0)

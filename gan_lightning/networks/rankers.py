@@ -33,7 +33,7 @@ class MatrixFactorisation(nn.Module):
         ValueError: data without users and items.
     """
 
-    def __init__(self, sizes: RankingSizes, dim: int = 5, bias: bool = True, init: float = 0.05) -> None:
+    def __init__(self, sizes: RankingSizes, *, dim: int = 5, bias: bool = True, init: float = 0.05) -> None:
         super().__init__()
         if not sizes.users or not sizes.items:
             raise ValueError("MatrixFactorisation needs data with users and items: score documents with MLPScorer")
@@ -75,7 +75,7 @@ class MLPScorer(nn.Module):
         ValueError: data without features.
     """
 
-    def __init__(self, sizes: RankingSizes, hidden: int | None = None) -> None:
+    def __init__(self, sizes: RankingSizes, *, hidden: int | None = None) -> None:
         super().__init__()
         features = features_of(sizes, type(self).__name__)
         hidden = hidden or features

@@ -59,7 +59,7 @@ class ResNetTranslator(nn.Module):
 
     multiple = 4
 
-    def __init__(self, image_shape: tuple[int, int, int], blocks: int | None = None, width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, blocks: int | None = None, width: int = 64) -> None:
         super().__init__()
         channels, *sides = image_shape
         if blocks is None:
@@ -106,7 +106,7 @@ class AttributeTranslator(nn.Module):
 
     multiple = 4
 
-    def __init__(self, image_shape: tuple[int, int, int], attributes: int, blocks: int = 6, width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], attributes: int, *, blocks: int = 6, width: int = 64) -> None:
         super().__init__()
         channels = image_shape[0]
 
@@ -143,7 +143,9 @@ class AttributeDiscriminator(nn.Module):
         ValueError: a side that does not halve so often.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], attributes: int, width: int = 64, halvings: int = 6) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], attributes: int, *, width: int = 64, halvings: int = 6
+    ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
         if height % 2**halvings or breadth % 2**halvings:
@@ -173,7 +175,7 @@ class Refiner(nn.Module):
 
     multiple = 1
 
-    def __init__(self, image_shape: tuple[int, int, int], blocks: int = 4, width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, blocks: int = 4, width: int = 64) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(image_shape[0], width, 3, padding=1),
@@ -198,7 +200,7 @@ class LocalDiscriminator(nn.Module):
         width: channels of the second layer; 96, 64, 32 and 32 in the paper.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 64) -> None:
         super().__init__()
         wide, half = width * 3 // 2, width // 2
         self.layers = nn.Sequential(
@@ -237,7 +239,7 @@ class SRResNet(nn.Module):
 
     multiple = 1
 
-    def __init__(self, image_shape: tuple[int, int, int], scale: int = 4, blocks: int = 16, width: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, scale: int = 4, blocks: int = 16, width: int = 64) -> None:
         super().__init__()
         channels = image_shape[0]
         doublings = int(math.log2(scale))
@@ -273,7 +275,7 @@ class SRDiscriminator(nn.Module):
         ValueError: a side that is no multiple of 16.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 64, units: int = 1024) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 64, units: int = 1024) -> None:
         super().__init__()
         channels, height, breadth = image_shape
         if height % 16 or breadth % 16:

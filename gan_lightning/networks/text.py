@@ -29,7 +29,9 @@ class LSTMGenerator(nn.Module):
         std: of the initial parameters.
     """
 
-    def __init__(self, vocabulary: int, length: int, embedding: int = 32, hidden: int = 32, std: float = 0.1) -> None:
+    def __init__(
+        self, vocabulary: int, length: int, *, embedding: int = 32, hidden: int = 32, std: float = 0.1
+    ) -> None:
         super().__init__()
         self.length = length
         self.embedding = nn.Embedding(vocabulary, embedding)
@@ -149,6 +151,7 @@ class TextDiscriminator(nn.Module):
         self,
         vocabulary: int,
         length: int,
+        *,
         embedding: int = 64,
         kernels: tuple[int, ...] = KERNELS,
         maps: tuple[int, ...] = MAPS,

@@ -40,7 +40,7 @@ class UNetGenerator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], halvings: int | None = None, width: int = 64, dropout: float = 0.5
+        self, image_shape: tuple[int, int, int], *, halvings: int | None = None, width: int = 64, dropout: float = 0.5
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape

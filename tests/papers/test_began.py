@@ -14,7 +14,7 @@ from torch import nn
 
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
-from gan_lightning.core import Step
+from gan_lightning.core import ImageStep
 from gan_lightning.losses.reconstruction import absolute_error
 from gan_lightning.models.began import BEGAN
 from gan_lightning.networks.began import BEGANDiscriminator, BEGANGenerator
@@ -119,7 +119,7 @@ def test_k_survives_a_checkpoint(tmp_path):
 
 def test_two_micro_batches_equal_the_whole_batch():
     """k's errors are those of the whole batch, not of the last part."""
-    whole, parts = model(), model(step=Step(micro_batches=2))
+    whole, parts = model(), model(step=ImageStep(micro_batches=2))
     lines = logged(whole, 4), logged(parts, 4)
     for one, two in zip(*lines, strict=True):
         assert two["after"] == pytest.approx(one["after"], rel=1e-5)

@@ -18,7 +18,7 @@ from gan_lightning import evaluate, networks, optim
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import load_model
-from gan_lightning.core import Step
+from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits
 from gan_lightning.data.base import to_unit
 from gan_lightning.losses.bidirectional import pair_hinge_discriminator
@@ -231,7 +231,7 @@ class Darker(Augment):
 
 def test_encoder_sees_what_the_discriminator_sees():
     seen: dict[str, list[Tensor]] = {"encoder": [], "discriminator": []}
-    model = bigbigan(PLAIN, sgd(), augment=Darker, n_critic=1)
+    model = bigbigan(PLAIN, sgd(), step=ImageStep(augment=Darker), n_critic=1)
     for name, inputs in seen.items():
         getattr(model, name).register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.append(given[0].clone()))
     trained(model, 1, Noisy(n=16))
@@ -249,7 +249,11 @@ def test_encoder_sees_what_the_discriminator_sees():
 
 
 def test_each_part_sees_its_own():
-    network, x, z = BigBiGANDiscriminator(SHAPE, 6, 8, units=16, blocks=2).eval(), draw(2, 4, *SHAPE), draw(2, 4, 6)
+    network, x, z = (
+        BigBiGANDiscriminator(SHAPE, 6, width=8, units=16, blocks=2).eval(),
+        draw(2, 4, *SHAPE),
+        draw(2, 4, 6),
+    )
     scores = network(x[0], z[0])
     assert scores.shape == (4, 3)
     other_z, other_x = network(x[0], z[1]), network(x[1], z[0])
@@ -318,7 +322,7 @@ def test_both_move_in_one_turn_the_encoder_ten_times_as_far():
     decay = partial(optim.LinearDecay, end=4)
     # As small as the gradients of these networks are, the paper's eps of 1e-6 would shorten the step.
     adam = both(partial(optim.PaperAdam, lr=1e-4, beta1=0.0, eps=1e-20))
-    model = bigbigan(PLAIN, adam, scheduler=decay, n_critic=1)
+    model = bigbigan(PLAIN, adam, step=ImageStep(scheduler=decay), n_critic=1)
     for name in calls:
         getattr(model, name).register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
     free: list[bool] = []
@@ -359,7 +363,7 @@ def test_defaults_are_the_papers():
 def test_micro_batches_equal_the_whole_batch():
     runs = []
     for count in (1, 2):
-        model = bigbigan(PLAIN, sgd(1e-3), step=Step(micro_batches=count))
+        model = bigbigan(PLAIN, sgd(1e-3), step=ImageStep(micro_batches=count))
         trained(model, 2)
         runs.append(tensors(model))
     assert gap(runs[1], runs[0]) <= 1e-6
@@ -384,7 +388,7 @@ def test_checkpoint_holds_the_encoder_and_resuming_is_exact(tmp_path):
 
 def test_encoder_has_an_average_like_the_generators():
     """After one step beta = 0.5 ** (images / half-life) of the weights is the old ones'."""
-    model = bigbigan(sgd(0.5), n_critic=1, step=Step(ema_half_life=32.0, ema_rampup=None))
+    model = bigbigan(sgd(0.5), n_critic=1, step=ImageStep(ema_half_life=32.0, ema_rampup=None))
     before = [p.detach().clone() for p in model.encoder.parameters()]
     trained(model, 1)
     beta = 0.5 ** (16 / 32)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_lightning import losses
 from gan_lightning.batches import Labeled
-from gan_lightning.core import Step
+from gan_lightning.core import ImageStep
 from gan_lightning.noise import truncated_normal
 
 
@@ -72,7 +72,7 @@ def test_truncation_must_be_positive(limit):
 
 def test_average_begins_when_it_is_told_to():
     """`ema_start` of the published settings: until then sampling shows the trained weights."""
-    model = tiny("BigGAN", n_critic=1, step=Step(ema_start=2, ema_half_life=1e6, ema_rampup=None))
+    model = tiny("BigGAN", n_critic=1, step=ImageStep(ema_start=2, ema_half_life=1e6, ema_rampup=None))
 
     def apart() -> bool:
         pairs = zip(model.generator.parameters(), model.ema.network.parameters(), strict=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
-from gan_lightning.core import Step
+from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits
 from gan_lightning.data.domains import DigitDomains, edges, negative
 from gan_lightning.metrics.agreement import pixel_agreement
@@ -166,7 +166,7 @@ class Roll(Augment):
 
 def test_each_half_is_augmented_by_itself():
     image = draw(4, *PAIR)
-    moved = model(PAIR, augment=Roll).augmented(image)
+    moved = model(PAIR, step=ImageStep(augment=Roll)).augmented(image)
     for a, b in zip(moved.chunk(2, 3), image.chunk(2, 3), strict=True):
         assert torch.equal(a, b.roll(1, 3))
 
@@ -176,7 +176,7 @@ def test_two_micro_batches_equal_the_whole_batch():
     generator = {"generator": partial(MLPGenerator, latent_dim=6, width=12)}
     runs = []
     for count in (1, 2):
-        cogan = model(**generator, step=Step(micro_batches=count))
+        cogan = model(**generator, step=ImageStep(micro_batches=count))
         trained(cogan, 2)
         runs.append(tensors(cogan))
     assert gap(runs[1], runs[0]) <= 1e-6

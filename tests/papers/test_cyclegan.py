@@ -11,6 +11,7 @@ from conftest import NoisyBatches, assert_same, draw, quiet, sgd, tensors, trans
 from torch import nn
 
 from gan_lightning.batches import Unpaired, UnpairedWithFakes
+from gan_lightning.core import Step
 from gan_lightning.models import CycleGAN
 
 
@@ -88,7 +89,8 @@ def test_directions():
 
 def test_one_player_each_and_a_linear_decay():
     """Both generators move in one turn, and schedules count it once."""
-    model = translator("CycleGAN", sgd(1.0), scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5))
+    halves = Step(scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5))
+    model = translator("CycleGAN", sgd(1.0), step=halves)
     trainer = quiet(max_steps=3)
     trainer.fit(model, NoisyBatches("CycleGAN"))
     assert list(model.players()) == ["generator", "discriminator"]

@@ -32,7 +32,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.utils import parameters_to_vector, parametrize
 
 from gan_lightning.batches import BatchIndex, Labeled, PartlyLabeled
-from gan_lightning.core import Step
+from gan_lightning.core import ImageStep
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits
 from gan_lightning.losses.semi_supervised import semi_supervised_score
@@ -194,7 +194,7 @@ def test_virtual_batch_norm_sees_no_other_sample():
         torch.testing.assert_close(network(torch.cat([x, y]))[:3], alone)
         network.eval()
         torch.testing.assert_close(network(x), alone)  # no second mode either
-    common = ImprovedGenerator(SHAPE, 6, width=4)
+    common = ImprovedGenerator(SHAPE, latent_dim=6, width=4)
     assert (common(torch.cat([z, other]))[:3] - common(z)).abs().max() > 1e-4  # which common batch norm does not do
 
 
@@ -526,7 +526,7 @@ CASES: dict[str, tuple[dict[str, Any], type[ImageData]]] = {
 
 def run(case: str, **options: Any) -> dict[str, Tensor]:
     differs, data = CASES[case]
-    step = options.pop("step", Step())
+    step = options.pop("step", ImageStep())
     model = improved_gan(sgd(0.01), differs, step=step)
     trained(model, 4, data(), **options)
     return tensors(model)
@@ -534,13 +534,13 @@ def run(case: str, **options: Any) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_micro_batches_equal_the_whole(case):
-    assert gap(run(case, step=Step(micro_batches=2)), run(case)) <= 1e-5
+    assert gap(run(case, step=ImageStep(micro_batches=2)), run(case)) <= 1e-5
 
 
 def test_micro_batches_would_differ_without_the_whole(monkeypatch):
     """The test above can fail."""
     monkeypatch.setattr(improved, "whole", lambda rows: rows)
-    assert gap(run("adversarial", step=Step(micro_batches=2)), run("adversarial")) > 1e-4
+    assert gap(run("adversarial", step=ImageStep(micro_batches=2)), run("adversarial")) > 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -563,5 +563,5 @@ def test_two_processes_equal_one(case, two):
 
 if __name__ == "__main__":
     results = {case: run(case, devices=2) for case in CASES}
-    results["adversarial, micro-batches"] = run("adversarial", devices=2, step=Step(micro_batches=2))
+    results["adversarial, micro-batches"] = run("adversarial", devices=2, step=ImageStep(micro_batches=2))
     torch.save(results, Path(sys.argv[1]) / f"{os.environ.get('LOCAL_RANK', 0)}.pt")

@@ -14,7 +14,7 @@ from torch import Tensor, distributions, nn
 
 from gan_lightning import losses
 from gan_lightning.batches import Labeled
-from gan_lightning.core import Step
+from gan_lightning.core import ImageStep
 from gan_lightning.metrics.clustering import matched_accuracy
 from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.networks.infogan import InfoGANDiscriminator, InfoGANGenerator
@@ -189,7 +189,7 @@ def test_generator_turn_leaves_discriminator_and_q_alone():
 def test_micro_batches_equal_the_whole_batch():
     runs = []
     for count in (1, 2):
-        model = infogan(step=Step(micro_batches=count))
+        model = infogan(step=ImageStep(micro_batches=count))
         trained(model, 2)
         runs.append(tensors(model))
     assert gap(runs[1], runs[0]) <= 1e-6

@@ -192,7 +192,7 @@ def test_a_token_without_probability_is_never_chosen(logits, numbers):
 def test_samples_follow_the_model():
     """27 sequences of three words: as many of each as the equations say, within five standard deviations."""
     torch.manual_seed(1)
-    network, n = LSTMGenerator(3, 3, 4, 4, std=1.0), 60_000
+    network, n = LSTMGenerator(3, 3, embedding=4, hidden=4, std=1.0), 60_000
     token = network.sample(uniform(n, 3).float())
     assert token.dtype == torch.int64 and token.shape == (n, 3)
     found = torch.bincount((token * torch.tensor([9, 3, 1])).sum(1), minlength=27)
@@ -204,7 +204,7 @@ def test_samples_follow_the_model():
 def test_the_likelihood_is_that_of_the_equations():
     """The start token is a word like any other: it is generated, read and counted."""
     torch.manual_seed(5)
-    network = LSTMGenerator(7, LENGTH, 3, 4, std=1.0).double()
+    network = LSTMGenerator(7, LENGTH, embedding=3, hidden=4, std=1.0).double()
     nn.init.normal_(network.lstm.bias_hh_l0)  # as after training
     token = network.sample(uniform(100, LENGTH))
     at = uniform(100, LENGTH)
@@ -228,7 +228,7 @@ def test_the_likelihood_is_that_of_the_equations():
 def test_roll_outs_equal_a_loop_over_prefixes(length):
     """Every prefix and every roll-out by itself, each further token chosen after reading all from the start."""
     torch.manual_seed(3)
-    network = LSTMGenerator(6, length, 3, 4, std=1.5).double()
+    network = LSTMGenerator(6, length, embedding=3, hidden=4, std=1.5).double()
     given, at = tokens(3, length, 6), uniform(3, 2, length - 1, length)
     before = given.clone()
     expected = torch.empty(at.shape, dtype=torch.int64)
@@ -249,7 +249,11 @@ def test_roll_outs_equal_a_loop_over_prefixes(length):
 def test_roll_outs_of_more_rows_than_are_computed_at_a_time():
     """The rows of one call and those of many calls: nothing depends on how they are cut."""
     torch.manual_seed(4)
-    network, given, at = LSTMGenerator(7, LENGTH, 3, 4, std=1.0).double(), tokens(50), uniform(50, 4, 4, LENGTH)
+    network, given, at = (
+        LSTMGenerator(7, LENGTH, embedding=3, hidden=4, std=1.0).double(),
+        tokens(50),
+        uniform(50, 4, 4, LENGTH),
+    )
     one_by_one = torch.cat([network.roll_out(*row) for row in zip(given.split(1), at.split(1), strict=True)])
     assert torch.equal(network.roll_out(given, at), one_by_one)
 
@@ -615,7 +619,7 @@ def test_nll_ends_with_the_first_padding():
 def test_scores_are_those_of_equations_12_to_14():
     """Windows of words times kernels, the greatest response of each, and a highway, written out."""
     torch.manual_seed(6)
-    network = TextDiscriminator(7, LENGTH, 4, (1, 3, 5), (2, 3, 2), dropout=0.5).double().eval()
+    network = TextDiscriminator(7, LENGTH, embedding=4, kernels=(1, 3, 5), maps=(2, 3, 2), dropout=0.5).double().eval()
     token, expected = tokens(4), []
     of = {name: value.numpy() for name, value in network.state_dict().items()}
     for sequence in token.tolist():

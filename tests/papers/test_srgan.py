@@ -35,22 +35,22 @@ def test_the_papers_networks_at_96():
 
 def test_every_size_is_enlarged():
     for scale in (2, 4, 8):
-        network = SRResNet((1, 16, 16), scale, blocks=1, width=4)
+        network = SRResNet((1, 16, 16), scale=scale, blocks=1, width=4)
         assert network(torch.rand(1, 1, 5, 7)).shape == (1, 1, 5 * scale, 7 * scale)
     with pytest.raises(ValueError, match="power of two, not 3"):
-        SRResNet((1, 16, 16), 3)
+        SRResNet((1, 16, 16), scale=3)
 
 
 def test_losses_are_the_papers():
     model = translator("SRGAN")
     given = Paired(draw(3, 1, 4, 4).tanh(), draw(3, 1, 16, 16, seed=1).tanh())
     model.trainer = quiet()
-    model._features = [RandomFeatures(1, 4)]
+    model._features = [RandomFeatures(channels=1, width=4)]
     fake = model.generator(given.source)
     torch.testing.assert_close(model.pixel_loss(given)["pixels"], F.mse_loss(fake, given.target))
     found, score = model.generator_loss(given), model.discriminator(fake)
     torch.testing.assert_close(found["adversarial"], 1e-3 * -score.sigmoid().log().mean())
-    phi = RandomFeatures(1, 4)
+    phi = RandomFeatures(channels=1, width=4)
     torch.testing.assert_close(found["content"], F.mse_loss(phi(fake), phi(given.target)) / 12.75**2)
 
 
@@ -83,7 +83,7 @@ def test_vgg_is_torchvisions(tmp_path: Path):
     torch.manual_seed(0)
     theirs = torchvision.models.vgg19(weights=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "vgg19.pth")
-    ours = VGG19Features(str(tmp_path / "vgg19.pth"))
+    ours = VGG19Features(weights=str(tmp_path / "vgg19.pth"))
     image = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     expected = theirs.features[:36]((image - mean) / std)
@@ -95,10 +95,10 @@ def test_vgg_is_torchvisions(tmp_path: Path):
 
 def test_vgg_that_is_not_there_is_a_line(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no file .*none.pth"):
-        VGG19Features(str(tmp_path / "none.pth"))
+        VGG19Features(weights=str(tmp_path / "none.pth"))
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="does not hold the weights of torchvision's VGG-19"):
-        VGG19Features(str(tmp_path / "other.pth"))
+        VGG19Features(weights=str(tmp_path / "other.pth"))
 
 
 def test_scales_of_random_features_count_alike():
