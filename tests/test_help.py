@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import dataclasses
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -200,6 +202,13 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
     assert re.findall(r"^  (\w+) ", text, re.M) == ["fit", "sample", "translate", "evaluate"]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
     assert ": give fit, sample, translate, evaluate" in refused(capfd, gan.main, ["--list"])
+
+
+def test_the_script_is_that_of_setup_cfg() -> None:
+    config = configparser.ConfigParser()
+    config.read(Path(catalog.__file__).parents[1] / "setup.cfg")
+    name, target = config["options.entry_points"]["console_scripts"].split(" = ")
+    assert (name.strip(), pkgutil.resolve_name(target)) == ("gan", gan.main)
 
 
 @pytest.mark.parametrize("command", ["sample", "translate", "evaluate"])
