@@ -63,7 +63,8 @@ class Step:
     Attributes:
         micro_batches: pieces that each process computes its batch in, to save memory; the result is the same.
         gradient_clip: the greatest norm of a player's gradients; None for no clipping.
-        scheduler: builds the schedule of each player's learning rate, in generator steps; None for constant rates.
+        scheduler: builds the schedule of each player's learning rate, in that player's own turns (a critic's
+            `n_critic` turns are one step, so that its schedule counts generator steps); None for constant rates.
         compile: compile every player's network in place.
     """
 

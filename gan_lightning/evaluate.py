@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from gan_lightning.errors import Parser, PeerError, complain, nearest, printable, short_errors
+from gan_lightning.errors import Parser, PeerError, complain, nearest, printable, program, short_errors
 from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seconds
@@ -44,7 +44,7 @@ Found = dict[str, dict[str, Any]]  # figure -> {"value": float, "card": dict}
 
 def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The flags, and those that go to the data module (`--data.size 32`)."""
-    parser = Parser("python -m gan_lightning.evaluate", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(program("evaluate"), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("checkpoint", nargs="?", help="a .ckpt file, whose generator is scored")
     parser.add_trust()
     parser.add_argument("--metrics", help=f"of {','.join(METRICS)} (default fid, or what a model is scored by)")

@@ -65,7 +65,7 @@ class PaperAdam(torch.optim.Adam):
 
 
 class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):
-    """Base of schedules in generator steps: linear warm-up, the full rate, and a decay that ends at zero.
+    """Base of schedules in steps of their player: linear warm-up, the full rate, and a decay that ends at zero.
 
     Step t of the first `warmup` ones has the share (t + 1) / warmup of the rate, so that the first one moves already.
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gan_lightning.errors import Parser, nearest, printable, short_errors
+from gan_lightning.errors import Parser, nearest, printable, program, short_errors
 from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser("python -m gan_lightning.translate", description="Pictures made of pictures.", allow_abbrev=False)
+    parser = Parser(program("translate"), description="Pictures made of pictures.", allow_abbrev=False)
     parser.add_argument("checkpoint", help="a .ckpt file of a model that translates images")
     parser.add_trust()
     parser.add_argument("--input", type=Path, required=True, help="a picture, or a folder of them at any depth")

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from gan_lightning import fit, models
+from gan_lightning import fit, fit_cli, models
 
 TINY = [
     "--model.generator=MLPGenerator",
@@ -294,7 +294,7 @@ def test_print_config_shows_the_truth(
     """Later files and flags win over earlier ones, and short class names are resolved."""
     (tmp_path / "later.yaml").write_text("trainer:\n  max_steps: 7\nmodel:\n  init_args:\n    n_critic: 3\n")
     (tmp_path / "trainer.yaml").write_text("precision: bf16-mixed\n")
-    base = fit.config_file("sngan/digits.yaml")
+    base = fit_cli.config_file("sngan/digits.yaml")
     args = [f"--config={base}", "--config=later.yaml", "--trainer=trainer.yaml", "--model.n_critic=4", "--print_config"]
     with pytest.raises(SystemExit) as end:
         here(monkeypatch, tmp_path, *args)

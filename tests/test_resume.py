@@ -33,7 +33,7 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 from torch.optim import lr_scheduler
 
-from gan_lightning import fit, models, optim, resume
+from gan_lightning import fit, fit_cli, models, optim, resume
 from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
@@ -479,7 +479,7 @@ def test_a_row_is_there_as_soon_as_it_is_logged(tmp_path: Path, monkeypatch: pyt
             path = Path(trainer.default_root_dir, "metrics.csv")
             found.append(len(rows(path)) if path.exists() else 0)
 
-    monkeypatch.setattr(fit, "Health", Looks)
+    monkeypatch.setattr(fit_cli, "Health", Looks)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     fit.main(["--model=GAN", *SMALL, "--trainer.max_steps=4", "--trainer.log_every_n_steps=2", QUIET[1]])
