@@ -41,6 +41,7 @@ CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a conf
 GROUPS = {"trainer": Trainer, "checkpoint": callbacks.Checkpoint, "grid": callbacks.SampleGrid}  # by arguments alone
 _PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)
 
+_WHEN = "--trainer.callbacks.when.{0} of a score, `when: {{{0}: ...}}` in yaml"
 _RATES = "--model.generator_optimizer.lr and --model.discriminator_optimizer.lr"
 ELSEWHERE = {  # what other programs call it -> its flag here
     "lr": _RATES,
@@ -61,6 +62,7 @@ ELSEWHERE = {  # what other programs call it -> its flag here
     "seed": "--seed_everything",
     "scheduler": "--model.step.scheduler",
     "augment": "--model.step.augment",
+    **{name: _WHEN.format(name) for name in ("every_n_steps", "every_n_epochs", "at_end")},
 }
 
 

@@ -25,7 +25,7 @@ from lightning.pytorch import Callback, Trainer
 
 from gan_lightning import losses, models, networks, optim
 from gan_lightning.augment import ADA, DiffAugment
-from gan_lightning.callbacks import Checkpoint, ScheduledScore
+from gan_lightning.callbacks import Checkpoint, ScheduledScore, When
 from gan_lightning.checkpoints import AtomicCheckpointIO, build, load_model, previous, read
 from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, NotFiniteError, Step
 from gan_lightning.hyperparameters import instantiate, plain_hyperparameters, resolve
@@ -468,7 +468,7 @@ class Scripted(ScheduledScore):
     """A score of known values by step, made with a card of one's own."""
 
     def __init__(self, values: dict[int, float], **about: Any) -> None:
-        super().__init__(every_n_steps=1)
+        super().__init__(When(every_n_steps=1))
         self.values, self.about = values, about
 
     def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:

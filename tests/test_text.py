@@ -19,7 +19,7 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from torch import Tensor, nn
 
 from gan_lightning.batches import Sequences
-from gan_lightning.callbacks import TextScores
+from gan_lightning.callbacks import TextScores, When
 from gan_lightning.core import AdversarialModule, Player, SampleNoise, Step, Terms
 from gan_lightning.data import TextLines
 from gan_lightning.data.base import Data
@@ -354,7 +354,7 @@ def scored(data: Data, *callbacks: TextScores, steps: int = 30, **options: Any) 
 
 
 def test_figures_of_text(captions):
-    score = TextScores(n=50, every_n_steps=10, batch_size=16)
+    score = TextScores(n=50, when=When(every_n_steps=10), batch_size=16)
     model, trainer = scored(captions, score)
     held = captions.reference("val").every.token
     made = [words(row) for row in model.sample(50, 0)]
@@ -415,7 +415,7 @@ def quiet_with(data: Data) -> Any:
 
 
 def test_neither_batches_nor_scores_change_anything(captions):
-    one, many = TextScores(n=33, every_n_steps=4, batch_size=1), TextScores(n=33, batch_size=1000)
+    one, many = TextScores(n=33, when=When(every_n_steps=4), batch_size=1), TextScores(n=33, batch_size=1000)
     first, _ = scored(captions, one)
     second, _ = scored(captions, many)
     third, _ = scored(captions)
@@ -439,7 +439,6 @@ def test_fewer_references_and_no_bleu(captions):
         ({"order": 1}, "order=1"),
         ({"batch_size": 0}, r"batch_size \(0\)"),
         ({"references": 0}, r"references \(0; null takes all\)"),
-        ({"every_n_steps": 0}, "every_n_steps must be at least 1"),
     ],
 )
 def test_numbers_that_make_no_score_are_refused(options, message):

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning.callbacks.scheduled import ScheduledScore, When
 from gan_lightning.core import AdversarialModule
 
 
@@ -26,7 +26,7 @@ class CodeScores(ScheduledScore):
     of codes that are not rounded. All are plug-in estimates, whose bias the card gives for two independent units.
 
     Args:
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the scores are taken.
         linear_examples: training examples that PCA and FastICA are fitted to, the first ones; 0 leaves them out.
 
     Raises:
@@ -36,12 +36,10 @@ class CodeScores(ScheduledScore):
 
     def __init__(
         self,
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         linear_examples: int = 10_000,
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         if linear_examples < 0:
             raise ValueError(f"CodeScores' linear_examples must not be negative, and is {linear_examples}")
         self.linear_examples = linear_examples

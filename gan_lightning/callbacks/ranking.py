@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from gan_lightning.batches import Ranked
-from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning.callbacks.scheduled import ScheduledScore, When
 from gan_lightning.core import AdversarialModule
 from gan_lightning.metrics import ranking_figures
 
@@ -24,7 +24,7 @@ class RankingScores(ScheduledScore):
     Every process computes the whole, so all have the same figures.
 
     Args:
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the scores are taken.
         batch_size: queries ranked at a time.
 
     Raises:
@@ -34,12 +34,10 @@ class RankingScores(ScheduledScore):
 
     def __init__(
         self,
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         batch_size: int = 256,
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         if batch_size < 1:
             raise ValueError(f"RankingScores's batch_size must be at least 1, not {batch_size}")
         self.batch_size = batch_size

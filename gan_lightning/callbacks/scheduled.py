@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,32 +17,46 @@ from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import AdversarialModule
 
 
+@dataclass(frozen=True)
+class When:
+    """When a score is taken while a model trains.
+
+    Attributes:
+        every_n_steps: at the first batch that reaches each multiple of so many generator steps
+            (`trainer.global_step`); None for not by steps.
+        every_n_epochs: after the last batch of each epoch whose number, from 1, is a multiple; None for not by epochs.
+        at_end: of the final weights.
+
+    Raises:
+        ValueError: an interval below 1.
+    """
+
+    every_n_steps: int | None = None
+    every_n_epochs: int | None = None
+    at_end: bool = True
+
+    def __post_init__(self) -> None:
+        for name, every in (("every_n_steps", self.every_n_steps), ("every_n_epochs", self.every_n_epochs)):
+            if every is not None and every < 1:
+                raise ValueError(f"{name} of a score must be at least 1, not {every}; null turns it off")
+
+
 class ScheduledScore(Callback):
-    """Base of all scores, taken when training passes a step or an epoch ends, and of the final weights.
+    """Base of all scores, which are taken while a model trains, at the times that :class:`When` names.
 
     A score must stand before the callback that saves checkpoints by it, so that both see the same batch (Lightning
     moves its own kind of checkpoint callbacks to the end by itself).
 
     Args:
-        every_n_steps: score when `trainer.global_step` passes a multiple of it; None for not by steps.
-        every_n_epochs: score after the last batch of every so manyeth epoch; None for not by epochs.
-        at_end: score the final weights.
+        when: when the score is taken.
 
     Attributes:
         scores: the latest value of each figure; kept in checkpoints.
         card: how they were made; scores with different cards must not be compared.
-
-    Raises:
-        ValueError: at construction, intervals below 1.
     """
 
-    def __init__(
-        self, every_n_steps: int | None = None, every_n_epochs: int | None = None, at_end: bool = True
-    ) -> None:
-        for name, every in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
-            if every is not None and every < 1:
-                raise ValueError(f"{type(self).__name__}'s {name} must be at least 1, not {every}; null turns it off")
-        self.every_n_steps, self.every_n_epochs, self.at_end = every_n_steps, every_n_epochs, at_end
+    def __init__(self, when: When = When()) -> None:
+        self.when = when
         self.scores: dict[str, float] = {}
         self.card: dict[str, Any] = {}
         self._step: int | None = None  # `trainer.global_step` when scores were last thought of
@@ -83,12 +98,12 @@ class ScheduledScore(Callback):
     def _due(self, trainer: Trainer) -> bool:
         if self.card.get("step") == trainer.global_step:  # with a fellow, or during a critic's extra batches
             return False
-        epochs = trainer.current_epoch + 1
-        epoch = self.every_n_epochs is not None and trainer.is_last_batch and epochs % self.every_n_epochs == 0
-        return epoch or passed(self.every_n_steps, self._step, trainer.global_step)
+        every = self.when.every_n_epochs
+        epoch = every is not None and trainer.is_last_batch and (trainer.current_epoch + 1) % every == 0
+        return epoch or passed(self.when.every_n_steps, self._step, trainer.global_step)
 
     def _due_at_end(self, trainer: Trainer) -> bool:
-        return self.at_end and self.card.get("step") != trainer.global_step
+        return self.when.at_end and self.card.get("step") != trainer.global_step
 
     def _fellows(self, trainer: Trainer) -> list[ScheduledScore]:
         """Those that are taken together with this one, itself too."""

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import ScheduledScore, apart, log_scores
+from gan_lightning.callbacks.scheduled import ScheduledScore, When, apart, log_scores
 from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.metrics import Extractor, Reference
 from gan_lightning.metrics.base import FeatureMetric
@@ -26,7 +26,7 @@ class Score(ScheduledScore):
         extractor: makes the features; None for the one that the data names. It belongs to the callback: no checkpoint
             holds it. Scores with the same extractor and the same protocol (but for the numbers of images) share a pass.
         protocol: which images are compared.
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the score is taken.
 
     Raises:
         ValueError: at construction, numbers that make no score; in `setup`, a run without a data module of this
@@ -39,14 +39,9 @@ class Score(ScheduledScore):
     kind: type[FeatureMetric]
 
     def __init__(
-        self,
-        extractor: Extractor | None = None,
-        protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        self, extractor: Extractor | None = None, protocol: Protocol = Protocol(), when: When = When()
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         self.given, self.extractor, self.protocol = extractor, extractor, protocol
 
     def metric(self, extractor: Extractor, real: Reference | None) -> FeatureMetric:
@@ -164,12 +159,10 @@ class InceptionScore(Score):
         self,
         extractor: Extractor | None = None,
         protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         splits: int = 10,
     ) -> None:
-        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        super().__init__(extractor, protocol, when)
         self.splits = splits
         metrics.InceptionScore(1, max(protocol.n_fake, 2 * splits), splits)  # says what is wrong with them
 
@@ -198,13 +191,11 @@ class KID(Score):
         self,
         extractor: Extractor | None = None,
         protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         subsets: int = 100,
         subset_size: int = 1000,
     ) -> None:
-        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        super().__init__(extractor, protocol, when)
         self.subsets, self.subset_size = subsets, subset_size
         metrics.KID(1, None, subsets, subset_size)  # says what is wrong with them
 
@@ -232,12 +223,10 @@ class PRDC(Score):
         self,
         extractor: Extractor | None = None,
         protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         k: int = 5,
     ) -> None:
-        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        super().__init__(extractor, protocol, when)
         self.k = k
         metrics.PRDC(1, None, k)  # says what is wrong with it
 

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning.callbacks.scheduled import ScheduledScore, When
 from gan_lightning.core import AdversarialModule
 from gan_lightning.scoring import from_first, together
 from gan_lightning.text import words
@@ -43,7 +43,7 @@ class TextScores(ScheduledScore):
         order: the greatest n-grams of both, at least 2.
         seed: of the sequences generated, the same at every step.
         batch_size: of sequences looked at at once; it moves figures by rounding errors only.
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the scores are taken.
 
     Raises:
         ValueError: at construction, numbers that make no score; in `setup`, a model that generates no sequences, data
@@ -59,11 +59,9 @@ class TextScores(ScheduledScore):
         order: int = 5,
         seed: int = 0,
         batch_size: int = 100,
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         if n < 2 or order < 2:
             raise ValueError(f"TextScores compares at least 2 sequences by n-grams up to 2, not n={n}, order={order}")
         if batch_size < 1 or (references is not None and references < 1):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan_lightning import metrics
 from gan_lightning.callbacks.sample_grid import columns_of
-from gan_lightning.callbacks.scheduled import ScheduledScore, apart, log_scores
+from gan_lightning.callbacks.scheduled import ScheduledScore, When, apart, log_scores
 from gan_lightning.callbacks.scores import Score
 from gan_lightning.metrics import Extractor, Features, PairScores, Reference
 from gan_lightning.metrics.extractor import full_float32
@@ -38,7 +38,7 @@ class TranslationScores(Score):
         n: samples; None for the whole validation set.
         batch_size: of samples looked at at once; it moves figures by rounding errors only, but of a model that draws
             noise or, as StarGAN does, takes what it asks for from the rest of the batch.
-        every_n_steps, every_n_epochs, at_end: see :class:`Score`.
+        when: when the scores are taken.
 
     Raises:
         ValueError: at construction, numbers that make no score; in `setup`, another model than a translator, data
@@ -53,13 +53,11 @@ class TranslationScores(Score):
         extractor: Extractor | Literal["data"] | None = "data",
         n: int | None = None,
         batch_size: int = 16,
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
     ) -> None:
         own = extractor if isinstance(extractor, Extractor) else None
         protocol = Protocol(split="val", batch_size=batch_size)
-        super().__init__(own, protocol, every_n_steps, every_n_epochs, at_end)
+        super().__init__(own, protocol, when)
         if isinstance(extractor, str) and extractor != "data":
             raise ValueError(
                 f'an extractor, "data" for the one that the data names, or null for none: not {extractor!r}'
