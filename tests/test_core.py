@@ -296,7 +296,7 @@ def test_a_fused_step_leaves_unscaling_to_what_clips_and_measures(fused):
 
     for precision in ("float32", "float16"):
         still = both(partial(optim.PaperAdam, lr=1e-9, beta1=0.5, fused=fused))
-        model = tiny("WGANGP", plain_networks(), still, n_critic=1, step=Step(gradient_clip=clip))
+        model = tiny("WGANGP", plain_networks(), still, n_critic=1, step=ImageStep(gradient_clip=clip))
         trainer = trained(model, 3, callbacks=[Look()], log_every_n_steps=1, **PRECISIONS[precision]())
         figures.append([float(trainer.callback_metrics[f"{name}/gradient_norm"]) for name in model.players()])
     assert figures[1] == pytest.approx(figures[0], rel=0.02) and min(figures[0]) > 10 * clip
