@@ -135,6 +135,10 @@ class AdversarialModule(LightningModule):
         """The players by name, in an order that never changes: checkpoints hold their optimizers in it."""
         raise TypeError(f"{type(self).__name__} must define players()")
 
+    def batch_size(self, images_seen: int) -> int | None:
+        """The whole batch that follows so many images, of a model whose phases differ in it; None: the data's own."""
+        return None
+
     @classmethod
     def load_from_checkpoint(
         cls,
