@@ -188,7 +188,7 @@ def cached(options: argparse.Namespace) -> bool:
 
     def bare() -> None:
         for first in range(0, n, protocol.batch_size):
-            extractor(module.sample(min(protocol.batch_size, n - first), protocol.seed, first))
+            extractor(module.sample(range(first, min(first + protocol.batch_size, n)), protocol.seed))
 
     with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, GAN_LIGHTNING_CACHE=cache):
         ours(), bare()  # makes the cache, and warms up

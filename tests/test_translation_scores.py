@@ -27,9 +27,9 @@ from gan_lightning.batches import Paired
 from gan_lightning.callbacks import Checkpoint, SampleGrid, TranslationScores
 from gan_lightning.callbacks.sample_grid import side_by_side
 from gan_lightning.core import ImageShape, Step
+from gan_lightning.core.translator import Translator
 from gan_lightning.data.sets import Split
 from gan_lightning.metrics import DigitFeatures, PairScores, frechet_distance
-from gan_lightning.translator import Translator
 
 SHAPE = (1, 16, 24)
 

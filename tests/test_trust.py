@@ -41,7 +41,7 @@ from gan_lightning import (
 from gan_lightning.checkpoints import read
 from gan_lightning.command_line import config_of
 from gan_lightning.core import AdversarialModule, Step
-from gan_lightning.hyperparameters import resolve
+from gan_lightning.core.hyperparameters import resolve
 from gan_lightning.metrics.extractor import read_weights
 from gan_lightning.networks.resnet import orthogonal_init
 from gan_lightning.trust import Source, packages_beyond

@@ -10,89 +10,29 @@ import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from gan_lightning import batches, processes, resume, torchfile, trainer_arguments
-from gan_lightning.augment import Augment
-from gan_lightning.batches import Labeled
-from gan_lightning.ema import EMA
+from gan_lightning import batches, processes, torchfile, trainer_arguments
+from gan_lightning.core import resume
+from gan_lightning.core.hyperparameters import plain_hyperparameters, rebuilt
+from gan_lightning.core.step import Move, Player, Step, Terms
+from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.errors import NotFiniteError, nearest
-from gan_lightning.hyperparameters import plain_hyperparameters, rebuilt
-from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key, seed_torch
-from gan_lightning.training_log import TrainingLog
+from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
 from gan_lightning.trust import Source
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Terms = dict[str, Tensor]  # the named, weighted summands of one loss
 Objective = Callable[[Any], Terms]
-STANDING = -1  # seed of the latents of standing statistics: none that a user would give
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 DEAD_SCALE = 2.0**-14  # of a float16 scaler, which begins at 2**16 and halves with each step that it skips
-ImageShape = tuple[int, int, int]  # (channels, height, width)
-ImageNetwork = Callable[[ImageShape], nn.Module]  # builds a network for images of a shape
-ClassNetwork = Callable[[ImageShape, int | None], nn.Module]  # ... and a number of classes, None for none
-Augmentation = Callable[[], Augment]
-
-
-class Player(NamedTuple):
-    """Networks that move together, and how they are optimised."""
-
-    network: nn.Module
-    optimizer: OptimizerCallable
-    scheduler: LRSchedulerCallable | None = None  # its own, stepped after its turns
-    turns_per_step: int = (
-        1  # turns for each step of the schedule: a critic's n_critic, so that it counts the generator's
-    )
-
-
-@dataclass(frozen=True)
-class Step:
-    """How every player of every model moves: nothing that a paper's equations say.
-
-    Attributes:
-        micro_batches: pieces that each process computes its batch in, to save memory; the result is the same.
-        gradient_clip: the greatest norm of a player's gradients; None for no clipping.
-        scheduler: builds the schedule of each player's learning rate, in that player's own turns (a critic's
-            `n_critic` turns are one step, so that its schedule counts generator steps); None for constant rates.
-        compile: compile every player's network in place.
-    """
-
-    micro_batches: int = 1
-    gradient_clip: float | None = None
-    scheduler: LRSchedulerCallable | None = None
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class ImageStep(Step):
-    """A :class:`Step` of a :class:`TwoPlayerGAN`, with the generator's average and what the discriminator sees.
-
-    Attributes:
-        ema_half_life: of the generator's average, in training images.
-        ema_rampup: share of the images seen so far that the half-life may reach; None for no ramp-up.
-        ema_every: generator steps between two updates of the average.
-        ema_start: generator steps before the average begins; until then it equals the trained weights.
-        ema_statistics: average the generator's batch statistics like its weights, and do not copy the newest.
-        augment: builds what changes images before the discriminator sees them; None for nothing.
-    """
-
-    ema_half_life: float = 10_000.0
-    ema_rampup: float | None = 0.05
-    ema_every: int = 1
-    ema_start: int = 0
-    ema_statistics: bool = False
-    augment: Augmentation | None = None
 
 
 class AdversarialModule(LightningModule):
@@ -125,7 +65,7 @@ class AdversarialModule(LightningModule):
         self.turns: dict[str, int] = {}
         self.training_log = TrainingLog()
         self._turn_in_batch = 0
-        self._move: dict[str, _Move] = {}
+        self._moves: dict[str, Move] = {}
         self._clock = (0.0, 0)  # time and images_seen at the last log line
         self._told_of_rest = False  # of learning rates that have ended at zero
 
@@ -189,7 +129,7 @@ class AdversarialModule(LightningModule):
         trainer, log = self.trainer, self.training_log
         if advances_step and -1 != trainer.max_steps <= trainer.global_step:
             return
-        move = self._move.get(name) or self._move_of(name)
+        move = self._moves.get(name) or self._move_of(name)
         self._turn_in_batch += 1
         log.begin(name, self.iteration, trainer.log_every_n_steps or 0)
         count = self.step.micro_batches
@@ -197,7 +137,7 @@ class AdversarialModule(LightningModule):
 
         def closure() -> None:
             move.optimizer.zero_grad()
-            with self._only(move):
+            with move.alone():
                 known = self._dry_run(objective, parts) if count > 1 else None
                 for index, part in enumerate(parts):
                     with self._part(index, known), self._sync(index == count - 1):
@@ -226,37 +166,19 @@ class AdversarialModule(LightningModule):
         """Let a player's optimizer forget its moments, as if its next turn were its first; its rate stays."""
         self._move_of(name).optimizer.optimizer.state.clear()
 
-    def _move_of(self, name: str) -> _Move:
-        """What a player's turns need, found once.
+    def _move_of(self, name: str) -> Move:
+        """What a player's turns need.
 
         Raises:
             ValueError: there is no such player.
         """
-        if name not in self._players:
-            raise ValueError(f"{type(self).__name__} has no player {name!r}{nearest(name, self._players)}")
-        optimizers = dict(zip(self._players, _listed(self.optimizers()), strict=True))
-        network = self._players[name].network
-        mine, others = {id(p) for p in network.parameters()}, []
-        for player in self._players.values():
-            for module in player.network.modules():
-                own = ((module._parameters, key) for key, p in module._parameters.items() if p is not None)
-                others += [(held, key) for held, key in own if id(held[key]) not in mine]
-        inside = {id(module) for module in network.modules()}
-        averages = [one for one in self.averages.values() if id(one.live) in inside]
-        self._move[name] = _Move(optimizers[name], self._schedulers.get(name), others, averages)
-        return self._move[name]
-
-    @contextmanager
-    def _only(self, move: _Move) -> Iterator[None]:
-        """Freeze what the player does not own. By module, not by optimizer: FSDP2 swaps parameters in and out."""
-        frozen = [p for held, key in move.others if (p := held[key]).requires_grad]
-        for p in frozen:
-            p.requires_grad = False
-        try:
-            yield
-        finally:
-            for p in frozen:
-                p.requires_grad = True
+        if name not in self._moves:
+            if name not in self._players:
+                raise ValueError(f"{type(self).__name__} has no player {name!r}{nearest(name, self._players)}")
+            optimizers = dict(zip(self._players, _listed(self.optimizers()), strict=True))
+            scheduler = self._schedulers.get(name)
+            self._moves[name] = Move.of(name, self._players, optimizers[name], scheduler, self.averages)
+        return self._moves[name]
 
     @contextmanager
     def _part(self, index: int, known: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
@@ -265,7 +187,7 @@ class AdversarialModule(LightningModule):
         seed_torch(key(self.seed, *turn, rank, index), self.device)  # dropout and the like; `noise` is for the rest
         part, parts = rank * count + index, self.trainer.world_size * count
         self.noise = PartNoise(key(self.seed, *turn), part, parts, self.device)
-        with batches.part(index, count, known) as recorded:
+        with drawn_by_layers(self.noise), batches.part(index, count, known) as recorded:
             yield recorded
 
     @torch.no_grad()
@@ -295,7 +217,7 @@ class AdversarialModule(LightningModule):
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
     def configure_optimizers(self) -> tuple[list, list]:
-        self._players, self._move = self.players(), {}
+        self._players, self._moves = self.players(), {}
         optimizers = [player.optimizer(player.network.parameters()) for player in self._players.values()]
         made = zip(self._players.items(), optimizers, strict=True)
         self._schedulers = {name: one.scheduler(optimizer) for (name, one), optimizer in made if one.scheduler}
@@ -474,247 +396,6 @@ def _total(terms: Terms) -> Tensor:
     return reduce(operator.add, terms.values())
 
 
-class _Move(NamedTuple):
-    """What the turns of one player need."""
-
-    optimizer: Any  # Lightning's
-    scheduler: Any  # torch's; None without one
-    others: list[tuple[dict[str, nn.Parameter], str]]  # where the parameters stand that it does not own
-    averages: list[EMA]  # of its networks
-
-
 def _listed(one_or_more: Any) -> list:
     """Lightning hands over a single optimizer or scheduler as it is, and several in a list."""
     return one_or_more if isinstance(one_or_more, list) else [one_or_more]
-
-
-class TwoPlayerGAN(AdversarialModule):
-    """A generator and a discriminator that take turns: a paper overrides its two losses and nothing else.
-
-    A sample is an image with its label, which a model without classes ignores. Where the model augments, images are
-    augmented when the discriminator is shown them, by :meth:`show`: a penalty on its gradient is by the image before.
-
-    Args:
-        image_shape: (channels, height, width).
-        generator: network from (n, latent_dim), and (n,) labels of a model with classes, to (n, *image_shape) in
-            [-1, 1], with a `latent_dim`.
-        discriminator: network from (n, *image_shape), and labels, to (n,) scores.
-        generator_optimizer, discriminator_optimizer: build the optimizers.
-        n_critic: discriminator turns for each generator turn, each on a batch of its own.
-        step: see :class:`ImageStep`.
-    """
-
-    num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
-    boundary: float | None = 0.0  # scores above it mean "real"; None: half-way between the mean scores of the two
-
-    def __init__(
-        self,
-        image_shape: ImageShape,
-        generator: nn.Module,
-        discriminator: nn.Module,
-        generator_optimizer: OptimizerCallable,
-        discriminator_optimizer: OptimizerCallable,
-        n_critic: int,
-        step: ImageStep,
-    ) -> None:
-        super().__init__(step)
-        if not isinstance(step, ImageStep):
-            raise ValueError(f"{type(self).__name__} takes step=ImageStep(...), not {step}")
-        if n_critic < 1:
-            raise ValueError(f"n_critic must be at least 1, not {n_critic}")
-        self.image_shape = tuple(image_shape)
-        self.generator, self.discriminator = generator, discriminator
-        self.averages["generator"] = EMA(
-            generator, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
-        )
-        self.augment = step.augment() if step.augment is not None else None
-        self.n_critic = n_critic
-        self._players_of = (generator_optimizer, discriminator_optimizer)
-
-    @property
-    def ema(self) -> EMA:
-        """The generator's average."""
-        return self.averages["generator"]
-
-    def players(self) -> dict[str, Player]:
-        generator_optimizer, discriminator_optimizer = self._players_of
-        return {
-            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler, self.n_critic),
-            "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
-        }
-
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        if self.augment is not None and self.augment.adaptive and self.boundary is None:
-            raise ValueError(
-                f"{type(self.augment).__name__} adapts by the share of real images that the discriminator calls real, "
-                f"and {type(self).__name__}'s scores do not say: give it a fixed strength, or use DiffAugment"
-            )
-
-    def training_step(self, batch: Labeled, batch_idx: int) -> None:
-        self.discriminator_turn(batch)
-        if self.iteration % self.n_critic == 0:
-            self.generator_turn(batch)
-
-    def discriminator_turn(self, batch: Labeled) -> None:
-        self.turn("discriminator", self.discriminator_loss, batch)
-        if self.augment is not None and self.augment.adaptive:
-            self.augment.adapt(self.images_seen)
-            self.watch("augment/p", self.augment.p.clone())
-
-    def generator_turn(self, batch: Labeled) -> None:
-        self.turn("generator", self.generator_loss, batch, advances_step=True)
-
-    def discriminator_loss(self, batch: Labeled) -> Terms:
-        """What the discriminator minimises on real images and the generator's fakes."""
-        raise TypeError(f"{type(self).__name__} must define discriminator_loss(batch)")
-
-    def generator_loss(self, batch: Labeled) -> Terms:
-        """What the generator minimises."""
-        raise TypeError(f"{type(self).__name__} must define generator_loss(batch)")
-
-    def latent(self, noise: Noise, n: int) -> Tensor:
-        """(n, latent_dim), the generator's input: from N(0, 1)."""
-        return noise.normal(n, self.generator.latent_dim)
-
-    def augmented(self, image: Tensor) -> Tensor:
-        """Images (n, *image_shape) as the discriminator sees them."""
-        return image if self.augment is None else self.augment(image, self.noise)
-
-    def show(self, image: Tensor, *inputs: Tensor) -> Any:
-        """What the discriminator says of images (n, *image_shape), which it sees augmented, and of other inputs."""
-        return self.discriminator(self.augmented(image), *inputs)
-
-    def fake_like(self, batch: tuple) -> Labeled:
-        """As many fakes as the batch has samples, with labels of their own, uniform over the classes."""
-        n = batches.size(batch)
-        z = self.latent(self.noise, n)
-        label = self.noise.integers(self.num_classes, n) if self.num_classes else z.new_zeros(n, dtype=torch.int64)
-        return Labeled(self.fakes_of(z, label), label)
-
-    def fakes_of(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """The generator's images (n, *image_shape) of latents."""
-        fake = self.generator(z, label) if self.num_classes else self.generator(z)
-        if self.watching and len(fake) > 1:  # of one image alone there is none
-            self.watch("generator/deviation", fake.detach().float().std(0).mean())
-        return fake
-
-    def discriminate(self, sample: Labeled) -> Tensor:
-        """(n,) the discriminator's scores, of images with their labels where the model has classes."""
-        return self.show(sample.image, sample.label) if self.num_classes else self.show(sample.image)
-
-    def score_pair(self, real: Labeled, fake: Labeled) -> tuple[Tensor, Tensor]:
-        """(n,) the discriminator's scores of both, each a batch of its own; see :meth:`watch_scores`."""
-        real_score, fake_score = self.discriminate(real), self.discriminate(fake)
-        self.watch_scores(real_score, fake_score)
-        return real_score, fake_score
-
-    def watch_scores(self, real: Tensor, fake: Tensor) -> None:
-        """Log the share of scores (n,) that are right, and tell an adaptive augmentation."""
-        r, f = real.detach().float(), fake.detach().float()
-        if self.augment is not None and self.augment.adaptive:
-            self.augment.see(r - self.boundary)
-        if self.watching:
-            boundary = (r.mean() + f.mean()) / 2 if self.boundary is None else self.boundary
-            self.watch("discriminator/accuracy_real", (r > boundary).float().mean())
-            self.watch("discriminator/accuracy_fake", (f <= boundary).float().mean())
-
-    @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, first: int = 0, live: bool = False) -> Tensor:
-        """Images first .. first + n - 1 of the seed: each depends on the seed and on its number alone.
-
-        Args:
-            n: how many.
-            seed: of the latents.
-            first: number of the first image.
-            live: the trained weights, not their average.
-
-        Returns:
-            (n, *image_shape), float32 in [-1, 1].
-        """
-        z = self.latent(SampleNoise(seed, range(first, first + n), self.device), n)
-        return self.generate(z, live, self.sample_labels(first, n))
-
-    def sample_labels(self, first: int, n: int) -> Tensor | None:
-        """(n,) int64, the classes of :meth:`sample`'s images, each in turn; None for a model without classes."""
-        if not self.num_classes:
-            return None
-        return torch.arange(first, first + n, device=self.device) % self.num_classes
-
-    @torch.no_grad()
-    def generate(self, z: Tensor, live: bool = False, label: Tensor | None = None) -> Tensor:
-        """Images (n, *image_shape), float32 in [-1, 1], in evaluation mode.
-
-        Args:
-            z: (n, latent_dim).
-            live: the trained weights, not their average.
-            label: of a model with classes (n,) int64, or (n, num_classes) shares of a mixture.
-        """
-        network = self.generator if live else self.ema.network
-        with evaluating(network):
-            return plainly(network, z, label).float()
-
-    @contextmanager
-    def standing(self, count: int, size: int = 64, live: bool = False) -> Iterator[None]:
-        """Within it the generator's batch statistics are those of `count` batches of its own images.
-
-        Standing statistics (Brock et al. 2019, arXiv:1809.11096, section 4.1): averages over fresh samples, in place
-        of those that were gathered while the weights changed.
-
-        Args:
-            count: batches; 0 leaves the statistics as they are.
-            size: images in each.
-            live: of the trained weights, not of their average.
-        """
-        network = self.generator if live else self.ema.network
-        norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
-        before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
-        momenta, training = [norm.momentum for norm in norms], network.training
-        try:
-            if count:
-                network.eval()  # but for its batch norms: no dropout, no step of spectral norm's power iteration
-                for norm in norms:
-                    norm.reset_running_stats()
-                    norm.momentum = None  # torch's way to say: the average of all batches alike
-                    norm.train()
-                with torch.no_grad():
-                    for first in range(0, count * size, size):
-                        z = self.latent(SampleNoise(STANDING, range(first, first + size), self.device), size)
-                        plainly(network, z, self.sample_labels(first, size))
-                network.eval()
-            yield
-        finally:
-            for norm, state, momentum in zip(norms, before, momenta, strict=True):
-                norm.load_state_dict(state)
-                norm.momentum = momentum
-            network.train(training)
-
-
-def require_classes(model: str, num_classes: int | None) -> int:
-    """The number of classes, for a model that cannot do without.
-
-    Raises:
-        ValueError: there are none.
-    """
-    if not num_classes:
-        raise ValueError(f"{model} needs data with classes, and these have none: choose other data or another model")
-    return num_classes
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """A network in evaluation mode, and back."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)
-
-
-def plainly(network: nn.Module, *inputs: Tensor | None) -> Tensor:
-    """A network's output in its own precision, autocast off, of the inputs that are given."""
-    dtype = next(network.parameters()).dtype
-    cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs if x is not None]
-    with torch.autocast(cast[0].device.type, enabled=False):
-        return network(*cast)

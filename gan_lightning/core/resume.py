@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import LINKED_ARGUMENTS
-from gan_lightning.hyperparameters import plain_hyperparameters
+from gan_lightning.core.hyperparameters import plain_hyperparameters
 
 Changes = dict[str, tuple[Any, Any]]  # name of a setting -> its value in the checkpoint, its value now
 LEAVE = "a run goes on with what it began with; leave the change out, or begin anew without a checkpoint"
