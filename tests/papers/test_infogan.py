@@ -228,7 +228,9 @@ def test_networks_are_the_papers_for_28_px():
     assert sum(isinstance(layer, norms) for layer in model.discriminator.modules()) == 3
 
 
-@pytest.mark.parametrize("network", [InfoGANGenerator, partial(InfoGANDiscriminator, categories=10, continuous=2)])
+@pytest.mark.parametrize(
+    "network", [partial(InfoGANGenerator, latent_dim=6), partial(InfoGANDiscriminator, categories=10, continuous=2)]
+)
 def test_networks_refuse_a_size_that_they_cannot_build(network):
     for size in (30, 8):
         with pytest.raises(ValueError, match=f"{size}"):
