@@ -1,117 +1,190 @@
-"""What a training step costs against a bare hand-written loop: `python benchmarks/step.py [--width 32] [--blocks 12]`.
+"""What a training step costs against a bare loop that is written by hand.
 
-DCGAN, 32x32, batch 64, CPU, logging and progress bar on. Three arms take turns inside one process, a block of steps
-each, so that the machine's moods hit all alike: the bare loop, ours without the average of the generator, ours with it.
-Prints the medians over blocks of the ratios to the bare loop's neighbouring blocks.
+    python benchmarks/step.py [--only mlp,8,32,128]
+
+- mlp: GAN on points in the plane, with the tiniest multi-layer perceptrons, one thread.
+- 8, 32, 128: DCGAN of this width on digits of 32x32 pixels, two threads.
+
+Ours trains with a CSV logger, the progress bar and the generator's average, as Trainer logs by default. The bare loop
+has the same networks and images, torch's default Adam, and nothing of these. Batches have 64 images. Both take turns
+inside one process, a block of steps each, so that what else runs on the machine hits both; of each block of ours the
+ratio to its two neighbours is taken, and the medians over blocks are printed, of CPU time and of wall time. The bars
+are for CPU time. Ends with exit code 1 if a ratio is above its bar.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import logging
 import statistics
+import sys
 import tempfile
 import time
+import warnings
+from contextlib import redirect_stdout
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
 
 from gan_lightning.callbacks import GANProgressBar, Health
-from gan_lightning.data import Digits
-from gan_lightning.models import DCGAN
-from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
+from gan_lightning.core import TwoPlayerGAN
+from gan_lightning.data import Digits, Gaussians
+from gan_lightning.data.base import ImageData
+from gan_lightning.models import DCGAN, GAN
+from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator, MaxoutDiscriminator, MLPGenerator
 
-BATCH, LATENT = 64, 100
+BATCH = 64
+
+
+class Case(NamedTuple):
+    threads: int
+    bar: float  # the greatest ratio of CPU times that passes
+    steps: int  # in a block; log lines are 50 apart
+    blocks: int
+
+
+CASES = {
+    "mlp": Case(threads=1, bar=1.35, steps=50, blocks=20),
+    "8": Case(threads=2, bar=1.00, steps=50, blocks=10),
+    "32": Case(threads=2, bar=0.97, steps=25, blocks=10),
+    "128": Case(threads=2, bar=0.97, steps=5, blocks=6),
+}
+
+
+class Times(NamedTuple):
+    """Seconds."""
+
+    cpu: float  # of all threads
+    wall: float
+
+    @classmethod
+    def now(cls) -> Times:
+        return cls(time.process_time(), time.perf_counter())
+
+    def since(self) -> Times:
+        now = Times.now()
+        return Times(now.cpu - self.cpu, now.wall - self.wall)
 
 
 class BareLoop:
-    """The same networks, optimizers and batch, with nothing around them."""
+    """A model's networks, and a loop as one would write it for them alone."""
 
-    def __init__(self, model: DCGAN, images: torch.Tensor) -> None:
-        self.G = DCGANGenerator((1, 32, 32), latent_dim=LATENT, width=model.generator.layers[-2].in_channels)
-        self.G.load_state_dict(model.generator.state_dict())
-        self.D = DCGANDiscriminator((1, 32, 32), width=model.discriminator.layers[0].out_channels)
-        self.D.load_state_dict(model.discriminator.state_dict())
-        self.adam_g = torch.optim.Adam(self.G.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        self.adam_d = torch.optim.Adam(self.D.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        self.images = images
+    def __init__(self, model: TwoPlayerGAN, images: Tensor) -> None:
+        self.G, self.D, self.images = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator), images
+        self.adam_g, self.adam_d = (
+            torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in (self.G, self.D)
+        )
+
+    def fake(self) -> Tensor:
+        return self.G(torch.rand(BATCH, self.G.latent_dim) * 2 - 1)
 
     def step(self) -> None:
-        real = self.images[torch.randint(len(self.images), (BATCH,))].float() / 127.5 - 1
-        fake = self.G(torch.rand(BATCH, LATENT) * 2 - 1)
+        real = self.images[torch.randint(len(self.images), (BATCH,))]
+        if real.dtype == torch.uint8:
+            real = real.float() / 127.5 - 1
         self.adam_d.zero_grad()
-        (F.softplus(-self.D(real)).mean() + F.softplus(self.D(fake.detach())).mean()).backward()
+        (F.softplus(-self.D(real)).mean() + F.softplus(self.D(self.fake().detach())).mean()).backward()
         self.adam_d.step()
         self.D.requires_grad_(False)
-        fake = self.G(torch.rand(BATCH, LATENT) * 2 - 1)
         self.adam_g.zero_grad()
-        F.softplus(-self.D(fake)).mean().backward()
+        F.softplus(-self.D(self.fake())).mean().backward()
         self.adam_g.step()
         self.D.requires_grad_(True)
 
 
-class Interleave(Callback):
-    """After each block of ours, a block of the bare loop; every other block of ours is without the average."""
+class TakeTurns(Callback):
+    """A block of the bare loop before each block of ours, and after the last."""
 
     def __init__(self, bare: BareLoop, steps: int) -> None:
         self.bare, self.steps = bare, steps
-        self.ours: list[tuple[str, float]] = []  # arm and seconds, block by block
-        self.theirs: list[float] = []  # seconds of the bare block after each of ours
-        self.arm, self.done, self.start, self.ema = "averaged", 0, 0.0, None
+        self.ours: list[Times] = []
+        self.theirs: list[Times] = []
+        self.begun = Times.now()
 
-    def on_train_start(self, trainer: Trainer, pl_module: DCGAN) -> None:
-        self.ema = pl_module.ema
-        self.start = time.perf_counter()
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: DCGAN, *_: object) -> None:
-        self.done += 1
-        if self.done % self.steps:
-            return
-        self.ours.append((self.arm, time.perf_counter() - self.start))
-        start = time.perf_counter()
+    def bare_block(self) -> None:
+        begun = Times.now()
         for _ in range(self.steps):
             self.bare.step()
-        self.theirs.append(time.perf_counter() - start)
-        self.arm = "plain" if self.arm == "averaged" else "averaged"
-        pl_module.ema = self.ema if self.arm == "averaged" else None
-        self.start = time.perf_counter()
+        self.theirs.append(begun.since())
+        self.begun = Times.now()
+
+    def on_train_start(self, trainer: Trainer, pl_module: TwoPlayerGAN) -> None:
+        self.bare_block()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: TwoPlayerGAN, *_: object) -> None:
+        if trainer.global_step % self.steps == 0:
+            self.ours.append(self.begun.since())
+            self.bare_block()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--blocks", type=int, default=12, help="of each of our two arms")
-    parser.add_argument("--steps", type=int, default=25, help="in a block")
-    args = parser.parse_args()
-    seed_everything(0)
-    data = Digits(batch_size=BATCH)
-    model = DCGAN(
-        (1, 32, 32),
-        generator=lambda shape: DCGANGenerator(shape, latent_dim=LATENT, width=args.width),
-        discriminator=lambda shape: DCGANDiscriminator(shape, width=args.width),
-    )
-    images = data.reference("train").__getitems__(list(range(len(data.reference("train"))))).image
-    interleave = Interleave(BareLoop(model, images), args.steps)
-    with tempfile.TemporaryDirectory() as folder:
+def made(name: str) -> tuple[TwoPlayerGAN, ImageData]:
+    """The model of a case, and its data."""
+    if name == "mlp":
+        generator = partial(MLPGenerator, latent_dim=2, width=8)
+        discriminator = partial(MaxoutDiscriminator, units=8, pieces=2)
+        return GAN(image_shape=(2, 1, 1), generator=generator, discriminator=discriminator), Gaussians(batch_size=BATCH)
+    generator = partial(DCGANGenerator, latent_dim=100, width=int(name))
+    discriminator = partial(DCGANDiscriminator, width=int(name))
+    return DCGAN(image_shape=(1, 32, 32), generator=generator, discriminator=discriminator), Digits(batch_size=BATCH)
+
+
+def measure(name: str, blocks: int, steps: int) -> list[Times]:
+    """The medians over a case's blocks: of the bare loop's times, of ours, and of the ratios."""
+    torch.set_num_threads(CASES[name].threads)
+    seed_everything(0, verbose=False)
+    model, data = made(name)
+    turns = TakeTurns(BareLoop(model, data.reference("train").image), steps)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # the progress bar is no result
         trainer = Trainer(
-            max_steps=2 * (args.blocks + 1) * args.steps,
+            max_steps=(blocks + 1) * steps,
             max_epochs=-1,
             accelerator="cpu",
+            devices=1,
             logger=CSVLogger(folder),
             enable_checkpointing=False,
             enable_model_summary=False,
-            callbacks=[GANProgressBar(), Health(), interleave],
+            limit_val_batches=0,
+            callbacks=[GANProgressBar(), Health(), turns],
         )
         trainer.fit(model, data)
-    ratios: dict[str, list[float]] = {"plain": [], "averaged": []}
-    for i, (arm, seconds) in enumerate(interleave.ours[2:], start=2):  # the first block of each arm warms up
-        ratios[arm].append(seconds / statistics.mean(interleave.theirs[i - 1 : i + 1]))
-    plain, averaged = statistics.median(ratios["plain"]), statistics.median(ratios["averaged"])
-    print(f"bare loop        {statistics.median(interleave.theirs) / args.steps * 1e3:6.1f} ms a step")
-    print(f"ours, no EMA     {plain:6.3f} times the bare loop (bar: 1.10)")
-    print(f"ours, with EMA   {averaged:6.3f} times the bare loop, {averaged / plain:.3f} times no EMA (bar: 1.03)")
+    ours, theirs = turns.ours[1:], turns.theirs[1:]  # the first of each warm up
+    ratios = [
+        Times(*(2 * own / (before + after) for own, before, after in zip(*three, strict=True)))
+        for three in zip(ours, theirs, theirs[1:], strict=False)
+    ]
+    return [Times(*map(statistics.median, zip(*times, strict=True))) for times in (theirs, ours, ratios)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(CASES), help="cases (default: all)")
+    parser.add_argument("--blocks", type=int, help="of ours, after one that warms up (default: by case)")
+    parser.add_argument("--steps", type=int, help="in a block (default: by case)")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := set(names) - set(CASES):
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}, but {', '.join(CASES)}")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    failed = False
+    print("| case | threads | bare loop, ms | ours, ms | ratio | ratio of wall time | bar | |\n|" + "---|" * 8)
+    for name in names:
+        case = CASES[name]
+        steps = options.steps or case.steps
+        bare, ours, ratio = measure(name, options.blocks or case.blocks, steps)
+        times = " | ".join(f"{1e3 * block.cpu / steps:.2f}" for block in (bare, ours))
+        missed = ratio.cpu > case.bar
+        failed |= missed
+        ratios = f"{ratio.cpu:.3f} | {ratio.wall:.3f} | {case.bar:.2f} | {'fail' if missed else 'pass'}"
+        print(f"| {name} | {case.threads} | {times} | {ratios} |", flush=True)
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,9 +15,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 Batch = TypeVar("Batch", bound=tuple)
-# What a model may have to know before the data is read, in words: `fit` hands each to a model that has an argument of
-# that name.
-FACTS = {
+# Arguments of models that `fit` takes from the data module, before the data is read, and their names in messages.
+LINKED_ARGUMENTS = {
     "image_shape": "image shape",
     "num_classes": "number of classes",
     "attributes": "attributes",
@@ -38,6 +37,10 @@ class Labeled(NamedTuple):
     def detach(self) -> Labeled:
         """The same without the images' graph."""
         return self._replace(image=self.image.detach())
+
+    def differentiable(self) -> Labeled:
+        """The same with images that scores can be differentiated by, for a penalty on their gradient."""
+        return self._replace(image=differentiable(self.image))
 
 
 class PartlyLabeled(NamedTuple):
@@ -62,8 +65,8 @@ class Unpaired(NamedTuple):
     b: Tensor  # (B, C, H, W)
 
 
-class Judged(NamedTuple):
-    """Images of two domains, and made ones that want to pass for theirs."""
+class UnpairedWithFakes(NamedTuple):
+    """Images of two domains, and fakes of each: what CycleGAN's discriminators see."""
 
     a: Tensor  # (B, C, H, W)
     b: Tensor
@@ -110,11 +113,16 @@ def central_hole(height: int, width: int) -> Tensor:
     return hole
 
 
-class Draw(NamedTuple):
-    """What a batch sampler asks a training set for: one batch, and the epoch that keys its augmentation."""
+class BatchIndex(NamedTuple):
+    """Which examples make one batch: a sampler yields it. The epoch keys their augmentation."""
 
     epoch: int
     index: list[int]
+
+
+def differentiable(image: Tensor) -> Tensor:
+    """Images as the beginning of a graph, in float32 at least."""
+    return image.detach().to(torch.promote_types(image.dtype, torch.float32)).requires_grad_(True)
 
 
 def size(batch: tuple) -> int:

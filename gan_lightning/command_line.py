@@ -31,7 +31,7 @@ from gan_lightning import (
     trainer_arguments,
 )
 from gan_lightning.core import AdversarialModule, ImageStep
-from gan_lightning.errors import nearest
+from gan_lightning.errors import nearest, program
 from gan_lightning.translator import Translator
 from gan_lightning.trust import USER, Source, packages_beyond
 from gan_lightning.yaml_text import allow_any_names
@@ -120,7 +120,7 @@ class Parser(LightningArgumentParser):
                 return f"unknown argument {first}: give {ELSEWHERE[first]}"
             return f"unknown argument {name}{nearest(last, self._arguments())}"
         if missing := re.search(r"arguments are required: (model|data)", message):
-            return f"no {missing.group(1)}: give --{missing.group(1)} NAME (`python -m gan_lightning.fit --list`)"
+            return f"no {missing.group(1)}: give --{missing.group(1)} NAME (`{program('fit')} --list`)"
         keys = re.findall(r'Parser key "([\w.]+)"', message)
         where = f"{keys[-1]}: " if keys else ""
         if keys and (required := re.search(r"the following arguments are required: (\w+)", message)):
@@ -183,7 +183,8 @@ class Parser(LightningArgumentParser):
         return f"{word} stands without a flag" + (f": give {flag} {word}" if flag else "")
 
     def _flags(self) -> list[str]:
-        return [flag for action in self._actions for flag in action.option_strings]
+        parsed = [flag for action in self._actions for flag in action.option_strings]
+        return [*parsed, "--list", "--help_all"]  # those two of `fit` are answered before there is a parser
 
     def _arguments(self) -> list[str]:
         kinds = (ImageStep, *_classes(models, data, networks, augment, optim, callbacks).values())
@@ -265,19 +266,6 @@ def data_module(args: list[str]) -> LightningDataModule:
     return parser.instantiate_classes(config).data
 
 
-def listing() -> str:
-    """The models with their papers, and the data modules."""
-    lines, width = ["models:"], max(map(len, (*models.__all__, *data.__all__)))
-    for name in models.__all__:
-        kind = getattr(models, name)
-        title, year = re.match(r"(.+), (\d{4})\.", inspect.getmodule(kind).__doc__).groups()
-        arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", kind.__doc__).group(0)
-        lines.append(f"  {name:<{width}} {year}  {arxiv:<17} {title}")
-    lines += ["data:"]
-    lines += [f"  {name:<{width}} {inspect.getdoc(getattr(data, name)).splitlines()[0]}" for name in data.__all__]
-    return "\n".join(lines)
-
-
 def closing(cli: LightningCLI) -> str:
     """What a run ends with: where its files are, its scores, and what to type next."""
     trainer, checkpoint, grid = cli.trainer, cli.config_init.checkpoint, cli.config_init.grid
@@ -302,19 +290,23 @@ def closing(cli: LightningCLI) -> str:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
     if grid.path:
         lines += [f"samples     {os.path.relpath(grid.path)}"]
+    if cli.summary.progress:
+        lines += [f"progress    {os.path.relpath(cli.summary.progress)}"]
+    if cli.summary.curves:
+        lines += [f"curves      {os.path.relpath(cli.summary.curves)}"]
     last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
-        looks = [f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated"]
+        looks = [f"  {program('translate')} {last} --input DIR --out {folder}/translated"]
     elif cli.model.scored_by:
         flags = ["--n 20"] if getattr(cli.model, "vocabulary", None) else []
         if users := getattr(cli.model, "users", None):
             flags += [f"--user {shlex.quote(users[0])} --k 10"]
-        looks = [f"  python -m gan_lightning.sample {last} {flag}" for flag in flags]
-        looks += [f"  python -m gan_lightning.evaluate {last} --json {folder}/scores.json"]
+        looks = [f"  {program('sample')} {last} {flag}" for flag in flags]
+        looks += [f"  {program('evaluate')} {last} --json {folder}/scores.json"]
     else:
         looks = [
-            f"  python -m gan_lightning.sample {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",
-            f"  python -m gan_lightning.evaluate {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
+            f"  {program('sample')} {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",
+            f"  {program('evaluate')} {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
         ]
     further = f"--trainer.max_steps {2 * trainer.global_step}"
     over = any(
@@ -325,7 +317,7 @@ def closing(cli: LightningCLI) -> str:
     lines += [
         "next:",
         *looks,
-        f"  python -m gan_lightning.fit --ckpt_path {last} {further}",
-        "  python -m gan_lightning.fit --list",
+        f"  {program('fit')} --ckpt_path {last} {further}",
+        f"  {program('fit')} --list",
     ]
     return "\n".join(lines)

@@ -6,10 +6,12 @@ precision, on any number of processes and micro-batches, counted, checked, logge
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +25,10 @@ from gan_lightning import batches, processes, resume, torchfile, trainer_argumen
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.ema import EMA
-from gan_lightning.errors import NotFiniteError
+from gan_lightning.errors import NotFiniteError, nearest
 from gan_lightning.hyperparameters import plain_hyperparameters, rebuilt
-from gan_lightning.ledger import Ledger
-from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key
+from gan_lightning.noise import Noise, PartNoise, SampleNoise, global_seed, key, seed_torch
+from gan_lightning.training_log import TrainingLog
 from gan_lightning.trust import Source
 
 if TYPE_CHECKING:
@@ -48,7 +50,10 @@ class Player(NamedTuple):
 
     network: nn.Module
     optimizer: OptimizerCallable
-    scheduler: LRSchedulerCallable | None = None  # stepped once for each counted turn
+    scheduler: LRSchedulerCallable | None = None  # its own, stepped after its turns
+    turns_per_step: int = (
+        1  # turns for each step of the schedule: a critic's n_critic, so that it counts the generator's
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Step:
     Attributes:
         micro_batches: pieces that each process computes its batch in, to save memory; the result is the same.
         gradient_clip: the greatest norm of a player's gradients; None for no clipping.
-        scheduler: builds the schedule of each player's learning rate, in generator steps; None for constant rates.
+        scheduler: builds the schedule of each player's learning rate, in that player's own turns (a critic's
+            `n_critic` turns are one step, so that its schedule counts generator steps); None for constant rates.
         compile: compile every player's network in place.
     """
 
@@ -95,8 +101,9 @@ class AdversarialModule(LightningModule):
     Attributes:
         iteration: batches begun, all epochs together; inside a step the number of the batch, from 1.
         images_seen: training images, or whatever an example is, of those batches, over all processes.
+        turns: by player, the turns that it has taken.
         noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
-        ema: the generator's average, None for a model without one.
+        averages: of its networks, by name; each follows its network after the turns of the player that owns it.
         trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples
             and its "classes" (their names, None where there are none); empty before a fit.
     """
@@ -113,11 +120,12 @@ class AdversarialModule(LightningModule):
         self.iteration = 0
         self.images_seen = 0
         self.noise: Noise = Noise()
-        self.ema: EMA | None = None
+        self.averages = nn.ModuleDict()
         self.trained_on: dict[str, Any] = {}
-        self._moving = ""  # the player whose turn it is
-        self._turns = 0  # taken in this batch
-        self.ledger = Ledger()
+        self.turns: dict[str, int] = {}
+        self.training_log = TrainingLog()
+        self._turn_in_batch = 0
+        self._move: dict[str, _Move] = {}
         self._clock = (0.0, 0)  # time and images_seen at the last log line
         self._told_of_rest = False  # of learning rates that have ended at zero
 
@@ -126,6 +134,10 @@ class AdversarialModule(LightningModule):
     def players(self) -> dict[str, Player]:
         """The players by name, in an order that never changes: checkpoints hold their optimizers in it."""
         raise TypeError(f"{type(self).__name__} must define players()")
+
+    def batch_size(self, images_seen: int) -> int | None:
+        """The whole batch that follows so many images, of a model whose phases differ in it; None: the data's own."""
+        return None
 
     @classmethod
     def load_from_checkpoint(
@@ -163,67 +175,101 @@ class AdversarialModule(LightningModule):
 
     # What a turn is.
 
-    def turn(self, name: str, objective: Objective, batch: tuple, counts: bool = False) -> None:
+    def turn(self, name: str, objective: Objective, batch: tuple, advances_step: bool = False) -> None:
         """One optimizer step of one player on `objective(batch)`; the other players' networks are frozen meanwhile.
 
         Args:
             name: the player.
             objective: returns the terms whose sum the player minimises, each a mean over the batch it is given.
             batch: a NamedTuple of tensors; cut into `step.micro_batches` parts.
-            counts: whether this turn advances `trainer.global_step`, the schedules and the EMA: the generator's do,
-                so that `max_steps` and checkpoint names count generator steps, as papers do.
+            advances_step: whether this turn advances `trainer.global_step`: the generator's do, so that `max_steps`
+                and checkpoint names count generator steps, as papers do. Once `max_steps` is reached, further such
+                turns of the batch are left out.
         """
-        self._moving = name
-        self._turns += 1
-        optimizer = dict(zip(self._players, _listed(self.optimizers()), strict=True))[name]
-        parts = batches.split(batch, self.step.micro_batches)
+        trainer, log = self.trainer, self.training_log
+        if advances_step and -1 != trainer.max_steps <= trainer.global_step:
+            return
+        move = self._move.get(name) or self._move_of(name)
+        self._turn_in_batch += 1
+        log.begin(name, self.iteration, trainer.log_every_n_steps or 0)
+        count = self.step.micro_batches
+        parts = [batch] if count == 1 else batches.split(batch, count)
 
         def closure() -> None:
-            optimizer.zero_grad()
-            with self._only(name):
-                rehearsed = self._rehearse(objective, parts) if len(parts) > 1 else None
+            move.optimizer.zero_grad()
+            with self._only(move):
+                known = self._dry_run(objective, parts) if count > 1 else None
                 for index, part in enumerate(parts):
-                    with self._part(index, rehearsed), self._sync(index == len(parts) - 1):
+                    with self._part(index, known), self._sync(index == count - 1):
                         terms = objective(part)
-                        with torch.autocast(self.device.type, enabled=False):  # or penalties lose their float32
-                            self.manual_backward(sum(terms.values()) / len(parts))
-                    self.ledger.note(self.iteration, name, terms, 1 / len(parts), self.logging)
+                        loss = _total(terms) if count == 1 else _total(terms) / count
+                        with self._without_autocast():  # or penalties lose their float32
+                            self.manual_backward(loss)
+                    log.record(terms)
             if self.device.type == "cpu":  # elsewhere a look costs a wait: with the log line and before a save
                 self.check_finite()
 
-        if counts:  # only LightningOptimizer.step() is counted by Lightning
-            optimizer.step(closure)
-            for scheduler in _listed(self.lr_schedulers() or []):
-                scheduler.step()
-            if self.ema is not None:
-                self.ema.update(self.images_seen)
-        else:
-            self.trainer.strategy.optimizer_step(optimizer.optimizer, closure)
+        try:
+            if advances_step:  # only LightningOptimizer.step() is counted by Lightning
+                move.optimizer.step(closure)
+            else:
+                trainer.strategy.optimizer_step(move.optimizer.optimizer, closure)
+        finally:
+            log.end()
+        self.turns[name] = self.turns.get(name, 0) + 1
+        if move.scheduler is not None and self.turns[name] % self._players[name].turns_per_step == 0:
+            move.scheduler.step()
+        for average in move.averages:
+            average.update(self.images_seen, batches.size(batch) * trainer.world_size)
+
+    def reset_optimizer(self, name: str) -> None:
+        """Let a player's optimizer forget its moments, as if its next turn were its first; its rate stays."""
+        self._move_of(name).optimizer.optimizer.state.clear()
+
+    def _move_of(self, name: str) -> _Move:
+        """What a player's turns need, found once.
+
+        Raises:
+            ValueError: there is no such player.
+        """
+        if name not in self._players:
+            raise ValueError(f"{type(self).__name__} has no player {name!r}{nearest(name, self._players)}")
+        optimizers = dict(zip(self._players, _listed(self.optimizers()), strict=True))
+        network = self._players[name].network
+        mine, others = {id(p) for p in network.parameters()}, []
+        for player in self._players.values():
+            for module in player.network.modules():
+                own = ((module._parameters, key) for key, p in module._parameters.items() if p is not None)
+                others += [(held, key) for held, key in own if id(held[key]) not in mine]
+        inside = {id(module) for module in network.modules()}
+        averages = [one for one in self.averages.values() if id(one.live) in inside]
+        self._move[name] = _Move(optimizers[name], self._schedulers.get(name), others, averages)
+        return self._move[name]
 
     @contextmanager
-    def _only(self, name: str) -> Iterator[None]:
+    def _only(self, move: _Move) -> Iterator[None]:
         """Freeze what the player does not own. By module, not by optimizer: FSDP2 swaps parameters in and out."""
-        mine = {id(p) for p in self._players[name].network.parameters()}
-        others = [p for player in self._players.values() for p in player.network.parameters() if id(p) not in mine]
-        frozen = [p.requires_grad_(False) for p in others if p.requires_grad]
+        frozen = [p for held, key in move.others if (p := held[key]).requires_grad]
+        for p in frozen:
+            p.requires_grad = False
         try:
             yield
         finally:
             for p in frozen:
-                p.requires_grad_(True)
+                p.requires_grad = True
 
     @contextmanager
-    def _part(self, index: int, rehearsed: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
+    def _part(self, index: int, known: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
         """Random numbers and :func:`batches.whole` for one micro-batch of this process."""
-        count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turns)
-        torch.manual_seed(key(self.seed, *turn, rank, index))  # dropout and the like; `noise` is for the rest
+        count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turn_in_batch)
+        seed_torch(key(self.seed, *turn, rank, index), self.device)  # dropout and the like; `noise` is for the rest
         part, parts = rank * count + index, self.trainer.world_size * count
         self.noise = PartNoise(key(self.seed, *turn), part, parts, self.device)
-        with batches.part(index, count, rehearsed) as recorded:
+        with batches.part(index, count, known) as recorded:
             yield recorded
 
     @torch.no_grad()
-    def _rehearse(self, objective: Objective, parts: list[tuple]) -> list[list[Tensor]] | None:
+    def _dry_run(self, objective: Objective, parts: list[tuple]) -> list[list[Tensor]] | None:
         """What each micro-batch shows to `batches.whole`, found by a pass that leaves no trace; None if nothing."""
         buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
         recorded = []
@@ -239,14 +285,21 @@ class AdversarialModule(LightningModule):
 
     def _sync(self, last: bool) -> Any:
         """Processes exchange gradients after the last micro-batch only."""
+        if last or self.trainer.world_size == 1:
+            return nullcontext()
         block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
+        return nullcontext() if block is None else block()
+
+    def _without_autocast(self) -> Any:
+        kind = self.device.type
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
     def configure_optimizers(self) -> tuple[list, list]:
-        self._players = self.players()
+        self._players, self._move = self.players(), {}
         optimizers = [player.optimizer(player.network.parameters()) for player in self._players.values()]
-        made = zip(self._players.values(), optimizers, strict=True)
-        return optimizers, [player.scheduler(optimizer) for player, optimizer in made if player.scheduler]
+        made = zip(self._players.items(), optimizers, strict=True)
+        self._schedulers = {name: one.scheduler(optimizer) for (name, one), optimizer in made if one.scheduler}
+        return optimizers, list(self._schedulers.values())
 
     # What is watched.
 
@@ -262,8 +315,13 @@ class AdversarialModule(LightningModule):
         return bool(every) and self.iteration % every == 0
 
     def watch(self, name: str, value: Tensor | float) -> None:
-        """Put a figure on the next log line; a tensor stays on its device until then."""
-        self.ledger.figures[name] = value.detach() if isinstance(value, Tensor) else value
+        """Put a figure on the next log line (see :class:`TrainingLog`); a tensor stays on its device until then."""
+        self.training_log.watch(name, value)
+
+    @property
+    def watching(self) -> bool:
+        """Whether figures that cost time to compute are wanted of this turn."""
+        return self.training_log.watching
 
     def check_finite(self) -> None:
         """Stop the run if a loss since the last check was NaN or infinite; all processes decide alike.
@@ -275,21 +333,22 @@ class AdversarialModule(LightningModule):
             NotFiniteError: naming the player and the term that was the first.
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        good = self.ledger.all_finite() if scaler is None else scaler.get_scale() >= DEAD_SCALE
+        log = self.training_log
+        good = log.all_finite() if scaler is None else scaler.get_scale() >= DEAD_SCALE
         if not self.trainer.strategy.reduce_boolean_decision(good, all=True):
-            what = self.ledger.first_not_finite() if scaler is None else "every step overflows float16"
+            what = log.first_not_finite() if scaler is None else "every step overflows float16"
             raise NotFiniteError(
                 f"{what} (generator step {self.trainer.global_step}): lower the learning rate, or look at the data"
             )
-        self.ledger.clear_losses()
+        log.clear_losses()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip and measure here: gradients are unscaled and exchanged by now, and nowhere else."""
-        if self.step.gradient_clip is None and not self.logging:
+        if self.step.gradient_clip is None and not self.watching:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
-        self.watch(f"{self._moving}/gradient_norm", norm)
+        self.watch(f"{self.training_log.player}/gradient_norm", norm)
         if self.step.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.step.gradient_clip, norm)
 
@@ -335,11 +394,10 @@ class AdversarialModule(LightningModule):
             self._clock = (time.perf_counter(), self.images_seen)
         self.iteration += 1
         self.images_seen += batches.size(batch) * self.trainer.world_size
-        self._turns = 0
-        self.ledger.figures = {}
+        self._turn_in_batch = 0
         if self.logging:
             self._watch_rates()
-        torch.manual_seed(key(self.seed, self.iteration, 0, self.global_rank))
+        seed_torch(key(self.seed, self.iteration, 0, self.global_rank), self.device)
 
     def _watch_rates(self) -> None:
         """Log the learning rate of every player's next turn, and tell once of a schedule that has ended at zero."""
@@ -364,7 +422,8 @@ class AdversarialModule(LightningModule):
         self.check_finite()
         now, (before, images) = time.perf_counter(), self._clock
         self._clock = (now, self.images_seen)
-        self.log_dict(self.ledger.figures, sync_dist=True)
+        self.log_dict(self.training_log.figures(), sync_dist=True)
+        self.training_log.clear_figures()
         self.log("images_per_second", (self.images_seen - images) / (now - before))
         self.log("images_seen", float(self.images_seen))
         self.log("step", float(self.trainer.global_step))  # Lightning's loggers take their x axis from it
@@ -386,6 +445,7 @@ class AdversarialModule(LightningModule):
             "seed": self.seed,
             "iteration": self.iteration,
             "images_seen": self.images_seen,
+            "turns": self.turns,
             "trained_on": self.trained_on,
         }
 
@@ -405,8 +465,22 @@ class AdversarialModule(LightningModule):
         if self._trainer is not None:
             resume.adapt(self, checkpoint)
         self.seed = self.seed if self.seed_wins else saved["seed"]
-        self.iteration, self.images_seen = saved["iteration"], saved["images_seen"]
+        self.iteration, self.images_seen, self.turns = saved["iteration"], saved["images_seen"], dict(saved["turns"])
         self.trained_on = self.trained_on or saved.get("trained_on", {})  # a fit has its data's already
+
+
+def _total(terms: Terms) -> Tensor:
+    """The sum of the terms, without the addition to 0 that `sum` begins with."""
+    return reduce(operator.add, terms.values())
+
+
+class _Move(NamedTuple):
+    """What the turns of one player need."""
+
+    optimizer: Any  # Lightning's
+    scheduler: Any  # torch's; None without one
+    others: list[tuple[dict[str, nn.Parameter], str]]  # where the parameters stand that it does not own
+    averages: list[EMA]  # of its networks
 
 
 def _listed(one_or_more: Any) -> list:
@@ -417,9 +491,8 @@ def _listed(one_or_more: Any) -> list:
 class TwoPlayerGAN(AdversarialModule):
     """A generator and a discriminator that take turns: a paper overrides its two losses and nothing else.
 
-    Both losses are of what the discriminator sees: real images, in the batch, and fakes, by :meth:`fake_like`, are
-    augmented already where the model augments. A sample is an image with its label, which a model without classes
-    ignores.
+    A sample is an image with its label, which a model without classes ignores. Where the model augments, images are
+    augmented when the discriminator is shown them, by :meth:`show`: a penalty on its gradient is by the image before.
 
     Args:
         image_shape: (channels, height, width).
@@ -451,17 +524,22 @@ class TwoPlayerGAN(AdversarialModule):
             raise ValueError(f"n_critic must be at least 1, not {n_critic}")
         self.image_shape = tuple(image_shape)
         self.generator, self.discriminator = generator, discriminator
-        self.ema = EMA(
+        self.averages["generator"] = EMA(
             generator, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
         )
         self.augment = step.augment() if step.augment is not None else None
         self.n_critic = n_critic
         self._players_of = (generator_optimizer, discriminator_optimizer)
 
+    @property
+    def ema(self) -> EMA:
+        """The generator's average."""
+        return self.averages["generator"]
+
     def players(self) -> dict[str, Player]:
         generator_optimizer, discriminator_optimizer = self._players_of
         return {
-            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler, self.n_critic),
             "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
         }
 
@@ -479,13 +557,13 @@ class TwoPlayerGAN(AdversarialModule):
             self.generator_turn(batch)
 
     def discriminator_turn(self, batch: Labeled) -> None:
-        self.turn("discriminator", self._on_what_it_sees(self.discriminator_loss), batch)
+        self.turn("discriminator", self.discriminator_loss, batch)
         if self.augment is not None and self.augment.adaptive:
             self.augment.adapt(self.images_seen)
             self.watch("augment/p", self.augment.p.clone())
 
     def generator_turn(self, batch: Labeled) -> None:
-        self.turn("generator", self._on_what_it_sees(self.generator_loss), batch, counts=True)
+        self.turn("generator", self.generator_loss, batch, advances_step=True)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         """What the discriminator minimises on real images and the generator's fakes."""
@@ -503,8 +581,9 @@ class TwoPlayerGAN(AdversarialModule):
         """Images (n, *image_shape) as the discriminator sees them."""
         return image if self.augment is None else self.augment(image, self.noise)
 
-    def _on_what_it_sees(self, objective: Objective) -> Objective:
-        return lambda batch: objective(batch._replace(image=self.augmented(batch.image)))
+    def show(self, image: Tensor, *inputs: Tensor) -> Any:
+        """What the discriminator says of images (n, *image_shape), which it sees augmented, and of other inputs."""
+        return self.discriminator(self.augmented(image), *inputs)
 
     def fake_like(self, batch: tuple) -> Labeled:
         """As many fakes as the batch has samples, with labels of their own, uniform over the classes."""
@@ -514,30 +593,31 @@ class TwoPlayerGAN(AdversarialModule):
         return Labeled(self.fakes_of(z, label), label)
 
     def fakes_of(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """The generator's images of latents, as the discriminator sees them."""
+        """The generator's images (n, *image_shape) of latents."""
         fake = self.generator(z, label) if self.num_classes else self.generator(z)
-        if self.logging and len(fake) > 1:  # of one image alone there is none
+        if self.watching and len(fake) > 1:  # of one image alone there is none
             self.watch("generator/deviation", fake.detach().float().std(0).mean())
-        return self.augmented(fake)
+        return fake
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """(n,) the discriminator's scores, of images with their labels where the model has classes."""
-        return self.discriminator(sample.image, sample.label) if self.num_classes else self.discriminator(sample.image)
+        return self.show(sample.image, sample.label) if self.num_classes else self.show(sample.image)
 
-    def judge(self, real: Labeled, fake: Labeled) -> tuple[Tensor, Tensor]:
-        """The discriminator's scores of both, each a batch of its own; see :meth:`note_scores`."""
-        return self.note_scores(self.discriminate(real), self.discriminate(fake))
+    def score_pair(self, real: Labeled, fake: Labeled) -> tuple[Tensor, Tensor]:
+        """(n,) the discriminator's scores of both, each a batch of its own; see :meth:`watch_scores`."""
+        real_score, fake_score = self.discriminate(real), self.discriminate(fake)
+        self.watch_scores(real_score, fake_score)
+        return real_score, fake_score
 
-    def note_scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Log the share of scores (n,) that are right, and tell an adaptive augmentation; returns both as they are."""
+    def watch_scores(self, real: Tensor, fake: Tensor) -> None:
+        """Log the share of scores (n,) that are right, and tell an adaptive augmentation."""
         r, f = real.detach().float(), fake.detach().float()
         if self.augment is not None and self.augment.adaptive:
             self.augment.see(r - self.boundary)
-        if self.logging:
+        if self.watching:
             boundary = (r.mean() + f.mean()) / 2 if self.boundary is None else self.boundary
             self.watch("discriminator/accuracy_real", (r > boundary).float().mean())
             self.watch("discriminator/accuracy_fake", (f <= boundary).float().mean())
-        return real, fake
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, first: int = 0, live: bool = False) -> Tensor:

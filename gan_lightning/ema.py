@@ -40,34 +40,48 @@ class EMA(nn.Module):
         self.network = copy.deepcopy(live).eval().requires_grad_(False)
         self.half_life, self.rampup, self.every = half_life, rampup, every
         self.start, self.statistics = start, statistics
-        self.images = 0  # seen at the last update
         self.calls = 0
+        self.images = 0  # seen at the last call
+        self.waiting = 0  # images of the calls since the last update
 
-    def beta(self, images_seen: int) -> float:
-        """The share of itself that the copy keeps in an update at `images_seen`."""
+    @property
+    def live(self) -> nn.Module:
+        """The network that is followed."""
+        return self._live[0]
+
+    def beta(self, images: int, images_seen: int) -> float:
+        """The share of itself that the copy keeps in an update by so many images, when `images_seen` were seen."""
         half_life = self.half_life if self.rampup is None else min(self.half_life, self.rampup * images_seen)
-        return 0.5 ** ((images_seen - self.images) / half_life) if half_life > 0 else 0.0
+        return 0.5 ** (images / half_life) if half_life > 0 else 0.0
 
     @torch.no_grad()
-    def update(self, images_seen: int) -> None:
-        """Follow the live network; `images_seen` is the total of training images so far."""
+    def update(self, images_seen: int, shown: int = 0) -> None:
+        """Follow the live network by the images since the last call.
+
+        Args:
+            images_seen: the total of training images so far.
+            shown: images of the batch that the live network has just moved on, which count again when it moves on one
+                batch several times.
+        """
         self.calls += 1
+        self.waiting += max(images_seen - self.images, shown)
+        self.images = images_seen
         if self.calls % self.every:
             return
-        (live,) = self._live
-        weight = 1.0 - self.beta(images_seen) if self.calls > self.start else 1.0
-        torch._foreach_lerp_(list(self.network.parameters()), list(live.parameters()), weight)
-        for (name, copied), buffer in zip(self.network.named_buffers(), live.buffers(), strict=True):
+        weight = 1.0 - self.beta(self.waiting, images_seen) if self.calls > self.start else 1.0
+        self.waiting = 0
+        copies, lives = (list(network.parameters()) for network in (self.network, self.live))
+        torch._foreach_lerp_(copies, lives, weight)
+        for (name, copied), buffer in zip(self.network.named_buffers(), self.live.buffers(), strict=True):
             averaged = self.statistics and name.endswith(("running_mean", "running_var"))
             copied.lerp_(buffer, weight) if averaged else copied.copy_(buffer)
-        self.images = images_seen
 
     def train(self, mode: bool = True) -> EMA:
         """Stay in evaluation mode: the copy is never trained."""
         return super().train(False)
 
     def get_extra_state(self) -> dict[str, int]:
-        return {"images": self.images, "calls": self.calls}
+        return {"images": self.images, "calls": self.calls, "waiting": self.waiting}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        self.images, self.calls = state["images"], state["calls"]
+        self.images, self.calls, self.waiting = state["images"], state["calls"], state["waiting"]

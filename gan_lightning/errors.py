@@ -11,6 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 TRUST_HELP = "a package of your own that the checkpoint may name; may be given again and again"
@@ -142,6 +143,11 @@ def leave(message: str, code: int = 2) -> NoReturn:
 def complain(message: str) -> None:
     """Print `error:` and the message's first two lines to stderr."""
     print("error:", "\n".join(message.strip().splitlines()[:2]), file=sys.stderr)
+
+
+def program(command: str) -> str:
+    """A command as it was called: `gan fit` by the script, else `python -m gan_lightning.fit`."""
+    return f"gan {command}" if Path(sys.argv[0]).stem == "gan" else f"python -m gan_lightning.{command}"
 
 
 class Parser(argparse.ArgumentParser):

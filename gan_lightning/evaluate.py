@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from gan_lightning.errors import Parser, PeerError, complain, nearest, printable, short_errors
+from gan_lightning.errors import Parser, PeerError, complain, nearest, printable, program, short_errors
 from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded when the flags are known to be right: they take seconds
@@ -44,7 +44,7 @@ Found = dict[str, dict[str, Any]]  # figure -> {"value": float, "card": dict}
 
 def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The flags, and those that go to the data module (`--data.size 32`)."""
-    parser = Parser("python -m gan_lightning.evaluate", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(program("evaluate"), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("checkpoint", nargs="?", help="a .ckpt file, whose generator is scored")
     parser.add_trust()
     parser.add_argument("--metrics", help=f"of {','.join(METRICS)} (default fid, or what a model is scored by)")
@@ -167,7 +167,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
     import inspect
 
     from gan_lightning import command_line, data
-    from gan_lightning.batches import FACTS
+    from gan_lightning.batches import LINKED_ARGUMENTS
     from gan_lightning.processes import place, together
 
     config = None
@@ -189,7 +189,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], module: AdversarialM
         raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
     if found.image_shape is None and (module is None or shape is not None):
         raise ValueError(f"{found.name} has no images")
-    for fact in (fact for fact in FACTS if fact not in ("image_shape", "num_classes")):
+    for fact in (fact for fact in LINKED_ARGUMENTS if fact not in ("image_shape", "num_classes")):
         own, there = getattr(module, fact, None), getattr(found, fact, None)
         if own is not None and own != there:
             has = f"another {fact} than" if there else f"no {fact}, unlike"

@@ -1,299 +1,176 @@
-"""Train a GAN: `python -m gan_lightning.fit [--model NAME] [--data NAME] [--config FILE] [--ckpt_path last|FILE]`.
+"""Train a GAN: `python -m gan_lightning.fit [MODEL] [--data NAME] [--config FILE] [--ckpt_path last|FILE]`.
 
 With no argument DCGAN learns the handwritten digits that ship with scikit-learn. `--list` names the models and the
-data, `--print_config` shows every setting, and later files and flags win over earlier ones.
+data, `MODEL --help` shows a model's arguments, `--print_config` every setting; later files and flags win over earlier
+ones. What the source files can answer is answered before torch is loaded, which takes seconds.
 """
 
 from __future__ import annotations
 
-import argparse
-import inspect
-import json
-import logging
-import os
-import shlex
-import signal
-import sys
-import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+import shutil
+import textwrap
 from pathlib import Path
-from pydoc import locate
-from typing import Any, NamedTuple
 
-import yaml
-from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
+from gan_lightning import catalog
+from gan_lightning.errors import TRUST_HELP, Parser, nearest, program, short_errors, typed
 
-from gan_lightning import checkpoints, command_line, runs, signals, slurm, trainer_arguments
-from gan_lightning.batches import FACTS
-from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, SampleGrid
-from gan_lightning.core import AdversarialModule
-from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, short_errors, typed
-from gan_lightning.hyperparameters import one_line, with_plain_factories
-from gan_lightning.trust import USER
-
-PACKAGE = Path(__file__).parent
-DEFAULTS = {"max_steps": 100_000, "max_epochs": -1, "default_root_dir": "runs", "enable_model_summary": False}
+ROOMS = {"model": "models", "data": "data"}  # flag that chooses a class -> the sub-package of these classes
+HELP, HELP_ALL = {"-h", "--help"}, "--help_all"
+FILES = (".yaml", ".yml", ".ckpt")  # what is no model where a model's name may stand
+COLUMN = 30  # of a page of help, where the words on a flag begin
+WIDEST = 120  # columns of such a page
 
 
-def config_file(name: str) -> str:
-    """A file of `configs/`: beside the package in a checkout, inside it when installed."""
-    return str(next(path for root in (PACKAGE.parent, PACKAGE) if (path := root / "configs" / name).exists()))
-
-
-class Resumed(NamedTuple):
-    """The checkpoint that a run goes on from."""
-
-    path: Path
-    folder: Path | None  # of the run that it is of, where that goes on in its place; None for a new one
-    config: dict[str, Any] | None  # of that run, which settings come from; None of one that was begun in Python
-    reached: tuple[int, int]  # generator steps, images
-
-    @classmethod
-    def read(cls, path: Path, folder: Path | None, trust: Sequence[str] | None) -> Resumed:
-        """A checkpoint, whose config may name the packages of `trust`; None where its config is not wanted.
-
-        Raises:
-            FileNotFoundError, ValueError: see :func:`command_line.config_of`; or no run can go on from it.
-        """
-        content = checkpoints.read(path)
-        if not isinstance(saved := content.get("gan_lightning"), dict):
-            raise ValueError(f"{path} is not a checkpoint of gan_lightning")
-        config = None if trust is None else command_line.config_of(path, trust, content)
-        for part, kind, within in (
-            *((name, dict, content) for name in ("state_dict", "hyper_parameters", "loops", "callbacks")),
-            *((name, list, content) for name in ("optimizer_states", "lr_schedulers")),
-            *((name, int, saved) for name in ("seed", "iteration", "images_seen")),
-            ("global_step", int, content),
-            ("class_path", str, saved),
-            ("players", list, saved),
-        ):
-            if not isinstance(within.get(part), kind):
-                raise ValueError(f"{path} is damaged: it holds no {part} that a run can go on from")
-        return cls(path, folder, config, (content["global_step"], saved["images_seen"]))
-
-
-class FitCLI(LightningCLI):
-    """LightningCLI with a folder for each run, its trackers, checkpoints and pictures.
+def main(args: list[str] | None = None, own_process: bool = False) -> None:
+    """Train as the command line says; exit code 2 for bad input, 1 for a run that broke, 128 + n by signal n.
 
     Args:
-        resumed: what the run goes on from; None for a new one.
-        arguments: the command line as it was given.
+        args: the command line; None for that of the process.
+        own_process: whether the process ends with this call: signals are then heard until it has ended.
     """
+    with short_errors():
+        args = with_flag(typed(args))
+        if "--list" in args:
+            return print(catalog.listing())
+        if HELP_ALL in args:
+            args = ["--help"]
+        elif HELP & set(args):
+            return print(help_on(args))
+    from gan_lightning import fit_cli, signals
 
-    def __init__(self, resumed: Resumed | None, arguments: list[str], *args: Any, **kwargs: Any) -> None:
-        self.resumed, self.arguments = resumed, arguments
-        super().__init__(*args, **kwargs)
-
-    def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
-        parser.add_argument("--trust", type=str | None, default=None, metavar="PACKAGE", help=TRUST_HELP)
-        parser.add_lightning_class_args(Checkpoint, "checkpoint")
-        parser.add_lightning_class_args(SampleGrid, "grid")
-        for fact in FACTS:
-            known = self._image_shape if fact == "image_shape" else None
-            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", known, apply_on="instantiate")
-
-    def _image_shape(self, shape: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
-        """The data's.
-
-        Raises:
-            ValueError: it has none, and the model is one of images.
-        """
-        model, data = (self.config[part].class_path.rsplit(".", 1)[-1] for part in ("model", "data"))
-        kind = locate(self.config.model.class_path)
-        if shape is None and "image_shape" in inspect.signature(kind).parameters:
-            raise ValueError(f"{model} is a model of images, and {data} has none: choose other data or another model")
-        return shape
-
-    def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
-        self.config = command_line.at_home(parser.parse_args(args))
-        with_plain_factories(self.config.model, "model")
-        if self.config.pop("trust") is not None:  # flags have been taken out
-            raise ValueError("trust is no part of a config: give --trust PACKAGE on the command line")
-        command_line.check_config(vars(self.config), USER)
-        if isinstance(callbacks := self.config.trainer.callbacks, list):  # `callbacks+=FID` again, of a run that has it
-            self.config.trainer.callbacks = [one for n, one in enumerate(callbacks) if one not in callbacks[:n]]
-        names = (self.config[part].class_path.rsplit(".", 1)[-1] for part in ("model", "data"))
-        self.run_name = "-".join(names)
-
-    def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        asked = self.config_init.trainer
-        trainer_arguments.check(asked)
-        if asked.enable_checkpointing is False or asked.barebones:
-            self.parser.callback_keys.remove("checkpoint")
-        resumed, reached = self.resumed, None
-        if resumed is not None and resumed.folder is not None:
-            self.folder, reached = resumed.folder, resumed.reached
-        else:
-            self.folder = runs.new_folder(self.config.trainer.default_root_dir, self.run_name)
-        if resumed is not None and resumed.config is not None:
-            self.config_init.model.seed_wins = self.config.seed_everything != resumed.config.get("seed_everything")
-        text = self.parser.dump(self.config, skip_unset=False)
-        if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
-            slurm.claim(self.folder, self.arguments, self.config.checkpoint.folder or self.folder)
-        self.config_init.checkpoint.config = text
-        logger = asked.logger
-        if asked.barebones:
-            logger = logger or None  # with a logger Lightning refuses it
-        elif logger is None or logger is True:
-            logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text), reached)
-        elif logger:
-            logger = [*command_line.listed(logger), runs.RunCSVLogger(self.folder, reached)]
-        own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))
-        bar = [] if own_bar or asked.enable_progress_bar is False or asked.barebones else [GANProgressBar()]
-        self.trainer_defaults = {"callbacks": [*bar, Health()]}
-        with trainer_arguments.refused():
-            return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
+    if own_process:
+        signals.listen_to_the_end()
+    fit_cli.run(args)
 
 
-def trusted(args: list[str]) -> tuple[list[str], list[str]]:
-    """The packages of `--trust`, and the arguments without it: no config holds it, and no checkpoint."""
-    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    given.add_argument("--trust", action="append", default=[])
-    try:
-        known, others = given.parse_known_args(args)
-    except argparse.ArgumentError:
-        raise ValueError("--trust: name a package") from None
-    return known.trust, others
-
-
-def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[str], Resumed | None]:
-    """Put before the arguments what they leave out: a checkpoint's config if one is resumed, else the quick start's.
-
-    Not by the parser's defaults: those of one model would stay when another is named.
-
-    Args:
-        args: those of the command line.
-        trust: packages of the user's own that the checkpoint may name.
-
-    Returns:
-        the arguments, and what the run goes on from.
+def with_flag(args: list[str]) -> list[str]:
+    """The arguments, with `--model=NAME` for a model's name that stands before them all.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`command_line.config_of`; or the file does not say what it was trained
-            on.
+        ValueError: there is no such model.
     """
-    given, flags = args, Parser(add_help=False, allow_abbrev=False)
-    for flag in ("--model", "--data", "--ckpt_path", "--trainer.default_root_dir"):
-        flags.add_argument(flag)
-    flags.add_argument("--config", "-c", action="append", default=[])
-    known, _ = flags.parse_known_args(args)
-    named = {"model": known.model, "data": known.data, "ckpt_path": known.ckpt_path}
-    root = getattr(known, "trainer.default_root_dir")
-    for config in reversed([_settings(text) for text in known.config]):  # later ones win, and flags over them
-        for part, value in named.items():
-            chosen = config.get(part)
-            named[part] = value or (chosen.get("class_path") if isinstance(chosen, dict) else chosen)
-        root = root or _root_of(config)
-    resumed, given_path = None, named["ckpt_path"]
-    if given_path not in (None, "null"):
-        path, folder = Path(given_path).expanduser(), None
-        if given_path == "last":  # goes on with its run; a file that is named begins a new one
-            names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
-            runs_root = os.path.expanduser(root or DEFAULTS["default_root_dir"])
-            path = runs.latest_checkpoint(runs_root, "-".join(names).replace("*-*", "*"))
-            folder = path.parent
-        resumed = Resumed.read(path, folder, trust)
-        if resumed.config is not None:  # as it was looked at, not a text that reads in more than one way
-            args = ["--config", json.dumps(resumed.config), *args]
-            root = root or _root_of(resumed.config)
-        elif not (named["model"] and named["data"]):
-            raise ValueError(f"{resumed.path} holds no config: name the model and the data it was trained with")
-    elif known.model or known.data:
-        if not known.config:
-            args = [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
-    elif not known.config:
-        args = ["--config", config_file("dcgan/digits.yaml"), *args]
-    if own := slurm.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
-        resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
-    return args, resumed
+    word, *others = args or [""]
+    flags = {arg.split("=")[0] for arg in others}
+    if not word or word.startswith("-") or "--model" in flags or Path(word).suffix in FILES:
+        return args  # the parser of all flags says what is wrong
+    if word in catalog.names("data"):
+        return [f"--data={word}", *others] if HELP & flags else args
+    _known("model", word)
+    return [f"--model={word}", *others]
 
 
-def _root_of(config: dict[str, Any]) -> str | None:
-    """The folder of all runs that a config names; its trainer may stand in another file."""
-    trainer = config.get("trainer")
-    return trainer.get("default_root_dir") if isinstance(trainer, dict) else None
+def help_on(args: list[str]) -> str:
+    """The arguments of the model and of the data that are named, or the flags that all share.
+
+    Raises:
+        ValueError: there is no class of a name.
+    """
+    flags = Parser(add_help=False, allow_abbrev=False)
+    for flag in ROOMS:
+        flags.add_argument(f"--{flag}")
+    chosen = vars(flags.parse_known_args(args)[0])
+    return "\n\n".join(_help_on_class(flag, name) for flag, name in chosen.items() if name) or _help_on_flags()
 
 
-def _settings(config: str) -> dict[str, Any]:
-    """A config file's settings, or none of one that cannot be read: the parser says what is wrong with it."""
-    try:
-        found = yaml.safe_load(Path(config).expanduser().read_text("utf-8") if "\n" not in config else config)
-    except (OSError, ValueError, yaml.YAMLError):
-        found = None
-    return found if isinstance(found, dict) else {}
+def _known(flag: str, name: str) -> str | None:
+    """The short name of a class of this package; None for an import path that leads elsewhere.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    short, known = name.removeprefix(f"gan_lightning.{ROOMS[flag]}."), catalog.names(ROOMS[flag])
+    if short in known:
+        return short
+    if "." in short:
+        return None
+    listed = f": `{program('fit')} --list` shows what there is"
+    raise ValueError(f"{flag}: unknown name {name}{nearest(name, known) or listed}")
 
 
-def how_it_stopped(cli: FitCLI, number: signal.Signals) -> str:
-    """The line that ends a run which a signal has ended; where the signal means it, Slurm is asked to run it again."""
-    if (last := cli.config_init.checkpoint.last_path) is None:
-        return f"{number.name}: ended before there was anything to save"
-    last = shlex.quote(os.path.relpath(last))
-    further = f"go on with: python -m gan_lightning.fit --ckpt_path {last}"
-    if number.name == "SIGUSR1" and slurm.job() is not None:
-        further = f"{slurm.requeue()}; by hand: {further.removeprefix('go on with: ')}"
-    return f"{number.name}: ended at step {cli.trainer.global_step}, saved in {last}; {further}"
+def _help_on_class(flag: str, name: str) -> str:
+    fit = program("fit")
+    if (short := _known(flag, name)) is None:
+        return f"{name}: its arguments are shown by `{fit} --{flag}.help {name}`"
+    arguments = catalog.arguments(ROOMS[flag], short)
+    linked = [one for one in arguments if flag == "model" and one.default is None]
+    before, table, nested = "", {}, {}
+    for one in arguments:
+        if one in linked:
+            continue
+        if "." in one.name:  # a field of a dataclass
+            group, field = one.name.split(".")
+            nested.setdefault(group, {})[f"{field} {one.default}"] = one.doc.split(";")[0].rstrip(".")
+            continue
+        words = "the same" if one.doc and one.doc == before else one.doc.rstrip(".")
+        default = "(required)" if one.default is None else f"(default: {one.default})"
+        table[f"--{flag}.{one.name} {one.metavar}"], before = f"{words} {default}".strip(), one.doc
+    parts: list[str | dict[str, str]] = [*catalog.about(ROOMS[flag], short), "arguments:", table]
+    for group, fields in nested.items():
+        parts += [f"{group}, as in --{flag}.{group}.{next(iter(fields))}:", fields]
+    if linked:
+        parts += [f"taken from the data: {', '.join(one.name for one in linked)}"]
+    if made := next((one for one in arguments if "(" in (one.default or "")), None):
+        inner, _, value = made.default.partition("(")[2].rstrip(")").split(", ")[0].partition("=")
+        which = f"--{flag}.{made.name}"
+        parts += [
+            f"NAME is a class: `{which} NAME` takes another, `{which}.{inner} {value}` sets an argument of it, "
+            f"`{which}.help NAME` shows all that it has."
+        ]
+    return _page(f"{fit} {short if flag == 'model' else f'--data {short}'} [--{flag}.ARGUMENT VALUE ...]", *parts)
 
 
-def main(args: list[str] | None = None) -> None:
-    """Train as the command line says; exit code 2 for bad input, 1 for a run that broke, 128 + n by signal n."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
-        logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
-    with signals.listening() as listener, short_errors():
-        args = typed(args)
-        if "--list" in args:
-            print(command_line.listing())
-            return
-        trust, given = trusted(args)
-        args, resumed = with_base_config(given, trust)
-        cli = FitCLI(
-            resumed,
-            given,
-            AdversarialModule,
-            LightningDataModule,
-            save_config_callback=None,
-            seed_everything_default=0,
-            trainer_defaults=DEFAULTS,
-            parser_class=command_line.Parser,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            run=False,
-            args=args,
-        )
-        listener.launcher = cli.trainer.strategy.launcher
-        try:
-            ckpt_path = None if resumed is None else str(resumed.path)
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
-        except signals.Stopped as stopped:
-            if cli.trainer.is_global_zero:
-                print(how_it_stopped(cli, stopped.signal))
-            raise
-        except (ValueError, *misconfiguration()):
-            with suppress(OSError):
-                cli.folder.rmdir()  # if nothing is in it
-            if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
-                traceback.print_exc()
-                sys.exit(1)
-            raise
-        except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
-            if missing := trainer_arguments.metric_not_there(error):
-                raise ValueError(missing) from error
-            if resumed is not None and not cli.model.begun:
-                raise ValueError(f"no run can go on from {resumed.path}: {one_line(error)}") from error
-            raise
-        if not cli.model.begun and resumed is None:
-            leave("nothing was trained: the trainer's limits leave no batch")
-        if cli.trainer.is_global_zero:
-            print(command_line.closing(cli))
+def _help_on_flags() -> str:
+    fit = program("fit")
+    return _page(
+        f"{fit} [MODEL] [--data NAME] [--config FILE] [--ckpt_path last|FILE] [--FLAG VALUE ...]",
+        "Train a GAN. Without arguments DCGAN learns the handwritten digits that ship with scikit-learn.",
+        "to look at:",
+        {
+            "--list": "the models and the data, a line each",
+            "MODEL --help": f"the arguments of a model, as in `{fit} WGANGP --help`",
+            "--data NAME --help": f"the arguments of data, as in `{fit} --data MNIST --help`",
+            HELP_ALL: "every flag, those of Lightning's Trainer, --checkpoint and --grid too",
+            "--print_config": "print every setting as yaml, and do not train",
+        },
+        "what is trained:",
+        {
+            "MODEL, --model NAME": "a model of --list, or an import path: --model your_package.YourGAN",
+            "--data NAME": "data of --list, or an import path",
+            "--model.ARGUMENT VALUE": "an argument of the model, as in --model.n_critic 5",
+            "--data.ARGUMENT VALUE": "an argument of the data, as in --data.batch_size 64",
+            "--config FILE": "settings from a yaml file; later files and flags win over earlier ones",
+            "--ckpt_path last|FILE": "go on with the newest run, or begin a new one from a checkpoint",
+            "--trust PACKAGE": TRUST_HELP,
+        },
+        "how:",
+        {
+            "--trainer.max_steps N": "generator steps",
+            "--trainer.devices N": "processes, with --trainer.accelerator cpu or gpu; they share each batch",
+            "--trainer.precision NAME": "bf16-mixed and the like",
+            "--trainer.callbacks+=NAME": "a score such as FID; --trainer.callbacks.ARGUMENT VALUE sets it",
+            "--checkpoint.every_minutes N": "how often last.ckpt is written",
+            "--grid.every_n_steps N": "how often pictures are drawn",
+            "--seed_everything N": "the seed of all random numbers",
+        },
+    )
+
+
+def _page(usage: str, *parts: str | dict[str, str]) -> str:
+    """Paragraphs, and tables from flags to what they mean, as wide as the terminal; no space after a title's colon."""
+    width, margin = min(shutil.get_terminal_size().columns, WIDEST), " " * COLUMN
+    lines = [*textwrap.wrap(f"usage: {usage}", width, subsequent_indent="       "), ""]
+    for part in parts:
+        if isinstance(part, str):
+            lines += [*textwrap.wrap(part, width), *([] if part.endswith(":") else [""])]
+            continue
+        for left, right in part.items():
+            first = f"  {left:<{COLUMN - 4}}  "
+            beside = len(first) == COLUMN
+            lines += [] if beside else [first.rstrip()]
+            lines += textwrap.wrap(right, width, initial_indent=first if beside else margin, subsequent_indent=margin)
+        lines += [""]
+    return "\n".join(lines).rstrip()
 
 
 if __name__ == "__main__":
-    signals.listen_to_the_end()
-    main()
+    main(own_process=True)

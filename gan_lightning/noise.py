@@ -40,6 +40,21 @@ def shares(seed: int, index: np.ndarray) -> np.ndarray:
     return (hashes(seed, index) >> np.uint64(11)) * 2.0**-53
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed what layers such as dropout draw from on this device: the same numbers as by `torch.manual_seed`.
+
+    That one also queues the seed for every kind of device that is not in use, and formats three stack traces to do so:
+    2.4 ms of a small step's 7.5.
+    """
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
+
+
 def global_seed() -> int:
     """The run's seed: what `seed_everything` was given, else 0."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))

@@ -5,18 +5,34 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 __all__ = ["CosineDecay", "LinearDecay", "PaperAdam"]
 
+FUSED = ("cpu", "cuda")  # devices on which torch's fused Adam takes every floating-point type
+
 
 class PaperAdam(torch.optim.Adam):
     """Adam with beta1 and beta2 by name, as papers give them (Kingma and Ba 2015, arXiv:1412.6980).
 
-    The same algorithm as torch.optim.Adam. Two numbers instead of a tuple let a default be written as
+    The same algorithm as torch.optim.Adam, which is the paper's Algorithm 1: epsilon is added to the square root of the
+    bias-corrected second moment. Two numbers instead of a tuple let a default be written as
     `lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.5)`, which the command line can read and override.
+
+    Args:
+        params: what to optimise, as in torch.optim.Adam.
+        lr: the step size, the paper's alpha.
+        beta1, beta2: decay rates of the two moments, in [0, 1).
+        eps: the paper's epsilon.
+        weight_decay: factor of an L2 penalty, which is added to the gradient.
+        fused: one kernel for all parameters in place of torch's loop over them. None takes it where all parameters of
+            a group are floating-point numbers on CPU or CUDA, and leaves the choice to torch elsewhere.
+
+    Raises:
+        ValueError: an argument is out of its range, or there are no parameters.
     """
 
     def __init__(
@@ -27,12 +43,29 @@ class PaperAdam(torch.optim.Adam):
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=fused)
+        # A fused step can unscale gradients itself, and GradScaler leaves it to a step that says so. But gradients are
+        # clipped and measured before the step, and must be unscaled by then.
+        self._step_supports_amp_scaling = False
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)  # torch's constructor adds all groups by this method
+        group = self.param_groups[-1]
+        if group["fused"] is None and all(p.device.type in FUSED and p.is_floating_point() for p in group["params"]):
+            group["fused"] = True
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state that any form has left, and keep this optimizer's own form."""
+        groups = [dict(group) for group in state_dict["param_groups"]]
+        for saved, own in zip(groups, self.param_groups, strict=False):  # torch refuses another number of groups
+            saved["fused"] = own["fused"]
+        super().load_state_dict({**state_dict, "param_groups": groups})
 
 
 class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):
-    """Base of schedules in generator steps: linear warm-up, the full rate, and a decay that ends at zero.
+    """Base of schedules in steps of their player: linear warm-up, the full rate, and a decay that ends at zero.
 
     Step t of the first `warmup` ones has the share (t + 1) / warmup of the rate, so that the first one moves already.
 

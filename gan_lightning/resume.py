@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from gan_lightning.batches import FACTS
+from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.hyperparameters import plain_hyperparameters
 
 Changes = dict[str, tuple[Any, Any]]  # name of a setting -> its value in the checkpoint, its value now
@@ -75,8 +75,8 @@ def lines(changed: Changes) -> list[str]:
 def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Let a checkpoint say what the module's arguments say, before the rest of it is restored.
 
-    Rates, betas and the like come from the arguments, and a schedule's place from the number of generator steps, as
-    if the run had had these arguments from its beginning.
+    Rates, betas and the like come from the arguments, and a schedule's place from the number of its player's turns,
+    as if the run had had these arguments from its beginning.
 
     Args:
         module: as it was built for this run, with `trained_on` filled in.
@@ -89,7 +89,7 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     _compare_data(module, saved.get("trained_on", {}))
     before, now = checkpoint["hyper_parameters"], plain_hyperparameters(module)
     shared = before.keys() & now.keys() & inspect.signature(type(module)).parameters.keys()
-    for name, word in FACTS.items():
+    for name, word in LINKED_ARGUMENTS.items():
         if name in shared and (there := _list(before.get(name))) != (here := _list(now.get(name))):
             raise ValueError(f"the data and the checkpoint differ in {word}: {_difference(here, there)}: {LEAVE}")
     changed = changes(*({n: value for n, value in each.items() if n in shared} for each in (before, now)))
@@ -127,11 +127,14 @@ def _asked_for(kind: type, name: str) -> tuple[Any, list[str]]:
 def _set_rates(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Put the settings of optimizers and schedules as they would be by now in the place of the file's."""
     schedules = []
-    for player, saved in zip(module.players().values(), checkpoint["optimizer_states"], strict=True):
+    turns = checkpoint["gan_lightning"]["turns"]
+    for (name, player), saved in zip(module.players().items(), checkpoint["optimizer_states"], strict=True):
         optimizer = player.optimizer(player.network.parameters())
         if player.scheduler is not None:
             schedule = player.scheduler(optimizer)
-            for _ in range(checkpoint["global_step"]):  # step by step: some of torch's schedules have no closed form
+            for _ in range(
+                turns.get(name, 0) // player.turns_per_step
+            ):  # step by step: some of torch's schedules have no closed form
                 schedule.step()
             schedules.append(schedule.state_dict())
         for group, fresh in zip(saved["param_groups"], optimizer.param_groups, strict=True):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan_lightning.errors import Parser, nearest, printable, short_errors
+from gan_lightning.errors import Parser, nearest, printable, program, short_errors
 from gan_lightning.layout import SHEETS, is_numbered, numbered
 from gan_lightning.reading import Reading, add_flags, reading_of
 
@@ -48,7 +48,7 @@ Between = Callable[["Tensor", "Tensor", float], "Tensor"]  # two points and a sh
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser("python -m gan_lightning.sample", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(program("sample"), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("checkpoint", help="a .ckpt file")
     parser.add_trust()
     many = f"how many images (default {IMAGES}), of each of --labels; or sequences (default {SENTENCES})"
@@ -223,7 +223,7 @@ def require_what_was_asked_for(module: TwoPlayerGAN, given: argparse.Namespace) 
 
 
 def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Reading) -> Tensor:
-    """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.folder.read_image`.
+    """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.decoding.read_image`.
 
     Raises:
         FileNotFoundError: there is no such folder.

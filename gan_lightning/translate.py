@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gan_lightning.errors import Parser, nearest, printable, short_errors
+from gan_lightning.errors import Parser, nearest, printable, program, short_errors
 from gan_lightning.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser("python -m gan_lightning.translate", description="Pictures made of pictures.", allow_abbrev=False)
+    parser = Parser(program("translate"), description="Pictures made of pictures.", allow_abbrev=False)
     parser.add_argument("checkpoint", help="a .ckpt file of a model that translates images")
     parser.add_trust()
     parser.add_argument("--input", type=Path, required=True, help="a picture, or a folder of them at any depth")
@@ -111,7 +111,7 @@ def files_of(source: Path, out: Path) -> dict[Path, Path]:
 
 
 def read(path: Path, channels: int, reading: Reading) -> Picture:
-    """A picture upright, grey or in colour; see :func:`data.folder.read_image`.
+    """A picture upright, grey or in colour; see :func:`data.decoding.read_image`.
 
     Raises:
         ValueError: naming the file, which cannot be read.
@@ -120,7 +120,7 @@ def read(path: Path, channels: int, reading: Reading) -> Picture:
     import torch
     from PIL import Image
 
-    from gan_lightning.data.folder import read_image
+    from gan_lightning.data.decoding import read_image
 
     pixels = np.ascontiguousarray(read_image(path, None, 4, reading))
     colours = pixels[:3]

@@ -26,6 +26,7 @@ class Translator(AdversarialModule):
         any_size: whether sources may have other sizes than `image_shape`.
         pairs: by the name of a comparison, the columns of the image made and of the one that it should equal.
         domains: by the name of a comparison, the columns of images made and of real ones that should look alike.
+        n_critic: discriminator turns for each generator turn, each on a batch of its own.
 
     Args:
         image_shape: (channels, height, width) of what is made.
@@ -41,6 +42,7 @@ class Translator(AdversarialModule):
     any_size: bool = True
     pairs: ClassVar[dict[str, tuple[str, str]]] = {}
     domains: ClassVar[dict[str, tuple[str, str]]] = {}
+    n_critic: int = 1
 
     def __init__(
         self,
@@ -60,13 +62,16 @@ class Translator(AdversarialModule):
         generator_optimizer, discriminator_optimizer = self._players_of
         both = {"generator": Player(self.generator, generator_optimizer, self.step.scheduler)}
         if self.discriminator is not None:
-            both["discriminator"] = Player(self.discriminator, discriminator_optimizer, self.step.scheduler)
+            both["discriminator"] = Player(
+                self.discriminator, discriminator_optimizer, self.step.scheduler, self.n_critic
+            )
         return both
 
     def training_step(self, batch: tuple, batch_idx: int) -> None:
         if self.discriminator is not None:
             self.turn("discriminator", self.discriminator_loss, batch)
-        self.turn("generator", self.generator_loss, batch, counts=True)
+        if self.iteration % self.n_critic == 0:
+            self.turn("generator", self.generator_loss, batch, advances_step=True)
 
     def discriminator_loss(self, batch: tuple) -> Terms:
         """What the discriminator minimises on real images and the generator's."""

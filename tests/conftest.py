@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
-from gan_lightning.batches import FACTS, Attributed, Masked, Paired, Unpaired, whole
+from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, whole
 from gan_lightning.core import AdversarialModule, ImageStep, Step, TwoPlayerGAN
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
 from gan_lightning.data.base import Data, ImageData, to_unit
@@ -337,7 +337,7 @@ def played(name: str) -> Data:
 def game(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step(), **more: Any) -> AdversarialModule:
     """A game by name for `played(name)`, tiny: a few batches see all of its stages."""
     data, kind = played(name), getattr(models, name)
-    facts = {fact: getattr(data, fact) for fact in FACTS if fact in inspect.signature(kind).parameters}
+    facts = {fact: getattr(data, fact) for fact in LINKED_ARGUMENTS if fact in inspect.signature(kind).parameters}
     arguments: dict[str, Any] = facts | {"step": step} | STAGED[name]
     for option in (*options, more):
         arguments |= option
@@ -388,6 +388,18 @@ def trained(model: LightningModule, steps: int, data: ImageData | None = None, *
     trainer = quiet(max_steps=steps, **options)
     trainer.fit(model, data or Noisy(), ckpt_path=ckpt_path)
     return trainer
+
+
+@contextmanager
+def within_turn(model: AdversarialModule, number: int | None = None) -> Iterator[None]:
+    """Random numbers as in a turn, its `number`-th of the batch, for losses that a test computes outside of one."""
+    before = model._turn_in_batch
+    model._turn_in_batch = before if number is None else number
+    try:
+        with model._part(0, None):
+            yield
+    finally:
+        model._turn_in_batch = before
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from conftest import Noisy, NoisyBatches, game, plain_networks, played, sgd, tiny, translator
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from PIL import Image
 
 from gan_lightning import runs
@@ -16,6 +20,7 @@ from gan_lightning.callbacks.sample_grid import picture, scatter
 from gan_lightning.data import Digits, Gaussians
 from gan_lightning.models import GAN
 from gan_lightning.networks import MLPDiscriminator, MLPGenerator
+from gan_lightning.noise import SampleNoise
 
 
 def small(image_shape: tuple[int, int, int] = (1, 8, 8)) -> GAN:
@@ -52,7 +57,7 @@ def test_points_become_a_scatter_plot_with_y_upwards() -> None:
     assert plot[0, 10, 0] == 0 and plot[0, 0, 10] == 0 and plot.sum() == 11 * 11 - 2
 
 
-def test_grids_are_drawn_on_time_and_with_the_same_latents(tmp_path: Path) -> None:
+def test_grids_are_drawn_on_time(tmp_path: Path) -> None:
     grid = SampleGrid(every_n_steps=2, rows=2)
     trainer(tmp_path, grid, max_steps=5).fit(small(), Digits(size=8, batch_size=16))
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [
@@ -62,6 +67,40 @@ def test_grids_are_drawn_on_time_and_with_the_same_latents(tmp_path: Path) -> No
     ]
     assert Image.open(grid.path).size == (2 * 10 + 2, 2 * 10 + 2)
     assert grid.path.read_bytes() == (tmp_path / "samples" / "step-000005.png").read_bytes()
+
+
+def drawn(folder: Path, model: LightningModule, data: LightningDataModule, kind: str = "png") -> list[bytes]:
+    """The grids of 3 steps in which no player moves."""
+    trainer(folder, SampleGrid(every_n_steps=1, rows=2), max_steps=3).fit(model, data)
+    return [(folder / "samples" / f"step-{step:06d}.{kind}").read_bytes() for step in (1, 2, 3)]
+
+
+def test_every_grid_is_of_the_same_latents(tmp_path: Path) -> None:
+    """A generator that stays as it is draws the same grid each time; its images differ from one another."""
+    model = tiny("GAN", plain_networks(), sgd(0.0))
+    first, *others = drawn(tmp_path, model, Noisy())
+    assert others == [first] * 2
+    shown = np.asarray(Image.open(tmp_path / "samples.png"))
+    images = [shown[y : y + 16, x : x + 16] for y in (2, 20) for x in (2, 20)]
+    assert all((a != b).any() for a, b in itertools.combinations(images, 2))
+    with torch.no_grad():
+        again = (model.generator(model.latent(SampleNoise(0, range(4), torch.device("cpu")), 4)) + 1) / 2 * 255
+    assert np.abs(np.stack(images)[..., 0] - again.squeeze(1).numpy()).max() <= 1
+
+
+def test_every_text_is_of_the_same_latents(tmp_path: Path) -> None:
+    still = {
+        f"{name}_optimizer": partial(torch.optim.SGD, lr=0.0) for name in ("pretraining", "generator", "discriminator")
+    }
+    first, *others = drawn(tmp_path, game("SeqGAN", still), played("SeqGAN"), "txt")
+    assert others == [first] * 2 and len(set(first.splitlines())) > 1
+
+
+def test_every_translation_is_of_the_same_pictures_and_noise(tmp_path: Path) -> None:
+    model = translator("Pix2Pix", sgd(0.0))
+    model.columns = lambda batch: {"input": batch.source, "output": torch.rand_like(batch.source)}
+    first, *others = drawn(tmp_path, model, NoisyBatches("Pix2Pix"))
+    assert others == [first] * 2
 
 
 def test_points_are_drawn_too(tmp_path: Path) -> None:

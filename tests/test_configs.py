@@ -12,7 +12,7 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule
 
-from gan_lightning import command_line, data, fit, models
+from gan_lightning import command_line, data, fit, fit_cli, models
 from gan_lightning.core import AdversarialModule
 
 ROOT = Path(__file__).parents[1] / "configs"
@@ -20,10 +20,10 @@ SMALL = ("digits", "shapes", "patterns", "synthetic", "oracle_small")  # what ne
 EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name != "trainer")
 
 
-def parse(*args: str) -> fit.FitCLI:
+def parse(*args: str) -> fit_cli.FitCLI:
     """All that `fit` does before it builds anything."""
-    cli = fit.FitCLI.__new__(fit.FitCLI)
-    cli.trainer_class, cli.trainer_defaults = fit.Trainer, fit.DEFAULTS
+    cli = fit_cli.FitCLI.__new__(fit_cli.FitCLI)
+    cli.trainer_class, cli.trainer_defaults = fit_cli.Trainer, fit_cli.DEFAULTS
     cli.save_config_callback, cli.seed_everything_default, cli.auto_configure_optimizers = None, 0, False
     cli._model_class, cli.subclass_mode_model = AdversarialModule, True
     cli.datamodule_class = cli._datamodule_class = LightningDataModule

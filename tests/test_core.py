@@ -15,7 +15,22 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHAPE, Noisy, adam, assert_same, draw, gap, plain_networks, quiet, sgd, tensors, tiny, trained
+from conftest import (
+    SHAPE,
+    Noisy,
+    adam,
+    assert_same,
+    both,
+    draw,
+    gap,
+    plain_networks,
+    quiet,
+    sgd,
+    tensors,
+    tiny,
+    trained,
+    within_turn,
+)
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
@@ -48,9 +63,9 @@ def each_turn(model: AdversarialModule, before: Any = None, after: Any = None) -
     """Call `before(name, objective, batch)` and `after(name, what before returned)` around each of a model's turns."""
     turn = model.turn
 
-    def watched(name: str, objective: Any, batch: tuple, counts: bool = False) -> None:
+    def watched(name: str, objective: Any, batch: tuple, advances_step: bool = False) -> None:
         seen = before(name, objective, batch) if before else None
-        turn(name, objective, batch, counts)
+        turn(name, objective, batch, advances_step)
         if after:
             after(name, seen)
 
@@ -208,20 +223,20 @@ def test_whole_is_the_batch_itself_without_parts():
 
 
 @pytest.mark.parametrize("name", ["RelativisticGAN", "DCGAN"])
-def test_rehearsal_leaves_no_trace(name):
+def test_a_dry_run_leaves_no_trace(name):
     """The pass that shows the micro-batches to each other must not count for batch statistics or logged figures."""
     model = tiny(name, step=ImageStep(micro_batches=2))
     norms = [m for m in model.discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
-    passes, rehearse = [], model._rehearse
+    passes, dry_run = [], model._dry_run
 
-    def rehearsed(objective: Any, parts: list) -> Any:
+    def watched(objective: Any, parts: list) -> Any:
         before = tensors(model)
-        result = rehearse(objective, parts)
+        result = dry_run(objective, parts)
         assert_same(tensors(model), before)
         passes.append(result is not None)
         return result
 
-    model._rehearse = rehearsed
+    model._dry_run = watched
     trained(model, 1)
     relativistic = name == "RelativisticGAN"
     assert passes == [relativistic] * 2  # nothing to show for a loss that is a mean over samples
@@ -269,6 +284,25 @@ def norm_of(optimizer: torch.optim.Optimizer) -> float:
     return float(nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"]]))
 
 
+@pytest.mark.parametrize("fused", [None, True, False])
+def test_a_fused_step_leaves_unscaling_to_what_clips_and_measures(fused):
+    """float16 with a scale of 256 logs the norms of float32, and clips by them: Adam's own step does not tell."""
+    clip, figures, norms = 1e-3, [], []
+
+    class Look(Callback):
+        def on_train_start(self, trainer: Trainer, model: AdversarialModule) -> None:
+            for optimizer in trainer.optimizers:
+                optimizer.register_step_post_hook(lambda optimizer, *_: norms.append(norm_of(optimizer)))
+
+    for precision in ("float32", "float16"):
+        still = both(partial(optim.PaperAdam, lr=1e-9, beta1=0.5, fused=fused))
+        model = tiny("WGANGP", plain_networks(), still, n_critic=1, step=ImageStep(gradient_clip=clip))
+        trainer = trained(model, 3, callbacks=[Look()], log_every_n_steps=1, **PRECISIONS[precision]())
+        figures.append([float(trainer.callback_metrics[f"{name}/gradient_norm"]) for name in model.players()])
+    assert figures[1] == pytest.approx(figures[0], rel=0.02) and min(figures[0]) > 10 * clip
+    assert len(norms) == 12 and norms == pytest.approx([clip] * 12, rel=0.01)
+
+
 def test_small_gradients_are_not_clipped():
     runs = []
     for clip in (None, 1e6):
@@ -285,10 +319,9 @@ def test_float16_applies_the_true_gradient_while_the_scale_grows():
 
     def true_gradient(name: str, objective: Any, batch: Labeled) -> tuple[dict, list[Tensor]]:
         parameters = list(networks[name].parameters())
-        model._turns += 1  # the random numbers of the turn that follows
-        with model._part(0, None), torch.autocast("cpu", enabled=False):
+        following = model._turn_in_batch + 1
+        with within_turn(model, following), torch.autocast("cpu", enabled=False):
             gradient = torch.autograd.grad(sum(objective(batch).values()), parameters)
-        model._turns -= 1
         return weights(networks[name]), gradient
 
     def compare(name: str, before: tuple[dict, list[Tensor]]) -> None:
@@ -405,10 +438,14 @@ def test_on_an_accelerator_losses_are_looked_at_later():
     model = tiny("DCGAN")
     model.trainer = quiet()
     finite, infinite = torch.tensor(1.0), torch.tensor(math.inf)
-    model.ledger.note(4, "discriminator", {"a": finite, "b": finite}, 1.0, figure=False)
+    log = model.training_log
+    log.begin("discriminator", 4, 50)
+    log.record({"a": finite, "b": finite})
     model.check_finite()
-    model.ledger.note(5, "generator", {"a": finite, "b": infinite}, 1.0, figure=False)
-    model.ledger.note(6, "discriminator", {"a": infinite}, 1.0, figure=False)
+    log.begin("generator", 5, 50)
+    log.record({"a": finite, "b": infinite})
+    log.begin("discriminator", 6, 50)
+    log.record({"a": infinite})
     with pytest.raises(NotFiniteError, match="generator/b is not finite at iteration 5"):
         model.check_finite()
 
@@ -558,7 +595,11 @@ def test_ema_equals_one_written_by_hand(every, statistics):
     assert_same(tensors(model.generator), live)  # live weights are live at the end
     assert gap(weights(model.ema.network), weights(model.generator)) > 1e-4
     assert not any("ema" in name and "discriminator" in name for name in model.state_dict())
-    saved = {n.removeprefix("ema.network."): v for n, v in model.state_dict().items() if n.startswith("ema.network.")}
+    saved = {
+        n.removeprefix("averages.generator.network."): v
+        for n, v in model.state_dict().items()
+        if n.startswith("averages.generator.network.")
+    }
     assert_same(saved, by_hand)
     assert torch.equal(model.sample(2, live=True), model.generate(model.latent(SampleNoise(0, range(2), CPU), 2), True))
     assert not torch.equal(model.sample(2), model.sample(2, live=True))
@@ -579,9 +620,8 @@ def test_ema_of_a_constant_halves_its_distance_in_one_half_life():
 def test_ema_ramps_up_and_can_be_off():
     live = nn.Linear(1, 1)
     ema = EMA(live, half_life=1000.0, rampup=0.05)
-    assert ema.beta(64) == pytest.approx(0.5 ** (1 / 0.05))  # the start is forgotten at once
-    ema.images = 99_936
-    assert ema.beta(100_000) == pytest.approx(0.5 ** (64 / 1000))
+    assert ema.beta(64, 64) == pytest.approx(0.5 ** (1 / 0.05))  # the start is forgotten at once
+    assert ema.beta(64, 100_000) == pytest.approx(0.5 ** (64 / 1000))
     off = EMA(live, half_life=0.0)
     nn.init.ones_(live.weight)
     off.update(64)
@@ -679,7 +719,7 @@ def test_latents_depend_on_seed_iteration_and_turn():
 
         def recorded(noise: Any, n: int) -> Tensor:
             z = latent(noise, n)
-            drawn[model.iteration, model._moving] = tuple(z.flatten().tolist())
+            drawn[model.iteration, model.training_log.player] = tuple(z.flatten().tolist())
             torch.randn(model.iteration)  # what others draw from the global stream changes nothing
             return z
 

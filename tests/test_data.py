@@ -21,13 +21,15 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
-from gan_lightning import data
-from gan_lightning.batches import Draw, Labeled
+from gan_lightning import command_line, data
+from gan_lightning.batches import BatchIndex, Labeled
+from gan_lightning.core import AdversarialModule, Step
 from gan_lightning.data.base import ImageData, data_root, resize
-from gan_lightning.data.folder import read_image
+from gan_lightning.data.decoding import read_image
 from gan_lightning.data.gaussians import mode_statistics
-from gan_lightning.data.loader import MESSAGE, Drawn, Loader, TrainingOrder, WholeOrder
+from gan_lightning.data.loader import MESSAGE, BatchDataset, Loader, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import InMemory
+from gan_lightning.noise import key
 
 REAL = os.environ.get("GAN_LIGHTNING_DATA")
 
@@ -102,12 +104,12 @@ def same(one: list[Labeled], other: list[Labeled]) -> bool:
 
 
 def test_an_epoch_is_a_permutation_and_every_epoch_another():
-    epochs = [[i for draw in TrainingOrder(24, 4, 0, lambda s=start: s) for i in draw.index] for start in (0, 24)]
+    epochs = [[i for which in TrainingOrder(24, 4, 0, lambda s=start: s) for i in which.index] for start in (0, 24)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(24))
     assert epochs[0] != epochs[1]
-    other_seed = [i for draw in TrainingOrder(24, 4, 1, lambda: 0) for i in draw.index]
+    other_seed = [i for which in TrainingOrder(24, 4, 1, lambda: 0) for i in which.index]
     assert other_seed != epochs[0]
-    assert {draw.epoch for draw in TrainingOrder(24, 4, 0, lambda: 24)} == {1}
+    assert {which.epoch for which in TrainingOrder(24, 4, 0, lambda: 24)} == {1}
 
 
 def test_the_order_from_a_position_is_the_rest_of_the_order():
@@ -130,18 +132,17 @@ def test_the_position_is_asked_when_iteration_begins():
 def test_another_batch_size_goes_on_with_the_rest_of_the_epoch(before, after, batches):
     """An image that the epoch has shown is not shown again in it, whatever the sizes; no epoch comes again."""
     count, seen = 1000 if before > 4 else 24, before * batches
-    old = TrainingOrder(count, before, 0, lambda: 0)
-    epoch, row = old.place(seen)
+    origin = TrainingOrder(count, before, 0, lambda: seen).position()
     shown = [next(iter(TrainingOrder(count, before, 0, lambda n=n: n * before))) for n in range(batches)]
-    new = TrainingOrder(count, after, 0, lambda: seen, origin=(seen, epoch, row))
+    new = TrainingOrder(count, after, 0, lambda: seen, origin=origin)
     following = list(new)
-    assert [draw.epoch for draw in shown + following] == sorted(draw.epoch for draw in shown + following)
-    for number in {draw.epoch for draw in shown + following}:
-        rows = [i for draw in shown + following if draw.epoch == number for i in draw.index]
+    assert [which.epoch for which in shown + following] == sorted(which.epoch for which in shown + following)
+    for number in {which.epoch for which in shown + following}:
+        rows = [i for which in shown + following if which.epoch == number for i in which.index]
         assert len(rows) == len(set(rows))
-    assert following[0].epoch == (epoch if count - row >= after else epoch + 1)
+    assert following[0].epoch == origin.epoch + (count - origin.row < after)
     # And it goes on from anywhere in the new order, after a further change too.
-    later = TrainingOrder(count, after, 0, lambda: seen + 2 * after, origin=(seen, epoch, row))
+    later = TrainingOrder(count, after, 0, lambda: seen + 2 * after, origin=origin)
     assert list(later)[: len(following) - 2] == following[2:]
 
 
@@ -150,14 +151,68 @@ def test_the_ranks_parts_are_the_whole_batch(world_size):
     whole = list(TrainingOrder(50, 8, 3, lambda: 2))
     parts = [list(TrainingOrder(50, 8, 3, lambda: 2, rank, world_size)) for rank in range(world_size)]
     for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        assert batch == Draw(batch.epoch, [i for share in shares for i in share.index])
+        assert batch == BatchIndex(batch.epoch, [i for share in shares for i in share.index])
 
 
 @pytest.mark.parametrize(("count", "batch_size", "world_size"), [(7, 4, 1), (33, 32, 2), (7, 4, 3), (8, 4, 2)])
 def test_validation_sees_every_image_once_in_equally_many_batches(count, batch_size, world_size):
     ranks = [list(WholeOrder(count, batch_size, rank, world_size)) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
-    assert sorted(i for rank in ranks for draw in rank for i in draw.index) == list(range(count))
+    assert sorted(i for rank in ranks for which in rank for i in which.index) == list(range(count))
+
+
+# A batch size that is a function of the images seen.
+
+# Of 23 images, batches of 8 until 24 images, of 4 until 48, then of 2: (epoch, first row, size) by hand. The rest of
+# epoch 0 is too short for a batch of 8 (16 + 8 > 23), of epoch 1 for one of 4 (20 + 4 > 23), of epoch 2 for one of 2.
+CUT = [(0, 0, 8), (0, 8, 8), (1, 0, 8), (1, 8, 4), (1, 12, 4), (1, 16, 4), (2, 0, 4), (2, 4, 4), (2, 8, 4)]
+CUT += [(2, row, 2) for row in range(12, 22, 2)] + [(3, 0, 2), (3, 2, 2)]
+SEEN = [sum(size for *_, size in CUT[:n]) for n in range(len(CUT))]  # images before each batch
+
+
+def halving(images_seen: int) -> int:
+    return 8 if images_seen < 24 else 4 if images_seen < 48 else 2
+
+
+def cut_by_hand(seed: int) -> list[BatchIndex]:
+    seeded = [torch.Generator().manual_seed(key(seed, epoch)) for epoch in range(4)]
+    epochs = [torch.randperm(23, generator=generator).tolist() for generator in seeded]
+    return [BatchIndex(epoch, epochs[epoch][row : row + size]) for epoch, row, size in CUT]
+
+
+def test_batches_of_a_changing_size_are_cut_as_by_hand():
+    """From the start, and from each batch on; an epoch shows no image twice; ranks have the halves of each batch."""
+    expected = cut_by_hand(3)
+    for number, seen in enumerate(SEEN):
+        order = TrainingOrder(23, halving, 3, lambda seen=seen: seen)
+        assert order.position() == (seen, *CUT[number][:2])
+        following = list(order)
+        assert len(following) == len(order) == 2  # 23 // 8: Lightning's epochs
+        assert following[: len(CUT) - number] == expected[number : number + 2]
+        halves = [list(TrainingOrder(23, halving, 3, lambda seen=seen: seen, rank, 2)) for rank in (0, 1)]
+        assert [BatchIndex(a.epoch, a.index + b.index) for a, b in zip(*halves, strict=True)] == following
+        mid = TrainingOrder(23, halving, 3, lambda: 52, origin=order.position())  # as stored in a checkpoint
+        assert next(iter(mid)) == expected[SEEN.index(52)]
+    for epoch in range(4):
+        shown = [i for batch in expected if batch.epoch == epoch for i in batch.index]
+        assert len(shown) == len(set(shown))
+
+
+def test_one_order_finds_every_position_in_any_sequence():
+    """What it remembers makes it faster, and changes nothing; a run begun anew does not begin at the origin."""
+    seen = 0
+    order = TrainingOrder(23, halving, 3, lambda: seen, origin=TrainingOrder(23, halving, 3, lambda: 32).position())
+    for seen in (52, 40, 56, 0, 16, 32):
+        assert order.position() == (seen, *CUT[SEEN.index(seen)][:2])
+
+
+@pytest.mark.parametrize(("size", "world_size"), [(24, 1), (0, 1), (5, 2)])
+def test_a_batch_that_cannot_be_is_refused(size, world_size):
+    order = TrainingOrder(23, lambda seen: 8 if seen < 8 else size, 0, lambda: 0, 0, world_size)
+    batches = iter(order)
+    next(batches)
+    with pytest.raises(ValueError, match=f"batch after 8 images cannot be of {size}: .* 23 at most.* {world_size}$"):
+        next(batches)
 
 
 # The loaders.
@@ -194,7 +249,7 @@ def test_mirroring_depends_on_seed_epoch_and_index_alone():
     images = Numbered(64).reference("train")
 
     def mirrored(flip_seed: int, epoch: int, index: list[int]) -> list[bool]:
-        batch = Drawn(images, flip_seed)[Draw(epoch, index)]
+        batch = BatchDataset(images, flip_seed)[BatchIndex(epoch, index)]
         plain = images.__getitems__(index)
         flips = (batch.image == plain.image.flip(3)).flatten(1).all(1)
         assert torch.equal(torch.where(flips[:, None, None, None], plain.image.flip(3), plain.image), batch.image)
@@ -211,7 +266,7 @@ def test_mirroring_depends_on_seed_epoch_and_index_alone():
 
 def test_mirrored_share_is_half():
     images = InMemory(torch.tensor([0, 1]).byte().repeat(20_000, 1, 1, 1), torch.zeros(20_000, dtype=torch.int64))
-    flips = [Drawn(images, 0)[Draw(e, list(range(20_000)))].image[:, 0, 0, 0].float() for e in range(2)]
+    flips = [BatchDataset(images, 0)[BatchIndex(e, list(range(20_000)))].image[:, 0, 0, 0].float() for e in range(2)]
     for flip in flips:
         assert abs(flip.mean().item() - 0.5) < 4 * 0.5 / math.sqrt(20_000)
     correlation = torch.corrcoef(torch.stack(flips))[0, 1].item()
@@ -255,6 +310,42 @@ def test_a_resumed_run_sees_the_batches_of_an_unbroken_one(tmp_path, workers, st
     assert len(whole.seen) == 12 and same(whole.seen, first.seen + second.seen)
 
 
+class Growing(Watcher):
+    """Says the batch size of its phases, and writes a checkpoint after each batch."""
+
+    def batch_size(self, images_seen: int) -> int:
+        return halving(images_seen)
+
+    def on_train_batch_end(self, *_) -> None:
+        path = Path(self.trainer.default_root_dir) / f"{self.images_seen}.ckpt"
+        if not path.exists():
+            self.trainer.save_checkpoint(path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_stops_anywhere_goes_on_with_its_phases_batches(tmp_path, workers):
+    """The data's own batch size, 4, is for validation alone then."""
+    whole = Growing()
+    trainer(tmp_path, max_steps=len(CUT), limit_val_batches=0).fit(whole, Numbered(num_workers=workers))
+    assert [batch.label.tolist() for batch in whole.seen] == [batch.index for batch in cut_by_hand(5)]
+    for number in range(1, len(CUT), 1 if workers == 0 else 5):
+        again = Growing(seed=99)
+        run = trainer(tmp_path, max_steps=len(CUT), limit_val_batches=0)
+        run.fit(again, Numbered(num_workers=workers), ckpt_path=tmp_path / f"{SEEN[number]}.ckpt")
+        assert same(again.seen, whole.seen[number:])
+
+
+def test_a_model_without_phases_leaves_the_batch_size_to_the_data(tmp_path):
+    class Undecided(Watcher):
+        def batch_size(self, images_seen: int) -> int | None:
+            return None if images_seen < 8 else 2
+
+    module = Undecided()
+    trainer(tmp_path, max_steps=4, limit_val_batches=0).fit(module, Numbered())
+    assert [len(batch.image) for batch in module.seen] == [4, 4, 2, 2]
+    assert AdversarialModule(Step()).batch_size(0) is None
+
+
 def test_fit_raises_no_warning_and_validates_everything_once(tmp_path):
     module = Watcher()
     with no_warnings():
@@ -269,7 +360,7 @@ def test_limited_epochs_go_through_the_whole_set(tmp_path):
     module = Watcher()
     trainer(tmp_path, max_epochs=5, limit_train_batches=3, limit_val_batches=0).fit(module, Numbered())
     assert [batch.label.tolist() for batch in module.seen] == [
-        draw.index for start in (0, 20, 40) for draw in TrainingOrder(23, 4, 5, lambda s=start: s)
+        which.index for start in (0, 20, 40) for which in TrainingOrder(23, 4, 5, lambda s=start: s)
     ]
 
 
@@ -417,6 +508,35 @@ def test_mnist_reads_its_files_in_either_layout_without_writing(tmp_path, monkey
         assert batch.label.dtype == torch.int64
     assert sorted(tmp_path.rglob("*")) == before
     assert kind(size=32).reference("train").image.shape == (12, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("StackedMNIST", data.StackedDigits),
+        ("PartlyLabeledMNIST", data.PartlyLabeledDigits),
+        ("MNISTDomains", data.DigitDomains),
+        ("MNISTPatches", data.DigitPatches),
+    ],
+)
+def test_sets_made_of_digits_are_made_of_mnist_on_demand(tmp_path, name, kind):
+    """Every image is found among MNIST's; the name says that it is MNIST; the old name leads to the class."""
+    known = write_mnist(tmp_path / "mnist", zipped=False)["t10k-images-idx3-ubyte"]
+    root, size = str(tmp_path / "mnist"), ["--data.size=28"] if kind is data.DigitPatches else []
+    flags = [f"--data={kind.__name__}", "--data.source=mnist", f"--data.root={root}", *size]
+    module = command_line.data_module(flags)
+    assert type(module) is kind and module.name == name
+    batch = next(module.reference("val").parts(1000))
+    grey = batch.image[..., :28].flatten(0, 1).numpy()  # domain B is on the right
+    assert len(grey) and all((known == image).all((1, 2)).any() for image in grey)
+    assert kind().name == name.replace("MNIST", "Digits")
+    assert kind().image_shape[1] == {"DigitDomains": 16, "DigitPatches": 8}.get(kind.__name__, 32)
+    with pytest.raises(ValueError, match=f"unknown name {name}, did you mean '{kind.__name__}'"):
+        command_line.data_module([f"--data={name}"])
+    with pytest.raises(ValueError, match='source must be "digits" .* or "mnist", not \'cifar\''):
+        kind("cifar")
+    with pytest.raises(ValueError, match="add --data.source mnist"):
+        kind(root=root)
 
 
 def no_network(*args, **settings):

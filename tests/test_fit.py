@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from gan_lightning import fit, models
+from gan_lightning import fit, fit_cli, models
 
 TINY = [
     "--model.generator=MLPGenerator",
@@ -73,7 +73,8 @@ def test_the_quick_start_leaves_everything_in_one_folder(quickstart: tuple) -> N
     (made,) = folders(folder)
     assert made.parent.parent == folder / "runs" and made.parent.name == "DCGAN-Digits"
     assert [path.name for path in folder.iterdir()] == ["runs"], "something was written outside of runs/"
-    for name in ("last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "samples.png", "samples/step-000003.png"):
+    files = ["last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "samples.png", "samples/step-000003.png"]
+    for name in (*files, "progress.gif", "curves.png"):
         assert (made / name).stat().st_size > 0, name
     assert list(made.glob("wandb/offline-run-*/*.wandb"))
 
@@ -82,7 +83,12 @@ def test_the_quick_start_says_where_things_are_and_what_to_type_next(quickstart:
     folder, done = quickstart
     (made,) = folders(folder)
     relative = made.relative_to(folder)
-    for line in (f"checkpoint  {relative}/last.ckpt", f"samples     {relative}/samples.png"):
+    for line in (
+        f"checkpoint  {relative}/last.ckpt",
+        f"samples     {relative}/samples.png",
+        f"progress    {relative}/progress.gif",
+        f"curves      {relative}/curves.png",
+    ):
         assert line in done.stdout
     for score in ("FID-digits ", "IS-digits ", "precision-digits ", "coverage-digits ", "modes-digits "):
         assert f"\n{score}" in done.stdout
@@ -288,7 +294,7 @@ def test_print_config_shows_the_truth(
     """Later files and flags win over earlier ones, and short class names are resolved."""
     (tmp_path / "later.yaml").write_text("trainer:\n  max_steps: 7\nmodel:\n  init_args:\n    n_critic: 3\n")
     (tmp_path / "trainer.yaml").write_text("precision: bf16-mixed\n")
-    base = fit.config_file("sngan/digits.yaml")
+    base = fit_cli.config_file("sngan/digits.yaml")
     args = [f"--config={base}", "--config=later.yaml", "--trainer=trainer.yaml", "--model.n_critic=4", "--print_config"]
     with pytest.raises(SystemExit) as end:
         here(monkeypatch, tmp_path, *args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,10 @@ import torch
 from PIL import Image, ImageOps
 
 from gan_lightning import command_line, data
-from gan_lightning.batches import Attributed, Draw, Labeled, Masked, Paired, PartlyLabeled, Unpaired
+from gan_lightning.batches import Attributed, BatchIndex, Labeled, Masked, Paired, PartlyLabeled, Unpaired
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.folder import read_pixels
-from gan_lightning.data.loader import Drawn, Loader, TrainingOrder
+from gan_lightning.data.decoding import read_pixels
+from gan_lightning.data.loader import BatchDataset, Loader, TrainingOrder
 from gan_lightning.data.masked import random_holes
 from gan_lightning.data.pictures import Jitter, resized
 from gan_lightning.data.sets import Rows
@@ -58,7 +59,7 @@ def test_what_belongs_together_is_mirrored_together():
     flags = torch.zeros(64, dtype=torch.int64)
 
     def mirrored(batch: tuple) -> list[torch.Tensor]:
-        drawn = Drawn(Rows(batch), 3)[Draw(0, list(range(64)))]
+        drawn = BatchDataset(Rows(batch), 3)[BatchIndex(0, list(range(64)))]
         assert type(drawn) is type(batch)
         return [field[:, 0, 0, 0] == 1 for field in drawn if field.ndim == 4]
 
@@ -76,6 +77,32 @@ def test_a_fingerprint_is_of_every_picture():
     image = torch.arange(32).byte().reshape(2, 1, 4, 4)
     kinds = [Paired(image, image), Paired(image, image + 1), Paired(image + 1, image)]
     assert len({Rows(batch).fingerprint for batch in kinds}) == 3
+
+
+def test_a_fingerprint_is_of_labels_too():
+    image, none = torch.arange(32).byte().reshape(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    labels = [none, torch.tensor([0, 1]), torch.tensor([1, 0])]
+    batches = [Labeled(image, label) for label in labels] + [Attributed(image, labels[2][:, None].float())]
+    assert len({Rows(batch).fingerprint for batch in batches}) == 4
+    of_images = hashlib.sha256(b"torch.uint8 (2, 1, 4, 4)" + bytes(range(32))).hexdigest()
+    assert Rows(Labeled(image, none)).fingerprint == of_images  # a set without classes
+
+
+def test_a_fingerprint_of_files_is_of_their_classes(tmp_path):
+    """The same four images in other class folders, in the same order; a set without classes is of images alone."""
+
+    def made(name: str, *places: str) -> data.ImageFolder:
+        for number, place in enumerate(places):
+            save(tmp_path / name / place / f"{number}.png", noise(number, 16, 16))
+        return data.ImageFolder(str(tmp_path / name), 16, val_fraction=0)
+
+    modules = [made("one", *"aabb"), made("two", *"ccdd"), made("three", *"abbb"), made("four", *[""] * 4)]
+    assert all([int(path.stem) for path in module.paths] == [0, 1, 2, 3] for module in modules)
+    prints = [module.reference("train").fingerprint for module in modules]
+    assert prints[0] == prints[1] and len(set(prints)) == 3
+    kept = [path.read_bytes() for path in modules[3].paths]
+    parts = [hashlib.sha256(part).digest() for part in (b"(3, 16, 16)", *kept)]
+    assert prints[3] == hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 # Reading.
@@ -230,13 +257,13 @@ def test_training_depends_on_seed_and_iteration_alone(files, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_is_drawn_alike_in_any_batch(files, kind):
     images = in_training(made(files, kind)).training_set()
-    whole = images.drawn(Draw(2, list(range(12))))
+    whole = images.training_batch(BatchIndex(2, list(range(12))))
     for row in (0, 7, 11):
-        single = images.drawn(Draw(2, [row]))
+        single = images.training_batch(BatchIndex(2, [row]))
         assert same([single], [type(whole)(*(field[row : row + 1] for field in whole))])
-    backwards = images.drawn(Draw(2, list(range(11, -1, -1))))
+    backwards = images.training_batch(BatchIndex(2, list(range(11, -1, -1))))
     assert same([backwards], [type(whole)(*(field.flip(0) for field in whole))])
-    assert not same([whole], [images.drawn(Draw(3, list(range(12))))])  # another epoch
+    assert not same([whole], [images.training_batch(BatchIndex(3, list(range(12))))])  # another epoch
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -292,7 +319,7 @@ def test_pairs_without_jitter_keep_their_pixels(tmp_path):
         module = data.PairedImages(
             str(tmp_path), size=16, jitter=jitter, flip=False, val_fraction=0, batch_size=4, num_workers=0
         )
-        batch = module.training_set().drawn(Draw(0, [2, 0]))
+        batch = module.training_set().training_batch(BatchIndex(0, [2, 0]))
         assert np.array_equal(batch.source[0].permute(1, 2, 0), noise(2, 16, 16))
         assert np.array_equal(batch.target[1].permute(1, 2, 0), noise(9, 16, 16))
 
@@ -373,7 +400,7 @@ def test_domains_are_cropped_to_their_middle_and_begin_again(tmp_path):
 
     in_training(module)
     b = torch.cat([images.b.__getitems__([i])[0] for i in range(4)])
-    drawn = [module.training_set().drawn(Draw(epoch, list(range(6)))).b for epoch in range(200)]
+    drawn = [module.training_set().training_batch(BatchIndex(epoch, list(range(6)))).b for epoch in range(200)]
     partners = [int((image == b).flatten(1).all(1).nonzero()) for batch in drawn for image in batch]
     counts = np.bincount(partners, minlength=4)
     assert ((counts - 300) ** 2 / 300).sum() < 16.3  # chi squared of three degrees of freedom, p = 0.001
@@ -396,6 +423,10 @@ def test_domains_may_be_lists(files):
     assert names(module, "A", "val") == ["12.png", "13.png"] and names(module, "B", "val") == ["14.png"]
     assert len(module.reference("val")) == 2 and len(module.reference("train")) == 7
     module.setup("fit")
+    (files / "faces/other.txt").write_text(" 03.png\n04.jpg\n")
+    with pytest.warns(UserWarning, match="1 of the images that .*txt names have another suffix: 04.png for 04.jpg"):
+        other = data.UnpairedImages(str(files / "faces"), "other.txt", "trainB.txt", **given)
+    assert names(other, "A", "train") == ["03.png", "04.png"]
     (files / "faces/images/01.png").write_bytes(b"\x89PNG no")
     with pytest.raises(ValueError, match="1 files cannot be used: .*01.png cannot be read"):
         data.UnpairedImages(str(files / "faces"), "trainA.txt", "trainB.txt", **given).setup("fit")
@@ -413,7 +444,8 @@ def test_domains_that_are_refused(files):
     (files / "two/none").mkdir()
     refused(ValueError, "^domain B is empty: .*none holds no images$", "two", "trainA", "none")
     (files / "two/list.txt").write_text("trainA/00.png\nmissing.png\n")
-    refused(FileNotFoundError, "list.txt names missing.png, which is neither in .*two nor in", "two", "list.txt")
+    missing = "list.txt names 1 images that are neither in .*two nor in .*images: missing.png; take"
+    refused(FileNotFoundError, missing, "two", "list.txt")
     refused(ValueError, "00.png is neither a folder nor a text file", "two", "trainA/00.png")
     with pytest.raises(ValueError, match="crop must be positive, not 0"):
         data.UnpairedImages(str(files / "two"), crop=0)
@@ -493,7 +525,7 @@ def test_sources_are_pillows_bicubic(files):
         image = Image.fromarray(batch.target[row].permute(1, 2, 0).numpy())
         pillow = np.asarray(image.resize((8, 8), Image.BICUBIC)).transpose(2, 0, 1)
         assert np.abs(batch.source[row].numpy().astype(int) - pillow).max() <= 1
-    drawn = module.training_set().drawn(Draw(0, list(range(12))))
+    drawn = module.training_set().training_batch(BatchIndex(0, list(range(12))))
     windows = np.lib.stride_tricks.sliding_window_view
     for row in range(12):  # a window of the image in its own scale
         places = windows(noise(row, 40, 56), (32, 32), (0, 1)).reshape(-1, 3, 32, 32)

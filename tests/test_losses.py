@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning import losses
-from gan_lightning.losses.regularizers import gradient_of
+from gan_lightning.batches import differentiable
 
 LN2 = math.log(2)
 REAL, FAKE = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([-3.0, 0.0, 1.5])
@@ -162,16 +163,25 @@ def quadratic(x: Tensor) -> Tensor:
     return 0.5 * x.flatten(1).square().sum(1)
 
 
+def penalised(penalty: Callable[[Tensor, Tensor], Tensor], critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A penalty of a critic's scores that are there already."""
+    with losses.exact_gradients(x.device):
+        x = differentiable(x)
+        return penalty(critic(x), x)
+
+
 def images(n: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(n, 1, 2, 2, generator=torch.Generator().manual_seed(seed))
 
 
 def test_penalties_of_a_linear_critic():
     real, fake, epsilon = images(), images(seed=1), torch.rand(3, 1, 1, 1)
-    assert value(losses.zero_centred_penalty(linear, real)) == pytest.approx(12.5)  # |w|^2 / 2: R1, and R2 on fakes
+    assert value(penalised(losses.zero_centred_penalty, linear, real)) == pytest.approx(
+        12.5
+    )  # |w|^2 / 2: R1, and R2 on fakes
     assert value(losses.gradient_penalty(linear, real, fake, epsilon)) == pytest.approx(16.0)  # (|w| - 1)^2
     assert value(losses.gradient_penalty(linear, real, fake, epsilon, target=0.0)) == pytest.approx(25.0)
-    assert value(losses.dragan_penalty(linear, real, 0.1 * images(seed=2))) == pytest.approx(16.0)
+    assert value(penalised(losses.norm_penalty, linear, real)) == pytest.approx(16.0)
 
 
 def test_penalties_of_a_quadratic_critic():
@@ -180,10 +190,10 @@ def test_penalties_of_a_quadratic_critic():
     norms = [fake[0].norm(), (0.25 * real[1] + 0.75 * fake[1]).norm(), real[2].norm()]
     expected = sum((norm - 1) ** 2 for norm in norms) / 3
     torch.testing.assert_close(losses.gradient_penalty(quadratic, real, fake, epsilon), expected)
-    torch.testing.assert_close(losses.zero_centred_penalty(quadratic, real), real.square().sum() / 6)
+    torch.testing.assert_close(penalised(losses.zero_centred_penalty, quadratic, real), real.square().sum() / 6)
     direction = images(seed=2)
     expected = ((real + direction).flatten(1).norm(dim=1) - 1).square().mean()
-    torch.testing.assert_close(losses.dragan_penalty(quadratic, real, direction), expected)
+    torch.testing.assert_close(penalised(losses.norm_penalty, quadratic, real + direction), expected)
 
 
 def test_penalty_norm_is_of_each_sample_over_all_its_pixels():
@@ -221,10 +231,10 @@ class SmoothCritic(nn.Module):
     "penalty",
     [
         lambda critic, x, y: losses.gradient_penalty(critic, x, y, torch.linspace(0.1, 0.9, 3).reshape(3, 1, 1, 1)),
-        lambda critic, x, y: losses.zero_centred_penalty(critic, x),
-        lambda critic, x, y: losses.dragan_penalty(critic, x, 0.1 * y),
+        lambda critic, x, y: penalised(losses.zero_centred_penalty, critic, x),
+        lambda critic, x, y: penalised(losses.norm_penalty, critic, x + 0.1 * y),
     ],
-    ids=["gradient_penalty", "zero_centred_penalty", "dragan_penalty"],
+    ids=["gradient_penalty", "zero_centred_penalty", "norm_penalty"],
 )
 def test_penalty_gradient_equals_finite_differences(penalty):
     """In double precision, by the critic's weights: the second derivative is there and right."""
@@ -245,7 +255,9 @@ def penalty_gradient(critic: nn.Module, real: Tensor, fake: Tensor, autocast: bo
     epsilon = torch.linspace(0.1, 0.9, len(real)).reshape(-1, 1, 1, 1)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         assert critic(real).dtype == (torch.bfloat16 if autocast else torch.float32)
-        penalty = losses.gradient_penalty(critic, real, fake, epsilon) + losses.zero_centred_penalty(critic, real)
+        penalty = losses.gradient_penalty(critic, real, fake, epsilon) + penalised(
+            losses.zero_centred_penalty, critic, real
+        )
     assert penalty.requires_grad and penalty.dtype == torch.float32
     penalty.backward()
     return torch.cat([p.grad.flatten() for p in critic.parameters() if p.grad is not None])
@@ -267,5 +279,6 @@ def test_penalty_is_exact_under_bfloat16_and_past_compilation(compiled):
 def test_penalty_without_an_outer_gradient():
     """Where gradients are off (a rehearsal of micro-batches) a penalty still has its value."""
     with torch.no_grad():
-        assert value(losses.zero_centred_penalty(linear, images())) == pytest.approx(12.5)
-    assert gradient_of(linear, images().double()).dtype == torch.float64
+        assert value(penalised(losses.zero_centred_penalty, linear, images())) == pytest.approx(12.5)
+    assert differentiable(images().double()).dtype == torch.float64
+    assert differentiable(images().bfloat16()).dtype == torch.float32

@@ -26,6 +26,7 @@ from conftest import (
     shapes_alone,
     tensors,
     tiny,
+    within_turn,
 )
 from conftest import trained as trained_
 from lightning.pytorch import Callback, Trainer
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from gan_lightning import losses, models, networks, optim
-from gan_lightning.batches import FACTS, Labeled
+from gan_lightning.batches import LINKED_ARGUMENTS, Labeled
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
 from gan_lightning.data import Gaussians
@@ -170,7 +171,7 @@ def test_it_is_a_paper(name):
     bases = {Translator: TRANSLATORS, TwoPlayerGAN: GANS, AdversarialModule: GAMES}
     assert name in bases[kind.__mro__[1]]
     first = next(iter(inspect.signature(kind).parameters.values()))
-    assert first.name in FACTS and first.default is inspect.Parameter.empty
+    assert first.name in LINKED_ARGUMENTS and first.default is inspect.Parameter.empty
 
 
 # Paper defaults
@@ -295,7 +296,7 @@ def test_default_networks_are_the_papers(name):
 def test_latents_have_the_papers_distribution(name):
     model = tiny(name)
     model.trainer = quiet()
-    with model._part(0, None):
+    with within_turn(model):
         z = model.latent(model.noise, 4000)
     uniform = name in ("GAN", "DCGAN", "CGAN", "ImprovedGAN", "BEGAN", "CoGAN")
     assert z.shape == (4000, 6) and z.mean().abs() < 0.03
@@ -334,10 +335,10 @@ def evaluated(model: TwoPlayerGAN, player: str) -> tuple[dict[str, Tensor], Tens
     model.trainer = quiet()
     image = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1)) * 2 - 1
     batch = Labeled(image, torch.arange(8) % 2)
-    with model._part(0, None):
+    with within_turn(model):
         fake = model.fake_like(batch)
         real_score, fake_score = model.discriminate(batch), model.discriminate(fake)
-    with model._part(0, None):
+    with within_turn(model):
         terms = getattr(model, f"{player}_loss")(batch)
     return terms, real_score, fake_score
 

@@ -16,8 +16,8 @@ import yaml
 from PIL import Image
 
 from gan_lightning import data, errors, evaluate, fit, sample, yaml_text
+from gan_lightning.data.decoding import read_pixels
 from gan_lightning.data.finding import image_files, suffixes
-from gan_lightning.data.folder import read_pixels
 from gan_lightning.reading import Reading
 
 

@@ -17,7 +17,7 @@ from conftest import random_inception
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.data.folder import read_image
+from gan_lightning.data.decoding import read_image
 from gan_lightning.data.scored import images_to_score
 from gan_lightning.errors import printable
 from gan_lightning.evaluate import main

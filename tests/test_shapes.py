@@ -12,7 +12,7 @@ from scipy import ndimage
 from gan_lightning import data
 from gan_lightning.batches import Attributed, Masked, Paired, Unpaired
 from gan_lightning.data.base import to_unit
-from gan_lightning.data.shapes import (
+from gan_lightning.data.drawing import (
     KINDS,
     Layer,
     Stripes,

@@ -181,6 +181,7 @@ def test_a_group_a_rank_and_what_nohup_ignores(tmp_path: Path, monkeypatch: pyte
             out, err = alone.end()
         assert alone.process.returncode == 143
         step = check_file(alone, reached)
+        assert alone.file().with_name("curves.png").exists()
         path = os.path.relpath(alone.file(), one)
         assert f"SIGTERM: ended at step {step}, saved in {path}; go on with: python -m gan_lightning.fit" in out
         assert err.count("SIGTERM") == 1 and "Traceback" not in err and "SIGHUP" not in err
@@ -473,10 +474,10 @@ def _runs(number: int) -> bool:
 class Stuck(InMemory):
     """Hangs in the third batch, as a lost file system does."""
 
-    def drawn(self, draw: Any) -> Any:
-        if self.hang and draw.index[0] >= 8:
+    def training_batch(self, which: Any) -> Any:
+        if self.hang and which.index[0] >= 8:
             time.sleep(600)
-        return super().drawn(draw)
+        return super().training_batch(which)
 
 
 def _loader(workers: int, hang: bool = False) -> Loader:
@@ -488,9 +489,9 @@ def _loader(workers: int, hang: bool = False) -> Loader:
 
 
 def _in_order() -> list[Any]:
-    from gan_lightning.batches import Draw
+    from gan_lightning.batches import BatchIndex
 
-    return [Draw(0, list(range(first, first + 4))) for first in range(0, 16, 4)]
+    return [BatchIndex(0, list(range(first, first + 4))) for first in range(0, 16, 4)]
 
 
 def test_workers_ignore_what_their_parent_handles_and_end_with_it() -> None:

@@ -292,7 +292,7 @@ class Bigram(AdversarialModule):
         return {"generator": Player(self.table, self.optimizer)}
 
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
-        self.turn("generator", self.objective, batch, counts=True)
+        self.turn("generator", self.objective, batch, advances_step=True)
 
     def objective(self, batch: Sequences) -> Terms:
         return {"likelihood": self.nll(batch.token).mean()}

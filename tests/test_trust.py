@@ -29,6 +29,7 @@ from gan_lightning import (
     command_line,
     evaluate,
     fit,
+    fit_cli,
     load_model,
     models,
     networks,
@@ -532,9 +533,9 @@ def test_a_trusted_package_is_loaded_by_every_way_in(
     with pytest.raises(ValueError, match="model.generator names planted.Network"):
         config_of(own)
     assert config_of(own, ["planted"])["model"]["init_args"]["generator"] == generator
-    trust, rest = fit.trusted(["--trust", "planted", f"--ckpt_path={own}", "--trust=b"])
+    trust, rest = fit_cli.trusted(["--trust", "planted", f"--ckpt_path={own}", "--trust=b"])
     assert (trust, rest) == (["planted", "b"], [f"--ckpt_path={own}"])
-    (flag, text, _), _ = fit.with_base_config(rest, trust)
+    (flag, text, _), _ = fit_cli.with_base_config(rest, trust)
     assert flag == "--config" and json.loads(text)["model"]["init_args"]["generator"] == generator
 
 
@@ -799,7 +800,7 @@ def test_a_file_does_not_say_where_checkpoints_and_grids_go(contents: dict, mark
         ("callbacks", [{"class_path": "gan_lightning.callbacks.SampleGrid", "init_args": {"folder": "/data/user"}}]),
         ("callbacks", [{"class_path": "Checkpoint", "init_args": {"folder": "x"}}]),
         ("callbacks", [{"class_path": f"{CALLBACKS}.EMAWeightAveraging", "init_args": {"device": "planted.hook"}}]),
-        ("callbacks", [{"class_path": "gan_lightning.fit.FitCLI", "init_args": {"args": []}}]),
+        ("callbacks", [{"class_path": "gan_lightning.fit_cli.FitCLI", "init_args": {"args": []}}]),
     ],
 )
 def test_what_is_no_part_of_a_config(place: str, spec: Any, contents: dict, marker: Path) -> None:

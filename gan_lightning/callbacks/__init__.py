@@ -5,6 +5,7 @@ from gan_lightning.callbacks.codes import CodeScores
 from gan_lightning.callbacks.health import Health
 from gan_lightning.callbacks.progress import GANProgressBar
 from gan_lightning.callbacks.ranking import RankingScores
+from gan_lightning.callbacks.run_summary import RunSummary
 from gan_lightning.callbacks.sample_grid import SampleGrid
 from gan_lightning.callbacks.scheduled import ScheduledScore
 from gan_lightning.callbacks.scores import (
@@ -33,6 +34,7 @@ __all__ = [
     "ModeCoverage",
     "PRDC",
     "RankingScores",
+    "RunSummary",
     "SampleGrid",
     "ScheduledScore",
     "Score",

@@ -40,7 +40,7 @@ class Health(Callback):
         if not pl_module.logging:
             return
         pl_module.watch("hours", self.hours)
-        fake = pl_module.ledger.figures.get("generator/deviation")
+        fake = pl_module.training_log.figures().get("generator/deviation")
         if fake is None or batches.size(batch) < 2:
             return
         low = float(fake) < self.share * float(batch[0].float().std(0).mean())

@@ -47,7 +47,7 @@ class GANProgressBar(ProgressBar):
         if pl_module.logging:
             losses = {
                 name.removesuffix("/loss"): f"{float(value):.3g}"
-                for name, value in pl_module.ledger.figures.items()
+                for name, value in pl_module.training_log.figures().items()
                 if name.endswith("/loss")
             }
             rate = trainer.callback_metrics.get("images_per_second")

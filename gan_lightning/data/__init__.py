@@ -3,7 +3,7 @@
 from gan_lightning.data.attributes import AttributeImages
 from gan_lightning.data.cifar10 import CIFAR10
 from gan_lightning.data.digits import Digits
-from gan_lightning.data.domains import DigitDomains, MNISTDomains
+from gan_lightning.data.domains import DigitDomains
 from gan_lightning.data.factorial_patterns import FactorialPatterns
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.gaussians import Gaussians
@@ -13,11 +13,11 @@ from gan_lightning.data.masked import MaskedImages, ShapeHoles
 from gan_lightning.data.mnist import MNIST, FashionMNIST
 from gan_lightning.data.oracle_sequences import OracleSequences
 from gan_lightning.data.paired import PairedImages
-from gan_lightning.data.partly_labeled import PartlyLabeledDigits, PartlyLabeledMNIST
-from gan_lightning.data.patches import DigitPatches, MNISTPatches
+from gan_lightning.data.partly_labeled import PartlyLabeledDigits
+from gan_lightning.data.patches import DigitPatches
 from gan_lightning.data.ranking_pairs import RankingPairs
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
-from gan_lightning.data.stacked import StackedDigits, StackedMNIST
+from gan_lightning.data.stacked import StackedDigits
 from gan_lightning.data.text_lines import TextLines
 from gan_lightning.data.unpaired import UnpairedImages
 
@@ -34,13 +34,10 @@ __all__ = [
     "ImplicitFeedback",
     "LowResolutionImages",
     "MNIST",
-    "MNISTDomains",
-    "MNISTPatches",
     "MaskedImages",
     "OracleSequences",
     "PairedImages",
     "PartlyLabeledDigits",
-    "PartlyLabeledMNIST",
     "RankingPairs",
     "ShapeAttributes",
     "ShapeDomains",
@@ -50,7 +47,6 @@ __all__ = [
     "ShapeRefinement",
     "ShapeResolution",
     "StackedDigits",
-    "StackedMNIST",
     "TextLines",
     "UnpairedImages",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -13,8 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import Attributed
 from gan_lightning.data.encodings import codec_of
-from gan_lightning.data.finding import identity
-from gan_lightning.data.folder import listed
+from gan_lightning.data.finding import identity, named_images
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
 from gan_lightning.data.tables import number, records, short, shown, unnamed
@@ -95,42 +93,6 @@ def _lines(path: Path) -> tuple[bool, Iterator[tuple[int, list[str]]]]:
     return mark != " ", records(path, codec, mark)
 
 
-def located(root: Path, names: list[str], source: Path) -> list[Path]:
-    """Where the images are that a list names: below `root`, or below `root/images`.
-
-    An image that is in neither may have another suffix, as CelebA's list says .jpg of its .png files too, where it is
-    the only one of its name; that there are such ones is said.
-
-    Raises:
-        FileNotFoundError: naming some that are in neither, and how many there are.
-    """
-    found, missing, other = [], [], []
-    beside: dict[Path, dict[str, list[Path]]] = {}  # of a folder, its files by their names without a suffix
-    for name in names:
-        places = [root / name, root / "images" / name]
-        path = next((place for place in places if place.is_file()), None)
-        for place in places if path is None else ():
-            if place.parent not in beside:
-                files = beside[place.parent] = {}
-                for entry in os.scandir(place.parent) if place.parent.is_dir() else ():
-                    files.setdefault(os.path.splitext(entry.name)[0], []).append(place.parent / entry.name)
-            candidates = beside[place.parent].get(place.stem, [])
-            if path is None and len(candidates) == 1 and candidates[0].is_file():
-                path = candidates[0]
-                other.append(f"{path.name} for {name}")
-        found.append(path)
-        if path is None:
-            missing.append(name)
-    if missing:
-        raise FileNotFoundError(
-            f"{source} names {len(missing)} images that are neither in {root} nor in {root / 'images'}: "
-            f"{listed(missing)}; take their lines out, or add them"
-        )
-    if other:
-        rank_zero_warn(f"{len(other)} of the images that {source} names have another suffix: {listed(other)}")
-    return found
-
-
 class AttributeImages(FileData):
     """Image files with attributes, in CelebA's layout: `images/` and `list_attr_celeba.txt`, or `.csv`.
 
@@ -187,7 +149,7 @@ class AttributeImages(FileData):
         self.attributes, self.crop = list(attributes), crop
         source = self._list(list_path)
         names, has = read_attributes(source, self.attributes)
-        self.paths, self.has = once(located(self.root, names, source), has, source)
+        self.paths, self.has = once(named_images(self.root, names, source), has, source)
 
     def _list(self, given: str | None) -> Path:
         """The list's path.

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.digits import Digits
-from gan_lightning.data.mnist import MNIST
+from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import InMemory, Split
 
 
@@ -35,28 +34,47 @@ def stretched(image: Tensor, contrast: float) -> Tensor:
 TRANSFORMS = {"edges": edges, "negative": negative}
 
 
-class DomainData(ImageData):
-    """Base of the two below: images (c, h, 2 w), domain A on the left, B on the right, without labels.
+class DigitDomains(ImageData):
+    """Handwritten digits, and the edges or negatives of others, side by side; of MNIST with `source: mnist`.
 
-    Every other image of the set goes to domain A, the rest, transformed, to B: no digit is in both.
+    Images (1, h, 2 w), domain A on the left, B on the right, without labels. Every other digit goes to domain A, the
+    rest, transformed, to B: no digit is in both. They are 750 of each, 30,000 of MNIST as in the paper.
 
     Args:
-        digits: where the images come from.
+        source: "digits" (scikit-learn's, no download) or "mnist".
         transform: what makes domain B, a name in `TRANSFORMS`.
-        contrast: of the images, before they are transformed; 1 leaves them as they are.
+        size: of one domain's images; None for 16, and for MNIST's own 28.
+        contrast: of the images, before they are transformed; 1 leaves them as they are. None for 1 of MNIST, and for 3
+            of scikit-learn's digits, whose enlarged strokes are soft and their edges faint: 3 at 16 pixels makes both
+            as sharp as MNIST's.
+        root: MNIST's folder, as for :class:`MNIST`.
+        batch_size: over all processes.
+        num_workers: loader processes; 0 is the fastest.
 
     Raises:
         ValueError: there is no such transform, or a contrast that is not positive.
     """
 
-    def __init__(self, digits: ImageData, transform: str, contrast: float, batch_size: int, num_workers: int) -> None:
+    def __init__(
+        self,
+        source: Source = "digits",
+        transform: Literal["edges", "negative"] = "edges",
+        size: int | None = None,
+        contrast: float | None = None,
+        root: str | None = None,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
         if transform not in TRANSFORMS:
             raise ValueError(f"domain B is made by one of {', '.join(TRANSFORMS)}, not {transform!r}")
+        if contrast is None:
+            contrast = 3.0 if source == "digits" else 1.0
         if not contrast > 0:
             raise ValueError(f"the contrast must be positive, not {contrast}; 1 leaves the images as they are")
-        channels, height, width = digits.image_shape
-        super().__init__(type(self).__name__, (channels, height, 2 * width), None, batch_size, num_workers)
-        self.digits, self.transform, self.contrast = digits, TRANSFORMS[transform], contrast
+        self.digits = handwritten(source, root, size, enlarged=16)
+        self.transform, self.contrast = TRANSFORMS[transform], contrast
+        _, height, width = self.digits.image_shape
+        super().__init__(f"{self.digits.name}Domains", (1, height, 2 * width), None, batch_size, num_workers)
 
     def prepare_data(self) -> None:
         self.digits.prepare_data()
@@ -66,48 +84,3 @@ class DomainData(ImageData):
         n = len(image) // 2
         pairs = torch.cat([image[: 2 * n : 2], self.transform(image[1 : 2 * n : 2])], 3)
         return InMemory(pairs, torch.zeros(n, dtype=torch.int64))
-
-
-class DigitDomains(DomainData):
-    """scikit-learn's handwritten digits, and the edges or negatives of others: 750 of each, no download.
-
-    Args:
-        transform: what makes domain B.
-        size: of one domain's images.
-        contrast: of the images, before they are transformed. Enlarged strokes are soft, and their edges faint; 3 at
-            16 pixels makes both as sharp as MNIST's. 1 leaves the images as they are.
-        batch_size: over all processes.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    def __init__(
-        self,
-        transform: Literal["edges", "negative"] = "edges",
-        size: int = 16,
-        contrast: float = 3.0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(Digits(size), transform, contrast, batch_size, num_workers)
-
-
-class MNISTDomains(DomainData):
-    """MNIST's digits, and the edges or negatives of others: 30,000 of each, as in the paper.
-
-    Args:
-        transform: what makes domain B.
-        size: of one domain's images; 28 are the originals.
-        root: MNIST's folder, as for :class:`MNIST`.
-        batch_size: over all processes.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    def __init__(
-        self,
-        transform: Literal["edges", "negative"] = "edges",
-        size: int = 28,
-        root: str | None = None,
-        batch_size: int = 64,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(MNIST(size, root), transform, 1.0, batch_size, num_workers)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 
 from gan_lightning.errors import printable
@@ -221,3 +222,49 @@ def tell_loose(folder: Path, splits: Sequence[str]) -> None:
         rank_zero_only(log.warning)(
             f"{printable(folder)}: {loose} pictures beside {' and '.join(splits)} are in none of them, and left out"
         )
+
+
+def named_images(root: Path, names: Sequence[str], source: Path) -> list[Path]:
+    """The images that a list names: below `root`, or below `root/images`.
+
+    A name counts as it is written, else without the spaces around it. An image that is in neither folder may have
+    another suffix if it is the only one of its name: CelebA's list says .jpg of its .png files too. One line tells of
+    such images.
+
+    Args:
+        root: the folder.
+        names: paths below it.
+        source: the list, for messages.
+
+    Raises:
+        FileNotFoundError: naming some that are in neither folder, and how many there are.
+    """
+    found, missing, other = [], [], []
+    beside: dict[Path, dict[str, list[Path]]] = {}  # of a folder, its files by their names without suffixes
+    for name in names:
+        places = [folder / given for given in (name, name.strip()) for folder in (root, root / "images")]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            for folder in {place.parent for place in places} - beside.keys():
+                files = beside[folder] = {}
+                for entry in os.scandir(folder) if folder.is_dir() else ():
+                    files.setdefault(os.path.splitext(entry.name)[0], []).append(folder / entry.name)
+            candidates = [beside[place.parent].get(place.stem, []) for place in places]
+            path = next((files[0] for files in candidates if len(files) == 1 and files[0].is_file()), None)
+            (missing if path is None else other).append(printable(name if path is None else f"{path.name} for {name}"))
+        found.append(path)
+    if missing:
+        raise FileNotFoundError(
+            f"{printable(source)} names {len(missing)} images that are neither in {printable(root)} nor in "
+            f"{printable(root / 'images')}: {listed(missing)}; take their lines out, or add them"
+        )
+    if other:
+        rank_zero_warn(
+            f"{len(other)} of the images that {printable(source)} names have another suffix: {listed(other)}"
+        )
+    return found
+
+
+def listed(messages: list[str]) -> str:
+    """The first five of these, and how many more there are."""
+    return "; ".join(messages[:5]) + (f"; and {len(messages) - 5} more" if len(messages) > 5 else "")

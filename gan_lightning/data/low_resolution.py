@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from gan_lightning.batches import Draw, Paired
+from gan_lightning.batches import BatchIndex, Paired
 from gan_lightning.data.base import resize
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.pictures import Pictures
@@ -37,8 +37,8 @@ class LowResolution(Examples):
     def __getitems__(self, index: list[int]) -> Paired:
         return self._pairs(self.images.__getitems__(index)[0])
 
-    def drawn(self, draw: Draw) -> Paired:
-        return self._pairs(self.images.drawn(draw)[0])
+    def training_batch(self, which: BatchIndex) -> Paired:
+        return self._pairs(self.images.training_batch(which)[0])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,7 +108,8 @@ class LowResolutionImages(ImageFolder):
 
     def training_set(self) -> LowResolution:
         images = self.reference("train").images
-        return LowResolution(images.varying(self.image_shape[1], False, self._seed), self.factor)  # the base mirrors
+        crops = images.with_augmentation(self.image_shape[1], flip=False, seed=self._seed)  # the base mirrors
+        return LowResolution(crops, self.factor)
 
 
 class ShapeResolution(ShapeData):

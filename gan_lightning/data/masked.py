@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from gan_lightning.batches import Draw, Masked, central_hole
+from gan_lightning.batches import BatchIndex, Masked, central_hole
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
@@ -62,8 +62,9 @@ class Holes(Examples):
     def __getitems__(self, index: list[int]) -> Masked:
         return self._with_holes(self.images.__getitems__(index)[0], hashes(key(0), index))
 
-    def drawn(self, draw: Draw) -> Masked:
-        return self._with_holes(self.images.drawn(draw)[0], hashes(key(self.seed, draw.epoch, 1), draw.index))
+    def training_batch(self, which: BatchIndex) -> Masked:
+        keys = hashes(key(self.seed, which.epoch, 1), which.index)
+        return self._with_holes(self.images.training_batch(which)[0], keys)
 
     @cached_property
     def fingerprint(self) -> str:

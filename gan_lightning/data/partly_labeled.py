@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gan_lightning.batches import Draw, Labeled, PartlyLabeled
+from gan_lightning.batches import BatchIndex, Labeled, PartlyLabeled
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.digits import Digits
-from gan_lightning.data.mnist import MNIST
+from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import Examples, InMemory, Split
 from gan_lightning.noise import hashes, key
-
-CHOICE = 0  # seed of which images keep their labels, unless another is given
 
 
 class PartlyLabeledSet(Examples):
@@ -35,35 +32,55 @@ class PartlyLabeledSet(Examples):
     def __getitems__(self, index: list[int]) -> Labeled:
         return self.images.__getitems__(index)
 
-    def drawn(self, draw: Draw) -> PartlyLabeled:
-        chosen = hashes(key(self.seed, draw.epoch), draw.index) % np.uint64(len(self.rows))
+    def training_batch(self, which: BatchIndex) -> PartlyLabeled:
+        chosen = hashes(key(self.seed, which.epoch), which.index) % np.uint64(len(self.rows))
         labeled = self.images.__getitems__(self.rows[chosen.astype(np.int64)].tolist())
-        return PartlyLabeled(self.images.__getitems__(draw.index).image, *labeled)
+        return PartlyLabeled(self.images.__getitems__(which.index).image, *labeled)
 
 
-class PartlyLabeledData(ImageData):
-    """Base of the two below: a training batch is of all images, and of as many labelled ones.
+class PartlyLabeledDigits(ImageData):
+    """Handwritten digits, a few of them labelled; of MNIST with `source: mnist`.
+
+    A training batch is of all images, and of as many labelled ones: `PartlyLabeled`. The task of Salimans et al. 2016,
+    arXiv:1606.03498, on MNIST with 100 labels.
 
     Args:
-        images: where they come from.
+        source: "digits" (scikit-learn's, no download) or "mnist".
+        size: of the images; None for 32, and for MNIST's own 28.
         labels: how many training images keep their labels, equally many of each class.
         choice: seed of which.
+        root: MNIST's folder, as for :class:`MNIST`.
+        batch_size: over all processes; a batch has as many labelled images besides.
+        num_workers: loader processes; 0 is the fastest.
 
     Raises:
-        ValueError: labels that cannot be shared out equally.
+        ValueError: labels that cannot be shared out equally, or an argument is out of range.
     """
 
-    def __init__(self, images: ImageData, labels: int, choice: int, batch_size: int, num_workers: int) -> None:
-        super().__init__(type(self).__name__, images.image_shape, images.num_classes, batch_size, num_workers)
-        if labels < 1 or labels % images.num_classes:
-            raise ValueError(f"{self.name}: labels ({labels}) must be a multiple of the {images.num_classes} classes")
-        self.images, self.labels, self.choice, self.classes = images, labels, choice, images.classes
+    extractor = "DigitFeatures"
+
+    def __init__(
+        self,
+        source: Source = "digits",
+        size: int | None = None,
+        labels: int = 100,
+        choice: int = 0,
+        root: str | None = None,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        self.digits, self.labels, self.choice = handwritten(source, root, size), labels, choice
+        name = f"PartlyLabeled{self.digits.name}"
+        super().__init__(name, self.digits.image_shape, self.digits.num_classes, batch_size, num_workers)
+        if labels < 1 or labels % self.num_classes:
+            raise ValueError(f"{name}: labels ({labels}) must be a multiple of the {self.num_classes} classes")
+        self.classes = self.digits.classes
 
     def prepare_data(self) -> None:
-        self.images.prepare_data()
+        self.digits.prepare_data()
 
     def load(self, split: Split) -> InMemory:
-        return self.images.load(split)
+        return self.digits.load(split)
 
     def training_set(self) -> PartlyLabeledSet:
         return PartlyLabeledSet(self.reference("train"), self.labeled_rows(), self._seed)
@@ -82,48 +99,3 @@ class PartlyLabeledData(ImageData):
         if any(len(chosen) < share for chosen in rows):
             raise ValueError(f"{self.name}: a class has fewer than {share} images; ask for fewer labels")
         return np.concatenate(rows)
-
-
-class PartlyLabeledDigits(PartlyLabeledData):
-    """scikit-learn's digits, a few of them labelled.
-
-    Args:
-        size: of the images.
-        labels: how many, equally many of each class.
-        choice: seed of which.
-        batch_size: over all processes; a batch has as many labelled images besides.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    extractor = "DigitFeatures"
-
-    def __init__(
-        self, size: int = 32, labels: int = 100, choice: int = CHOICE, batch_size: int = 64, num_workers: int = 0
-    ) -> None:
-        super().__init__(Digits(size), labels, choice, batch_size, num_workers)
-
-
-class PartlyLabeledMNIST(PartlyLabeledData):
-    """MNIST, a few of its images labelled: 100 in Salimans et al. 2016, arXiv:1606.03498.
-
-    Args:
-        size: of the images; 28 are the originals.
-        root: MNIST's folder, as for :class:`MNIST`.
-        labels: how many, equally many of each class.
-        choice: seed of which.
-        batch_size: over all processes; a batch has as many labelled images besides.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    extractor = "DigitFeatures"
-
-    def __init__(
-        self,
-        size: int = 28,
-        root: str | None = None,
-        labels: int = 100,
-        choice: int = CHOICE,
-        batch_size: int = 100,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(MNIST(size, root), labels, choice, batch_size, num_workers)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.digits import Digits
-from gan_lightning.data.mnist import MNIST
+from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import InMemory, Split
 from gan_lightning.noise import hashes, key
 
@@ -33,24 +32,37 @@ def cut(image: Tensor, n: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     return image[row[:, None, None], :, down, across].permute(0, 3, 1, 2).contiguous(), row
 
 
-class PatchData(ImageData):
-    """Base of the two below.
+class DigitPatches(ImageData):
+    """Patches of handwritten digits, each with the class of its digit; of MNIST's with `source: mnist`.
 
     Args:
-        digits: where the patches are cut from.
+        source: "digits" (scikit-learn's, no download) or "mnist".
         size: side of a patch.
+        image_size: side of the digits that patches are cut from; None for 16, and for MNIST's own 28.
         n: training patches; "val" has a tenth as many, of held-out digits.
+        root: MNIST's folder, as for :class:`MNIST`.
+        batch_size: over all processes.
+        num_workers: loader processes; 0 is the fastest.
 
     Raises:
         ValueError: no patches, or patches greater than the digits.
     """
 
-    def __init__(self, digits: ImageData, size: int, n: int, batch_size: int, num_workers: int) -> None:
-        name, side = type(self).__name__, digits.image_shape[1]
+    def __init__(
+        self,
+        source: Source = "digits",
+        size: int = 8,
+        image_size: int | None = None,
+        n: int = 50_000,
+        root: str | None = None,
+        batch_size: int = 256,
+        num_workers: int = 0,
+    ) -> None:
+        self.digits, self.n = handwritten(source, root, image_size, enlarged=16), n
+        name, side = f"{self.digits.name}Patches", self.digits.image_shape[1]
         if n < 1 or not 1 <= size <= side:
             raise ValueError(f"{name} needs n ({n}) above 0 and a size ({size}) from 1 to the digits' {side}")
         super().__init__(name, (1, size, size), 10, batch_size, num_workers)
-        self.digits, self.n = digits, n
 
     def prepare_data(self) -> None:
         self.digits.prepare_data()
@@ -60,37 +72,3 @@ class PatchData(ImageData):
         whole = self.digits.load(split)
         patch, row = cut(whole.image, n, self.image_shape[1], seed=("train", "val").index(split))
         return InMemory(patch, whole.label[row])
-
-
-class DigitPatches(PatchData):
-    """Patches of scikit-learn's handwritten digits, each with the class of its digit; no download.
-
-    Args:
-        size: side of a patch.
-        image_size: side of the digits that they are cut from.
-        n: training patches.
-        batch_size: over all processes.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    def __init__(
-        self, size: int = 8, image_size: int = 16, n: int = 50_000, batch_size: int = 256, num_workers: int = 0
-    ) -> None:
-        super().__init__(Digits(image_size), size, n, batch_size, num_workers)
-
-
-class MNISTPatches(PatchData):
-    """Patches of MNIST's digits, each with the class of its digit.
-
-    Args:
-        size: side of a patch.
-        n: training patches.
-        root: MNIST's folder, as for :class:`MNIST`.
-        batch_size: over all processes.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    def __init__(
-        self, size: int = 12, n: int = 50_000, root: str | None = None, batch_size: int = 256, num_workers: int = 0
-    ) -> None:
-        super().__init__(MNIST(28, root), size, n, batch_size, num_workers)

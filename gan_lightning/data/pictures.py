@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -15,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lightning.batches import Draw, Labeled
+from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
-from gan_lightning.data.finding import identity
-from gan_lightning.data.folder import MODES, faults_of, held_out, listed, read_pixels
-from gan_lightning.data.sets import Examples, Split
+from gan_lightning.data.decoding import MODES, read_pixels
+from gan_lightning.data.finding import identity, listed
+from gan_lightning.data.folder import faults_of, held_out
+from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
 from gan_lightning.reading import MAX_PIXELS, Reading
@@ -68,7 +68,7 @@ class Jitter:
 
 
 class Pictures(Examples):
-    """Images of files, each brought to one size; see :meth:`varying` for training.
+    """Images of files, each brought to one size; see :meth:`with_augmentation` for training.
 
     Args:
         paths: one for each image.
@@ -97,8 +97,8 @@ class Pictures(Examples):
         self.seed, self.jitter, self._draw = 0, shape[1], None
         self.reading, self.fast = reading, fast
 
-    def varying(self, jitter: int, flip: bool, seed: int) -> Pictures:
-        """The same set, whose draws are resized to `jitter`, cropped at random to the size and mirrored."""
+    def with_augmentation(self, jitter: int, flip: bool, seed: int) -> Pictures:
+        """The same set, whose training batches are resized to `jitter`, cropped at random to the size and mirrored."""
         other = copy.copy(self)
         other.__dict__.pop("fingerprint", None)
         other.seed, other.jitter = seed, jitter
@@ -150,11 +150,11 @@ class Pictures(Examples):
     def __getitems__(self, index: list[int]) -> tuple:
         return self._batch(index, None)
 
-    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
+    def augmented(self, index: list[int], keys: np.ndarray) -> tuple:
         return self._batch(index, None if self._draw is None else keys)
 
-    def drawn(self, draw: Draw) -> tuple:
-        return self.varied(draw.index, hashes(key(self.seed, draw.epoch), draw.index))
+    def training_batch(self, which: BatchIndex) -> tuple:
+        return self.augmented(which.index, hashes(key(self.seed, which.epoch), which.index))
 
     def files(self) -> Iterator[Path]:
         """Every file."""
@@ -168,8 +168,7 @@ class Pictures(Examples):
     @property
     def about(self) -> str:
         """How the files are read, and what stands beside them."""
-        beside = hashlib.sha256(self.beside.numpy().tobytes()).hexdigest() if self.beside.any() else ""
-        return f"{self.shape} {self.frame} {self.crop} {self.reading.white or ''} {beside}"
+        return f"{self.shape} {self.frame} {self.crop} {self.reading.white or ''} {labels_hash(self.beside)}"
 
 
 class FileData(ImageData):
@@ -234,7 +233,7 @@ class FileData(ImageData):
         super().setup(stage)
 
     def training_set(self) -> Examples:
-        return self.reference("train").varying(self.jitter, self.mirror, self._seed)
+        return self.reference("train").with_augmentation(self.jitter, self.mirror, self._seed)
 
     def apart(self, paths: Sequence[Path], root: Path, split: Split) -> list[Path]:
         """The part of these files that is a split, where none are meant for validation: by a file's first name."""
@@ -255,20 +254,3 @@ def folder_at(root: str, what: str) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {printable(folder)}: give {what}")
     return folder
-
-
-def listed_images(root: Path, names: Sequence[str], source: Path) -> list[Path]:
-    """Where the images are that a list names: below `root`, or below `root/images`.
-
-    Raises:
-        FileNotFoundError: naming the first that is in neither.
-    """
-    found = []
-    for name in names:
-        places = [folder / given for given in (name, name.strip()) for folder in (root, root / "images")]
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            where = f"neither in {printable(root)} nor in {printable(root / 'images')}"
-            raise FileNotFoundError(f"{printable(source)} names {printable(name)}, which is {where}")
-        found.append(path)
-    return found

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from gan_lightning.data.contents import threaded
-from gan_lightning.data.finding import holds, image_files
-from gan_lightning.data.folder import ORIENTATION, listed
+from gan_lightning.data.decoding import ORIENTATION
+from gan_lightning.data.finding import holds, image_files, listed
 from gan_lightning.errors import printable
 from gan_lightning.layout import FIRST, is_numbered
 

@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gan_lightning.batches import Draw, Labeled, pictures
+from gan_lightning.batches import BatchIndex, Labeled
 
 Split = Literal["train", "val"]
+
+
+def labels_hash(labels: Tensor) -> str:
+    """SHA-256 of labels or attributes (N, ...); empty if all are 0, as those of a set without classes."""
+    return hashlib.sha256(labels.numpy().tobytes()).hexdigest() if labels.any() else ""
 
 
 class Examples(Dataset, ABC):
@@ -35,21 +40,21 @@ class Examples(Dataset, ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all images, or of all there is where there are none: whatever the set is called."""
+        """SHA-256 of what the set holds, without its name and without labels that are all 0 (a set without classes)."""
         digest = hashlib.sha256()
         for batch in self.parts(1000):
-            for field in pictures(batch).values() or batch:
+            for field in [field for field in batch if field.ndim == 4 or field.any()] or batch:
                 digest.update(f"{field.dtype} {tuple(field.shape)}".encode())
                 digest.update(field.contiguous().numpy())
         return digest.hexdigest()
 
-    def varied(self, index: list[int], keys: np.ndarray) -> tuple:
-        """The same examples, each augmented as its key (n,) uint64 says; as they are where nothing varies."""
+    def augmented(self, index: list[int], keys: np.ndarray) -> tuple:
+        """The same examples, each augmented as its key (n,) uint64 says; unchanged in a set without augmentation."""
         return self.__getitems__(index)
 
-    def drawn(self, draw: Draw) -> tuple:
-        """A training batch: the examples of a draw, and what a subclass puts beside them."""
-        return self.__getitems__(draw.index)
+    def training_batch(self, which: BatchIndex) -> tuple:
+        """A training batch: these examples, augmented, and what a subclass puts beside them."""
+        return self.__getitems__(which.index)
 
     def __getitem__(self, index: int) -> tuple:
         """One image (C, H, W) and its label (), or whatever a row of this set's batches is."""

@@ -6,8 +6,7 @@ import numpy as np
 
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.digits import Digits
-from gan_lightning.data.mnist import MNIST
+from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import Examples, InMemory, Split
 from gan_lightning.noise import hashes, key
 
@@ -35,22 +34,39 @@ class Stacked(Examples):
         return Labeled(image.view(-1, 3, *image.shape[2:]), 100 * hundreds + 10 * tens + ones)
 
 
-class StackedData(ImageData):
-    """Base of the two below.
+class StackedDigits(ImageData):
+    """Three handwritten digits in red, green and blue: 1,000 modes; Stacked MNIST with `source: mnist`.
+
+    Of Metz et al. 2017, arXiv:1611.02163. An image's class is the number that its digits make.
 
     Args:
-        digits: where the grey digits come from.
+        source: "digits" (scikit-learn's, no download) or "mnist".
+        size: of the images; None for 32, and for MNIST's own 28.
         n: training images; "val" has a tenth as many, made of held-out digits.
+        root: MNIST's folder, as for :class:`MNIST`.
+        batch_size: over all processes.
+        num_workers: loader processes; 0 is the fastest.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     extractor = "StackedDigitFeatures"
 
-    def __init__(self, digits: ImageData, n: int, batch_size: int, num_workers: int) -> None:
+    def __init__(
+        self,
+        source: Source = "digits",
+        size: int | None = None,
+        n: int = 50_000,
+        root: str | None = None,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
         if n < 1:
             raise ValueError(f"stacked digits need n of at least 1, not {n}")
-        _, height, width = digits.image_shape
-        super().__init__(type(self).__name__, (3, height, width), 1000, batch_size, num_workers)
-        self.digits, self.n = digits, n
+        self.digits, self.n = handwritten(source, root, size), n
+        _, height, width = self.digits.image_shape
+        super().__init__(f"Stacked{self.digits.name}", (3, height, width), 1000, batch_size, num_workers)
 
     def prepare_data(self) -> None:
         self.digits.prepare_data()
@@ -58,39 +74,3 @@ class StackedData(ImageData):
     def load(self, split: Split) -> Stacked:
         n = self.n if split == "train" else max(1, self.n // 10)
         return Stacked(self.digits.load(split), n, seed=("train", "val").index(split))
-
-
-class StackedDigits(StackedData):
-    """Three of scikit-learn's handwritten digits in red, green and blue: 1,000 modes, no download.
-
-    Args:
-        size: of the images.
-        n: training images.
-        batch_size: over all processes.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    def __init__(self, size: int = 32, n: int = 50_000, batch_size: int = 64, num_workers: int = 0) -> None:
-        super().__init__(Digits(size), n, batch_size, num_workers)
-
-
-class StackedMNIST(StackedData):
-    """Three MNIST digits in red, green and blue (Metz et al. 2017, arXiv:1611.02163): 1,000 modes.
-
-    Args:
-        size: of the images; 28 are the originals.
-        n: training images.
-        root: MNIST's folder, as for :class:`MNIST`.
-        batch_size: over all processes.
-        num_workers: loader processes; 0 is the fastest.
-    """
-
-    def __init__(
-        self,
-        size: int = 28,
-        n: int = 50_000,
-        root: str | None = None,
-        batch_size: int = 64,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(MNIST(size, root), n, batch_size, num_workers)

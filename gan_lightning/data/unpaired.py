@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_lightning.batches import Draw, Unpaired
-from gan_lightning.data.finding import VALIDATION, holds, image_files, once, refuse_shared, refuse_splits
-from gan_lightning.data.pictures import FileData, Pictures, folder_at, listed_images
+from gan_lightning.batches import BatchIndex, Unpaired
+from gan_lightning.data.finding import VALIDATION, holds, image_files, named_images, once, refuse_shared, refuse_splits
+from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
@@ -41,11 +41,11 @@ class Domains(Examples):
         of_a, of_b = ([i % len(domain) for i in index] for domain in (self.a, self.b))
         return Unpaired(self.a.__getitems__(of_a)[0], self.b.__getitems__(of_b)[0])
 
-    def drawn(self, draw: Draw) -> Unpaired:
-        of_a = [i % len(self.a) for i in draw.index]
-        coins = [hashes(key(self.seed, draw.epoch, place), draw.index) for place in range(3)]
+    def training_batch(self, which: BatchIndex) -> Unpaired:
+        of_a = [i % len(self.a) for i in which.index]
+        coins = [hashes(key(self.seed, which.epoch, place), which.index) for place in range(3)]
         of_b = (coins[0] % np.uint64(len(self.b))).tolist()
-        return Unpaired(self.a.varied(of_a, coins[1])[0], self.b.varied(of_b, coins[2])[0])
+        return Unpaired(self.a.augmented(of_a, coins[1])[0], self.b.augmented(of_b, coins[2])[0])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -146,7 +146,7 @@ class UnpairedImages(FileData):
         if b"\0" in content:
             raise ValueError(f"{printable(source)} is neither a folder nor a text file that lists images")
         lines = (os.fsdecode(line).removesuffix("\r") for line in content.split(b"\n"))  # names may be of any bytes
-        paths = listed_images(self.root, [line for line in lines if line.strip()], source)
+        paths = named_images(self.root, [line for line in lines if line.strip()], source)
         return [path for (path,) in once([(path,) for path in paths], source)]
 
     def load(self, split: Split) -> Domains:
@@ -162,5 +162,5 @@ class UnpairedImages(FileData):
         return [both.a, both.b]
 
     def training_set(self) -> Domains:
-        a, b = (part.varying(self.jitter, self.mirror, self._seed) for part in self.sets("train"))
+        a, b = (part.with_augmentation(self.jitter, self.mirror, self._seed) for part in self.sets("train"))
         return Domains(a, b, self._seed)

@@ -26,9 +26,10 @@ from gan_lightning.losses.ranking import (
 )
 from gan_lightning.losses.reconstruction import absolute_error
 from gan_lightning.losses.regularizers import (
-    dragan_penalty,
+    exact_gradients,
     gradient_penalty,
     lecam_penalty,
+    norm_penalty,
     off_diagonal_penalty,
     zero_centred_penalty,
 )
@@ -38,7 +39,7 @@ __all__ = [
     "absolute_error",
     "categorical_code",
     "continuous_code",
-    "dragan_penalty",
+    "exact_gradients",
     "feature_matching",
     "gradient_penalty",
     "hinge_discriminator",
@@ -50,6 +51,7 @@ __all__ = [
     "logistic_discriminator",
     "minimax_generator",
     "non_saturating_generator",
+    "norm_penalty",
     "off_diagonal_penalty",
     "pair_encoder_generator",
     "pair_hinge_discriminator",

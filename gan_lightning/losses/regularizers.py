@@ -1,28 +1,41 @@
 """Penalties on a discriminator's gradient or scores; the weight that a paper gives them stands in its model.
 
-Double backward is exact only in float32 and only in eager mode: each gradient is taken in a float32 island, whatever
-the trainer's precision, and past `torch.compile`.
+Double backward is exact only in float32 and only in eager mode: scores whose gradient is penalised are computed within
+:func:`exact_gradients`, whatever the trainer's precision, and past `torch.compile`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from gan_lightning.batches import differentiable
+
 Critic = Callable[[Tensor], Tensor]  # (n, *shape) -> (n,) scores
 
 
-def gradient_of(critic: Critic, x: Tensor) -> Tensor:
-    """The gradient of each score by its own input, (n, *shape) float32, differentiable by the critic's weights.
+@contextmanager
+def exact_gradients(device: torch.device) -> Iterator[None]:
+    """Within it scores are computed so that their gradient can be penalised: float32, eager, gradients on."""
+    island = torch.autocast(device.type, enabled=False)
+    with torch.enable_grad(), island, torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def gradient_of(score: Tensor, x: Tensor) -> Tensor:
+    """The gradient of each score (n,) by its own input (n, *shape), differentiable by the critic's weights.
 
     A critic that mixes samples (batch norm) has no such gradient: sample i's score would depend on sample j.
+
+    Args:
+        score: computed from x within :func:`exact_gradients`.
+        x: float32, with `requires_grad` (`batch.differentiable()`).
     """
-    island = torch.autocast(x.device.type, enabled=False)
-    with torch.enable_grad(), island, torch.compiler.set_stance("force_eager"):  # also where gradients are off
-        x = x.detach().to(torch.promote_types(x.dtype, torch.float32)).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    with torch.autocast(x.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
     return gradient
 
 
@@ -41,29 +54,28 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor
         epsilon: (n, 1, ...) from U[0, 1], one for each sample.
         target: the norm asked for.
     """
-    between = epsilon * real + (1.0 - epsilon) * fake
-    # The square root has no derivative at 0, where a critic that is flat somewhere would send NaN.
-    norm = (squared_norm(gradient_of(critic, between)) + 1e-16).sqrt()
-    return (norm - target).square().mean()
+    with exact_gradients(real.device):
+        between = differentiable(epsilon * real + (1.0 - epsilon) * fake)
+        return norm_penalty(critic(between), between, target)
 
 
-def dragan_penalty(critic: Critic, real: Tensor, direction: Tensor, target: float = 1.0) -> Tensor:
-    """E (|grad D(x + d)| - target)^2 around real data; Kodali et al. 2017, arXiv:1705.07215, algorithm 1.
+def norm_penalty(score: Tensor, x: Tensor, target: float = 1.0) -> Tensor:
+    """E (|grad D(x)| - target)^2 of scores (n,) that are there already, by their images; see :func:`gradient_of`.
 
-    Args:
-        real: (n, *shape).
-        direction: the perturbation d, (n, *shape); the authors' code takes 0.5 std(x) U[0, 1].
+    DRAGAN's (Kodali et al. 2017, arXiv:1705.07215, algorithm 1) is that of real images with a perturbation d added; the
+    authors' code takes d = 0.5 std(x) U[0, 1].
     """
-    norm = (squared_norm(gradient_of(critic, real + direction)) + 1e-16).sqrt()
+    # The square root has no derivative at 0, where a critic that is flat somewhere would send NaN.
+    norm = (squared_norm(gradient_of(score, x)) + 1e-16).sqrt()
     return (norm - target).square().mean()
 
 
-def zero_centred_penalty(critic: Critic, x: Tensor) -> Tensor:
+def zero_centred_penalty(score: Tensor, x: Tensor) -> Tensor:
     """1/2 E |grad D(x)|^2: R1 on real images, R2 on fakes; Mescheder et al. 2018, arXiv:1801.04406, eq. 9, 10.
 
-    Without its weight gamma.
+    Without its weight gamma, of scores (n,) that are there already, by their images; see :func:`gradient_of`.
     """
-    return 0.5 * squared_norm(gradient_of(critic, x)).mean()
+    return 0.5 * squared_norm(gradient_of(score, x)).mean()
 
 
 def lecam_penalty(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:

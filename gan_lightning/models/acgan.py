@@ -55,12 +55,12 @@ class ACGAN(TwoPlayerGAN):
 
     def discriminate(self, sample: Labeled) -> tuple[Tensor, Tensor]:
         """Scores (n,) and class logits (n, num_classes): the discriminator does not see the label."""
-        return self.discriminator(sample.image)
+        return self.show(sample.image)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         fake = self.fake_like(batch).detach()
         (real_score, real_class), (fake_score, fake_class) = self.discriminate(batch), self.discriminate(fake)
-        self.note_scores(real_score, fake_score)
+        self.watch_scores(real_score, fake_score)
         return {
             "source": losses.logistic_discriminator(real_score, fake_score),
             "class_real": F.cross_entropy(real_class, batch.label),

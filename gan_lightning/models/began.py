@@ -60,10 +60,11 @@ class BEGAN(TwoPlayerGAN):
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """(n,) minus the auto-encoder's error of each image."""
-        return -absolute_error(sample.image, self.discriminator(sample.image))
+        image = self.augmented(sample.image)
+        return -absolute_error(image, self.discriminator(image))
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         self._real_error = self._whole_error(real)
         return {"real": -real.mean(), "fake": self.k * fake.mean()}
 

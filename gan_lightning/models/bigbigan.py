@@ -56,7 +56,7 @@ class BigBiGAN(TwoPlayerGAN):
         networks = made, discriminator(image_shape, made.latent_dim)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.encoder = encoder(image_shape, made.latent_dim)
-        self.encoder_ema = EMA(
+        self.averages["encoder"] = EMA(
             self.encoder, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
         )
         self.encoder_rate = encoder_rate
@@ -74,43 +74,40 @@ class BigBiGAN(TwoPlayerGAN):
         both = nn.ModuleList([self.generator, self.encoder])
         return players | {"generator": generator._replace(network=both, optimizer=optimizer)}
 
-    def generator_turn(self, batch: Labeled) -> None:
-        super().generator_turn(batch)
-        self.encoder_ema.update(self.images_seen)
-
     def infer(self, image: Tensor) -> Tensor:
-        """(n, latent_dim), drawn from the encoder's distribution for images as the discriminator sees them."""
+        """(n, latent_dim), drawn from the encoder's distribution for images."""
         mean, deviation = self.encoder(image)
         return mean + deviation * self.noise.normal(*mean.shape)
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """(n, 3) scores of images with latents that are drawn for them."""
-        return self.discriminator(sample.image, self.infer(sample.image))
+        image = self.augmented(sample.image)  # the encoder sees what the discriminator sees
+        return self.discriminator(image, self.infer(image))
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         z = self.latent(self.noise, len(batch.image))
-        data = self.discriminator(batch.image, self.infer(batch.image).detach())
-        generated = self.discriminator(self.fakes_of(z).detach(), z)
-        self.note_scores(data[:, -1], generated[:, -1])
+        image = self.augmented(batch.image)
+        data, generated = self.discriminator(image, self.infer(image).detach()), self.show(self.fakes_of(z).detach(), z)
+        self.watch_scores(data[:, -1], generated[:, -1])
         return dict(zip(SCORES, pair_hinge_discriminator(data, generated).unbind(), strict=True))
 
     def generator_loss(self, batch: Labeled) -> Terms:
         """What generator and encoder minimise."""
         z = self.latent(self.noise, len(batch.image))
-        data, generated = self.discriminate(batch), self.discriminator(self.fakes_of(z), z)
+        data, generated = self.discriminate(batch), self.show(self.fakes_of(z), z)
         return dict(zip(SCORES, pair_encoder_generator(data, generated).unbind(), strict=True))
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
         """(n, latent_dim), the means of the latents of images (n, *image_shape) in [-1, 1]"""
         with torch.autocast(image.device.type, enabled=False):
-            return self.encoder_ema.network(image.to(self.dtype))[0]
+            return self.averages["encoder"].network(image.to(self.dtype))[0]
 
     @torch.no_grad()
     def represent(self, image: Tensor) -> Tensor:
         """(n, feature_dim), the encoder's features of images (n, *image_shape) in [-1, 1]: for a linear probe."""
         with torch.autocast(image.device.type, enabled=False):
-            return self.encoder_ema.network.features(image.to(self.dtype))
+            return self.averages["encoder"].network.features(image.to(self.dtype))
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """G(E(x)), float32 in [-1, 1], of images (n, *image_shape) in [-1, 1]."""

@@ -53,7 +53,7 @@ class BigGAN(TwoPlayerGAN):
         return truncated_normal(z, psi)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.hinge_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

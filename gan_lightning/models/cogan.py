@@ -44,11 +44,11 @@ class CoGAN(TwoPlayerGAN):
 
     def discriminate(self, sample: Labeled) -> tuple[Tensor, Tensor]:
         """Scores (n,) of the left halves and of the right halves."""
-        return self.discriminator(sample.image)
+        return self.show(sample.image)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.discriminate(batch), self.discriminate(self.fake_like(batch).detach())
-        self.note_scores(torch.cat(real), torch.cat(fake))
+        self.watch_scores(torch.cat(real), torch.cat(fake))
         return {domain: losses.logistic_discriminator(r, f) for domain, r, f in zip(DOMAINS, real, fake, strict=True)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

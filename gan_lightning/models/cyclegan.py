@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lightning import losses, optim
-from gan_lightning.batches import Judged, Unpaired
+from gan_lightning.batches import Unpaired, UnpairedWithFakes
 from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
 from gan_lightning.history import ImagePool
 from gan_lightning.networks import PatchDiscriminator, ResNetTranslator
@@ -54,10 +54,10 @@ class CycleGAN(Translator):
         to_b, to_a = self.generator
         with torch.no_grad():
             fakes = to_a(batch.b), to_b(batch.a)
-        self.turn("generator", self.generator_loss, batch, counts=True)
+        self.turn("generator", self.generator_loss, batch, advances_step=True)
         seeds = (key(self.seed, self.iteration, domain) for domain in range(2))
         shown = (pool.exchange(fake, seed) for pool, fake, seed in zip(self.pools, fakes, seeds, strict=True))
-        self.turn("discriminator", self.discriminator_loss, Judged(*batch, *shown))
+        self.turn("discriminator", self.discriminator_loss, UnpairedWithFakes(*batch, *shown))
 
     def generator_loss(self, batch: Unpaired) -> Terms:
         to_b, to_a = self.generator
@@ -75,7 +75,7 @@ class CycleGAN(Translator):
             terms["identity_b"] = weight * losses.absolute_error(batch.b, to_b(batch.b)).mean()
         return terms
 
-    def discriminator_loss(self, batch: Judged) -> Terms:
+    def discriminator_loss(self, batch: UnpairedWithFakes) -> Terms:
         judge_a, judge_b = self.discriminator
         return {
             "a": losses.least_squares_discriminator(judge_a(batch.a), judge_a(batch.fake_a)),

@@ -39,7 +39,7 @@ class GAN(TwoPlayerGAN):
         return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.logistic_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

@@ -27,7 +27,7 @@ class GeometricGAN(TwoPlayerGAN):
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.hinge_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

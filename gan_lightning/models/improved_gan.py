@@ -37,7 +37,7 @@ class ImprovedGAN(TwoPlayerGAN):
         historical_weight: of |theta - mean theta|^2 for both players, the mean of all values so far, the first and the
             present one too.
         real_target: of real images, one-sided: that of fakes stays 0. Of a classifier it is the target of D(x).
-        semi_supervised: see above; needs batches of partly labelled data (`PartlyLabeledMNIST`).
+        semi_supervised: see above; needs batches of partly labelled data (`PartlyLabeledDigits`).
         unsupervised_weight: 0 trains the classifier on the labelled images alone.
 
     Raises:
@@ -81,14 +81,12 @@ class ImprovedGAN(TwoPlayerGAN):
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """Scores (n,), which for a classifier are made of its logits."""
-        out = self.discriminator(sample.image)
+        out = self.show(sample.image)
         return semi_supervised_score(out) if self.semi_supervised else out
 
     def on_train_batch_start(self, batch: Labeled | PartlyLabeled, batch_idx: int) -> None:
         if self.semi_supervised and not isinstance(batch, PartlyLabeled):
-            raise ValueError(
-                "semi_supervised needs data of which a part is labelled: PartlyLabeledDigits or PartlyLabeledMNIST"
-            )
+            raise ValueError("semi_supervised needs data of which a part is labelled: PartlyLabeledDigits")
         if isinstance(batch, PartlyLabeled) and not self.semi_supervised:
             raise ValueError("these data are partly labelled: set semi_supervised: true, or choose other data")
         super().on_train_batch_start(batch, batch_idx)
@@ -102,11 +100,11 @@ class ImprovedGAN(TwoPlayerGAN):
         self._remember("generator", self.iteration // self.n_critic)
 
     def discriminator_loss(self, batch: Labeled | PartlyLabeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         terms = {"adversarial": losses.logistic_discriminator(real, fake, self.real_target)}
         if self.semi_supervised:
             terms["adversarial"] = 0.5 * self.unsupervised_weight * terms["adversarial"]
-            logits = self.discriminator(self.augmented(batch.labeled_image))
+            logits = self.show(batch.labeled_image)
             label = batch.label if len(logits) == len(batch.label) else whole(batch.label)  # as the logits are
             terms["supervised"] = F.cross_entropy(logits, label)
         return terms | self._historical("discriminator")
@@ -114,7 +112,9 @@ class ImprovedGAN(TwoPlayerGAN):
     def generator_loss(self, batch: Labeled | PartlyLabeled) -> Terms:
         fake = self.fake_like(batch)
         if self.feature_matching:
-            real_features, fake_features = (whole(self.discriminator.features(x.image)) for x in (batch, fake))
+            real_features, fake_features = (
+                whole(self.discriminator.features(self.augmented(x.image))) for x in (batch, fake)
+            )
             terms = {"feature_matching": losses.feature_matching(real_features, fake_features)}
         else:
             terms = {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}

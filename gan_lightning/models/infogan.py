@@ -83,14 +83,14 @@ class InfoGAN(TwoPlayerGAN):
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         z = self.latent(self.noise, batches.size(batch))
-        real, *_ = self.discriminator(batch.image)
-        fake, *codes = self.discriminator(self.fakes_of(z).detach())
-        self.note_scores(real, fake)
+        real, *_ = self.show(batch.image)
+        fake, *codes = self.show(self.fakes_of(z).detach())
+        self.watch_scores(real, fake)
         return {"adversarial": losses.logistic_discriminator(real, fake), **self.information(z, *codes)}
 
     def generator_loss(self, batch: Labeled) -> Terms:
         z = self.latent(self.noise, batches.size(batch))
-        fake, *codes = self.discriminator(self.fakes_of(z))
+        fake, *codes = self.show(self.fakes_of(z))
         return {"adversarial": losses.non_saturating_generator(fake), **self.information(z, *codes)}
 
     @torch.no_grad()

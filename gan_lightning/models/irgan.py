@@ -117,13 +117,13 @@ class IRGAN(AdversarialModule):
     def training_step(self, batch: Ranked, batch_idx: int) -> None:
         step = self.iteration - 1 - self.pretraining  # batches since the first stage
         if step < 0:
-            self.turn("generator", self.generator_pretraining, batch, counts=True)
+            self.turn("generator", self.generator_pretraining, batch, advances_step=True)
             if self.pretrain_discriminator:
                 self.turn("discriminator", self.discriminator_pretraining, batch)
         elif step % (self.discriminator_turns + self.generator_turns) < self.discriminator_turns:
             self.turn("discriminator", self.discriminator_loss, batch)
         else:
-            self.turn("generator", self.generator_loss, batch, counts=True)
+            self.turn("generator", self.generator_loss, batch, advances_step=True)
 
     # Before the game.
 
@@ -168,7 +168,7 @@ class IRGAN(AdversarialModule):
         with torch.no_grad():
             reward = losses.ranking_reward(self.discriminator(batch.query).float())
         mean = (p * reward).sum(1, keepdim=True)
-        if self.logging:
+        if self.watching:
             self.watch("generator/reward", mean.mean())
         if self.exact:
             return {"reward": -mean.mean()}

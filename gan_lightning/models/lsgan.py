@@ -36,7 +36,7 @@ class LSGAN(TwoPlayerGAN):
         self.boundary = (a + b) / 2
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.least_squares_discriminator(real, fake, self.a, self.b)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

@@ -43,19 +43,19 @@ class Pix2Pix(Translator):
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, step)
         self.multiple, self.l1_weight = self.generator.multiple, l1_weight
 
-    def judge(self, source: Tensor, target: Tensor) -> Tensor:
+    def score(self, source: Tensor, target: Tensor) -> Tensor:
         """(n, 1, rows, columns), scores of the patches of targets with their sources."""
         return self.discriminator(torch.cat([source, target], 1))
 
     def discriminator_loss(self, batch: Paired) -> Terms:
         fake = self.generator(batch.source).detach()
-        real_scores, fake_scores = self.judge(batch.source, batch.target), self.judge(batch.source, fake)
+        real_scores, fake_scores = self.score(batch.source, batch.target), self.score(batch.source, fake)
         return {"adversarial": 0.5 * losses.logistic_discriminator(real_scores, fake_scores)}
 
     def generator_loss(self, batch: Paired) -> Terms:
         fake = self.generator(batch.source)
         return {
-            "adversarial": losses.non_saturating_generator(self.judge(batch.source, fake)),
+            "adversarial": losses.non_saturating_generator(self.score(batch.source, fake)),
             "l1": self.l1_weight * losses.absolute_error(batch.target, fake).mean(),
         }
 

@@ -89,14 +89,14 @@ class PredictabilityMinimization(AdversarialModule):
         encoder_optimizer, predictor_optimizer = self._players_of
         coder = nn.ModuleList([self.encoder] if self.decoder is None else [self.encoder, self.decoder])
         return {
-            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler),
+            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
             "encoder": Player(coder, encoder_optimizer, self.step.scheduler),
         }
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
         for _ in range(self.predictor_turns):
             self.turn("predictors", self.predictor_loss, batch)
-        self.turn("encoder", self.encoder_loss, batch, counts=True)
+        self.turn("encoder", self.encoder_loss, batch, advances_step=True)
 
     def predictor_loss(self, batch: Labeled) -> Terms:
         with torch.no_grad():

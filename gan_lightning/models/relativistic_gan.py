@@ -39,7 +39,7 @@ class RelativisticGAN(TwoPlayerGAN):
         self.loss = loss
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"adversarial": self.loss(whole(real), whole(fake))}
 
     def generator_loss(self, batch: Labeled) -> Terms:

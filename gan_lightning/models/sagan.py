@@ -35,7 +35,7 @@ class SAGAN(TwoPlayerGAN):
         self.num_classes = num_classes
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.hinge_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

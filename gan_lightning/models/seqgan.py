@@ -107,13 +107,13 @@ class SeqGAN(AdversarialModule):
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
         played = self.iteration - 1 - self.pretraining - self.discriminator_pretraining  # batches of the game so far
         if played < -self.discriminator_pretraining:
-            self.turn("imitator", self.likelihood_loss, batch, counts=True)
+            self.turn("imitator", self.likelihood_loss, batch, advances_step=True)
         elif played < 0 or played % (self.generator_turns + self.discriminator_turns) >= self.generator_turns:
             self.turn("discriminator", self.discriminator_loss, batch)
         else:
             if played == 0:
                 self.rollout_policy.load_state_dict(self.generator.state_dict())
-            self.turn("generator", self.policy_loss, batch, counts=True)
+            self.turn("generator", self.policy_loss, batch, advances_step=True)
             self.follow()
 
     def likelihood_loss(self, batch: Sequences) -> Terms:
@@ -123,7 +123,7 @@ class SeqGAN(AdversarialModule):
     def discriminator_loss(self, batch: Sequences) -> Terms:
         """Equation 5, of the batch and as many sequences of the generator, and the decay of the last layer."""
         real, fake = self.discriminator(batch.token), self.discriminator(self.made(size(batch)))
-        if self.logging:
+        if self.watching:
             self.watch("discriminator/accuracy_real", (real > 0).float().mean())
             self.watch("discriminator/accuracy_fake", (fake <= 0).float().mean())
         terms = {"adversarial": losses.logistic_discriminator(real, fake)}
@@ -136,7 +136,7 @@ class SeqGAN(AdversarialModule):
         """Minus equation 8: of as many sequences as the batch has, each token's log-probability times its reward."""
         token = self.made(size(batch))
         reward = self.rewards(token)
-        if self.logging:
+        if self.watching:
             self.watch("generator/reward", reward.mean())
         if self.baseline == "mean":
             reward = reward - whole(reward).mean(0)

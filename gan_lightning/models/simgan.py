@@ -64,9 +64,9 @@ class SimGAN(Translator):
     def training_step(self, batch: Unpaired, batch_idx: int) -> None:
         step = self.iteration - 1 - self.refiner_warmup  # batches since the first stage
         if step < 0:
-            self.turn("generator", self.regularization_loss, batch, counts=True)
+            self.turn("generator", self.regularization_loss, batch, advances_step=True)
         elif step >= self.discriminator_warmup and self._refines(step - self.discriminator_warmup):
-            self.turn("generator", self.generator_loss, batch, counts=True)
+            self.turn("generator", self.generator_loss, batch, advances_step=True)
         else:
             with torch.no_grad():
                 refined = self.generator(batch.a)

@@ -54,7 +54,7 @@ class SNGAN(TwoPlayerGAN):
         self.num_classes = classes
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"adversarial": losses.hinge_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

@@ -63,7 +63,7 @@ class SRGAN(Translator):
 
     def training_step(self, batch: Paired, batch_idx: int) -> None:
         if self.iteration <= self.pretraining:
-            self.turn("generator", self.pixel_loss, batch, counts=True)
+            self.turn("generator", self.pixel_loss, batch, advances_step=True)
         else:
             super().training_step(batch, batch_idx)
 

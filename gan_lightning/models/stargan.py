@@ -69,11 +69,6 @@ class StarGAN(Translator):
         self.penalty_weight, self.class_weight = penalty_weight, class_weight
         self.reconstruction_weight = reconstruction_weight
 
-    def training_step(self, batch: Attributed, batch_idx: int) -> None:
-        self.turn("discriminator", self.discriminator_loss, batch)
-        if self.iteration % self.n_critic == 0:
-            self.turn("generator", self.generator_loss, batch, counts=True)
-
     def wanted(self, batch: Attributed) -> Tensor:
         """(n, attributes) of other images of the batch."""
         everyone = batches.whole(batch.attributes)

@@ -45,7 +45,7 @@ class WGAN(TwoPlayerGAN):
             weight.clamp_(-self.clip, self.clip)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
-        real, fake = self.judge(batch, self.fake_like(batch).detach())
+        real, fake = self.score_pair(batch, self.fake_like(batch).detach())
         return {"critic": losses.wasserstein_discriminator(real, fake)}
 
     def generator_loss(self, batch: Labeled) -> Terms:

@@ -38,9 +38,9 @@ class WGANGP(TwoPlayerGAN):
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         fake = self.fake_like(batch).detach()
-        real_score, fake_score = self.judge(batch, fake)
+        real_score, fake_score = self.score_pair(batch, fake)
         epsilon = self.noise.uniform(len(fake.image), 1, 1, 1)
-        penalty = losses.gradient_penalty(self.discriminator, batch.image, fake.image, epsilon)
+        penalty = losses.gradient_penalty(self.show, batch.image, fake.image, epsilon)
         return {
             "critic": losses.wasserstein_discriminator(real_score, fake_score),
             "penalty": self.penalty_weight * penalty,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, plain_networks, quiet, tiny
+from conftest import SHAPE, plain_networks, quiet, tiny, within_turn
 
 from gan_lightning import networks
 from gan_lightning.batches import Labeled
@@ -15,9 +15,9 @@ def terms(player: str, **options: float) -> tuple[dict, Labeled, Labeled, torch.
     model.trainer = quiet()
     image = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1)) * 2 - 1
     batch = Labeled(image, torch.arange(8) % 2)
-    with model._part(0, None):
+    with within_turn(model):
         fake = model.fake_like(batch)
-    with model._part(0, None):
+    with within_turn(model):
         found = getattr(model, f"{player}_loss")(batch)
     return found, batch, fake, model.discriminator
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHAPE, draw, gap, quiet, sgd, tensors, trained
+from conftest import SHAPE, draw, gap, quiet, sgd, tensors, trained, within_turn
 from lightning.pytorch import Callback
 from torch import nn
 
@@ -43,7 +43,7 @@ class Log(Callback):
         self.lines: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: Any, model: BEGAN, *_: Any) -> None:
-        line = {name: float(value) for name, value in model.ledger.figures.items()}
+        line = {name: float(value) for name, value in model.training_log.figures().items()}
         self.lines.append(line | {"after": float(model.k)})
 
 
@@ -86,11 +86,11 @@ def test_discriminator_and_generator_losses():
     began.k.fill_(0.3)
     began.trainer = quiet()
     batch = Labeled(draw(8, *SHAPE), torch.zeros(8, dtype=torch.int64))
-    with began._part(0, None):
+    with within_turn(began):
         fake = began.fake_like(batch).image
-    with began._part(0, None):
+    with within_turn(began):
         found = began.discriminator_loss(batch)
-    with began._part(0, None):
+    with within_turn(began):
         of_generator = began.generator_loss(batch)
     auto_encoder = began.discriminator
     real_error = (batch.image - auto_encoder(batch.image)).abs().mean()

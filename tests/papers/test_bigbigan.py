@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHAPE, Noisy, assert_same, both, draw, gap, quiet, sgd, tensors, trained
+from conftest import SHAPE, Noisy, assert_same, both, draw, gap, quiet, sgd, tensors, trained, within_turn
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -128,13 +128,13 @@ def a_batch(n: int = 8, seed: int = 1) -> Labeled:
 
 
 def terms_of(model: BigBiGAN, player: str, batch: Labeled) -> dict[str, Tensor]:
-    with model._part(0, None):
+    with within_turn(model):
         return getattr(model, f"{player}_loss")(batch)
 
 
 def draws(model: BigBiGAN, n: int) -> tuple[Tensor, Tensor]:
     """The latents and the encoder's normal numbers of the losses on n images."""
-    with model._part(0, None):
+    with within_turn(model):
         return model.noise.normal(n, 6), model.noise.normal(n, 6)
 
 
@@ -297,7 +297,7 @@ def test_latents_are_drawn_from_the_encoders_distribution():
     image = draw(1, *SHAPE)
     head = model.encoder.linear(model.encoder.mlp(model.encoder.features(image)))[0]
     mean, deviation = head[:6], (1 + head[6:].exp()).log()
-    with model._part(0, None), torch.no_grad():
+    with within_turn(model), torch.no_grad():
         z = model.infer(image.expand(20_000, -1, -1, -1))
     torch.testing.assert_close(z.mean(0), mean, atol=4 * deviation.max().item() / math.sqrt(20_000), rtol=0)
     torch.testing.assert_close(z.std(0), deviation, rtol=0.03, atol=0)
@@ -392,9 +392,11 @@ def test_encoder_has_an_average_like_the_generators():
     before = [p.detach().clone() for p in model.encoder.parameters()]
     trained(model, 1)
     beta = 0.5 ** (16 / 32)
-    for p, old, new in zip(model.encoder_ema.network.parameters(), before, model.encoder.parameters(), strict=True):
+    for p, old, new in zip(
+        model.averages["encoder"].network.parameters(), before, model.encoder.parameters(), strict=True
+    ):
         torch.testing.assert_close(p, beta * old + (1 - beta) * new)
-    assert gap(tensors(model.encoder_ema.network), tensors(model.encoder)) > 0
+    assert gap(tensors(model.averages["encoder"].network), tensors(model.encoder)) > 0
 
 
 @pytest.mark.parametrize("double", [False, True])
@@ -405,7 +407,7 @@ def test_reconstruct_is_the_generator_of_the_mean(double):
     z, again = model.encode(image), model.reconstruct(image)
     assert z.shape == (5, 6) and again.shape == (5, *SHAPE) and again.dtype == torch.float32
     assert again.abs().max() <= 1 and again.std() > 0
-    network = model.encoder_ema.network
+    network = model.averages["encoder"].network
     torch.testing.assert_close(z, network(image.to(model.dtype))[0])  # the mean, not a draw
     torch.testing.assert_close(model.represent(image), network.features(image.to(model.dtype)))
     torch.testing.assert_close(again, model.generate(z))
@@ -427,5 +429,5 @@ def test_evaluate_probes_the_encoder(tmp_path: Path):
         images = data.reference(split)
         part = images.__getitems__(list(range(len(images))))
         with torch.no_grad():
-            sides += [model.encoder_ema.network.features(to_unit(part.image)), part.label]
+            sides += [model.averages["encoder"].network.features(to_unit(part.image)), part.label]
     assert found["value"] == pytest.approx(linear_probe(*sides)[0], abs=0.05)  # the order of the images differs

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import SHAPE, Noisy, quiet, tiny, trained
+from conftest import SHAPE, Noisy, quiet, tiny, trained, within_turn
 from scipy import stats
 from torch import Tensor
 
@@ -33,7 +33,7 @@ def test_penalty_is_the_generators_without_its_embedding():
     batch = Labeled(torch.zeros(4, *SHAPE), torch.zeros(4, dtype=torch.int64))
 
     def penalty(player: str) -> Tensor | None:
-        with model._part(0, None):
+        with within_turn(model):
             return getattr(model, f"{player}_loss")(batch).get("orthogonal")
 
     assert penalty("discriminator") is None

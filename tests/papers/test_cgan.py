@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SHAPE, plain_networks, quiet, tiny
+from conftest import SHAPE, plain_networks, quiet, tiny, within_turn
 
 from gan_lightning import networks
 from gan_lightning.batches import Labeled
@@ -21,7 +21,7 @@ def test_fakes_come_with_the_labels_that_they_were_made_for(name):
     batch = Labeled(torch.zeros(1000, *SHAPE), torch.zeros(1000, dtype=torch.int64))
     for loss in (model.discriminator_loss, model.generator_loss):
         seen.clear()
-        with model._part(0, None):
+        with within_turn(model):
             loss(batch)
         (made,) = (label for player, label in seen if player == "G")
         judged = [label for player, label in seen if player == "D"]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, draw, gap, quiet, sgd, tensors, trained
+from conftest import SHAPE, draw, gap, quiet, sgd, tensors, trained, within_turn
 from torch import Tensor, nn
 
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits
-from gan_lightning.data.domains import DigitDomains, MNISTDomains, edges, negative
+from gan_lightning.data.domains import DigitDomains, edges, negative
 from gan_lightning.metrics.agreement import pixel_agreement
 from gan_lightning.models.cogan import CoGAN
 from gan_lightning.networks import MLPGenerator
@@ -38,7 +38,7 @@ def model(shape: tuple[int, int, int] = SHAPE, **options: Any) -> CoGAN:
 def within(cogan: CoGAN, what: str, batch: Labeled) -> Any:
     """The result of a method as a turn would call it, with the same random numbers each time."""
     cogan.trainer = quiet()
-    with cogan._part(0, None):
+    with within_turn(cogan):
         return getattr(cogan, what)(batch)
 
 
@@ -206,13 +206,13 @@ def test_edges_and_negatives_by_hand():
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_no_digit_is_in_both_domains(split):
     """Each half holds half of the set, in their order; the negatives give away which."""
-    data, digits = DigitDomains("negative", 8, contrast=1.0), Digits(8).reference(split).image
+    data, digits = DigitDomains(transform="negative", size=8, contrast=1.0), Digits(8).reference(split).image
     pairs = data.reference(split)
     n = len(digits) // 2
     assert len(pairs) == n and data.image_shape == (1, 8, 16) and pairs.image.shape[1:] == data.image_shape
     left, right = pairs.image.chunk(2, 3)
     assert torch.equal(torch.stack([left, 255 - right], 1).flatten(0, 1), digits[: 2 * n])  # every other one
-    assert torch.equal(DigitDomains("edges", 8, contrast=1.0).reference(split).image[..., 8:], edges(255 - right))
+    assert torch.equal(DigitDomains(size=8, contrast=1.0).reference(split).image[..., 8:], edges(255 - right))
     assert not pairs.label.any() and data.num_classes is None
 
 
@@ -220,7 +220,7 @@ def test_contrast_is_taken_before_the_transform():
     """Levels go away from half grey, three times as far, within 0 .. 255; edges are those of what domain A shows."""
     digits = Digits(16).reference("train").image.int()
     expected = torch.where(digits < 85, 0, torch.where(digits > 170, 255, 3 * digits - 255))
-    left, right = DigitDomains("edges", 16, contrast=3.0).reference("train").image.chunk(2, 3)
+    left, right = DigitDomains(size=16, contrast=3.0).reference("train").image.chunk(2, 3)
     assert torch.equal(left.int(), expected[: 2 * len(left) : 2])
     assert torch.equal(right, edges(expected[1 : 2 * len(left) : 2].to(torch.uint8)))
     with pytest.raises(ValueError, match="contrast must be positive"):
@@ -228,13 +228,15 @@ def test_contrast_is_taken_before_the_transform():
 
 
 def test_domains_of_mnist_and_wrong_names(tmp_path):
-    assert MNISTDomains("negative", 32, str(tmp_path)).image_shape == (1, 32, 64)
+    data = DigitDomains("mnist", "negative", 32, root=str(tmp_path))
+    assert data.image_shape == (1, 32, 64) and data.name == "MNISTDomains" and data.digits.root == tmp_path
+    assert [DigitDomains(source).contrast for source in ("digits", "mnist")] == [3, 1]
     with pytest.raises(ValueError, match="edges, negative, not 'sepia'"):
-        DigitDomains("sepia")
+        DigitDomains(transform="sepia")
 
 
 def test_it_trains_on_its_data():
-    data = DigitDomains("edges", 16, batch_size=16)
+    data = DigitDomains(size=16, batch_size=16)
     cogan = model(data.image_shape)
     before = tensors(cogan.generator)
     trained(cogan, 2, data=data)

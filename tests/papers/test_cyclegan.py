@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from conftest import NoisyBatches, assert_same, draw, quiet, sgd, tensors, translator
 from torch import nn
 
-from gan_lightning.batches import Judged, Unpaired
+from gan_lightning.batches import Unpaired, UnpairedWithFakes
 from gan_lightning.core import Step
 from gan_lightning.models import CycleGAN
 
@@ -48,7 +48,7 @@ def test_losses_are_the_papers():
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
-    found = model.discriminator_loss(Judged(a, b, fake_a.detach(), fake_b.detach()))
+    found = model.discriminator_loss(UnpairedWithFakes(a, b, fake_a.detach(), fake_b.detach()))
     for name, judge, real, fake in (("a", judge_a, a, fake_a), ("b", judge_b, b, fake_b)):
         torch.testing.assert_close(found[name], ((judge(real) - 1).square().mean() + judge(fake).square().mean()) / 2)
     assert (
@@ -60,10 +60,10 @@ def test_losses_are_the_papers():
 def test_discriminators_see_fakes_made_before_the_generators_moved():
     model = translator("CycleGAN", sgd(0.1), pool=0)
     before = {name: value.clone() for name, value in model.generator.state_dict().items()}
-    seen: list[Judged] = []
+    seen: list[UnpairedWithFakes] = []
     loss = model.discriminator_loss
 
-    def recorded(batch: Judged) -> dict:
+    def recorded(batch: UnpairedWithFakes) -> dict:
         seen.append(batch)
         return loss(batch)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import draw, quiet, translator
+from conftest import draw, quiet, translator, within_turn
 from torch import Tensor, nn
 
 from gan_lightning.augment import random_warp, warp
@@ -101,7 +101,7 @@ def test_each_identity_moves_the_encoder_and_its_own_decoder():
     model = translator("FaceSwap", discriminator=None)
     model.trainer = quiet()
     given = Unpaired(draw(2, 1, 16, 16).tanh(), draw(2, 1, 16, 16, seed=1).tanh())
-    with model._part(0, None):
+    with within_turn(model):
         terms = model.generator_loss(given)
     assert terms.keys() == {"a", "b"}
     terms["a"].backward(retain_graph=True)
@@ -110,7 +110,7 @@ def test_each_identity_moves_the_encoder_and_its_own_decoder():
         for part in (model.generator.encoder, *model.generator.decoders)
     ]
     assert moved == [True, True, False]
-    with model._part(0, None):
+    with within_turn(model):
         (warped_a, target_a) = random_warp(given.a, model.noise, model.coverage, model.jitter)
     torch.testing.assert_close(terms["a"], F.l1_loss(model.generator(warped_a, 0), target_a))
 

@@ -12,13 +12,26 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, Noisy, adam, assert_same, draw, gap, plain_networks, quiet, sgd, tensors, trained
+from conftest import (
+    SHAPE,
+    Noisy,
+    adam,
+    assert_same,
+    draw,
+    gap,
+    plain_networks,
+    quiet,
+    sgd,
+    tensors,
+    trained,
+    within_turn,
+)
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.utils import parameters_to_vector, parametrize
 
-from gan_lightning.batches import Draw, Labeled, PartlyLabeled
+from gan_lightning.batches import BatchIndex, Labeled, PartlyLabeled
 from gan_lightning.core import ImageStep
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits
@@ -55,14 +68,14 @@ def improved_gan(*options: dict[str, Any], seed: int = 0, **more: Any) -> Improv
 
 def terms_of(model: ImprovedGAN, player: str, batch: tuple) -> dict[str, Tensor]:
     model.trainer, model.iteration = quiet(), 1
-    with model._part(0, None):
+    with within_turn(model):
         return getattr(model, f"{player}_loss")(batch)
 
 
 def fake_of(model: ImprovedGAN, batch: tuple) -> Tensor:
     """The fakes that :func:`terms_of` sees."""
     model.trainer, model.iteration = quiet(), 1
-    with model._part(0, None), torch.no_grad():
+    with within_turn(model), torch.no_grad():
         return model.fake_like(batch).image
 
 
@@ -374,14 +387,15 @@ def test_labelled_images_are_drawn_by_key(digits):
     every = digits.reference("train")
     allowed = {(every.image[row].numpy().tobytes(), int(every.label[row])) for row in few}
     index = torch.randperm(len(every), generator=torch.Generator().manual_seed(0)).tolist()
-    batch = images_.drawn(Draw(0, index))
+    batch = images_.training_batch(BatchIndex(0, index))
     assert isinstance(batch, PartlyLabeled) and torch.equal(batch.image, every.image[index])
     pairs = [(image.numpy().tobytes(), int(k)) for image, k in zip(batch.labeled_image, batch.label, strict=True)]
     assert set(pairs) == allowed  # all of the few, each with its own label, and no others
-    assert_same(images_again.drawn(Draw(0, index)), batch)
-    halves = [images_.drawn(Draw(0, part)) for part in (index[:700], index[700:])]  # two processes
+    assert_same(images_again.training_batch(BatchIndex(0, index)), batch)
+    halves = [images_.training_batch(BatchIndex(0, part)) for part in (index[:700], index[700:])]  # two processes
     assert_same(PartlyLabeled(*map(torch.cat, zip(*halves, strict=True))), batch)
-    assert (images_.drawn(Draw(1, index)).label != batch.label).float().mean() > 0.8  # anew in each epoch
+    anew = images_.training_batch(BatchIndex(1, index))  # in each epoch
+    assert (anew.label != batch.label).float().mean() > 0.8
     counts = batch.labeled_image.flatten(1).unique(dim=0, return_counts=True)[1].double()
     expected = len(index) / 30
     assert ((counts - expected).square() / expected).sum() < 59  # chi-squared of 29 degrees: 0.1% lie above
@@ -389,9 +403,9 @@ def test_labelled_images_are_drawn_by_key(digits):
 
 def test_seed_changes_the_draws(digits, monkeypatch):
     index = list(range(200))
-    first = digits.training_set().drawn(Draw(0, index)).label
+    first = digits.training_set().training_batch(BatchIndex(0, index)).label
     monkeypatch.setenv("PL_GLOBAL_SEED", "5")
-    assert (digits.training_set().drawn(Draw(0, index)).label != first).float().mean() > 0.8
+    assert (digits.training_set().training_batch(BatchIndex(0, index)).label != first).float().mean() > 0.8
 
 
 def test_loader_gives_the_same_batches_in_workers(digits):

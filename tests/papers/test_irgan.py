@@ -206,8 +206,8 @@ def test_a_query_without_two_kinds_of_items_has_no_pairs():
 def test_the_stages_come_in_order(pretraining):
     model, turns = of_items(pretraining=pretraining, discriminator_turns=2, generator_turns=1), []
 
-    def turn(name: str, objective: Any, batch: Ranked, counts: bool = False) -> None:
-        assert counts == (name == "generator") and objective.__name__.startswith(name)
+    def turn(name: str, objective: Any, batch: Ranked, advances_step: bool = False) -> None:
+        assert advances_step == (name == "generator") and objective.__name__.startswith(name)
         turns.append(objective.__name__)
 
     model.turn = turn

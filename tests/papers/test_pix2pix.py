@@ -34,7 +34,7 @@ def test_the_papers_networks_at_256():
     with torch.device("meta"):
         model = Pix2Pix((3, 256, 256))
         assert model.generator(torch.empty(1, 3, 256, 256)).shape == (1, 3, 256, 256)
-        assert model.judge(torch.empty(1, 3, 256, 256), torch.empty(1, 3, 256, 256)).shape == (1, 1, 30, 30)
+        assert model.score(torch.empty(1, 3, 256, 256), torch.empty(1, 3, 256, 256)).shape == (1, 1, 30, 30)
     down = [layer for block in model.generator.down for layer in block if isinstance(layer, nn.Conv2d)]
     assert [layer.out_channels for layer in down] == [64, 128, 256, 512, 512, 512, 512, 512]
     up = [layer for block in model.generator.up for layer in block if isinstance(layer, nn.ConvTranspose2d)]
@@ -84,7 +84,7 @@ def test_the_discriminator_sees_the_source():
     model = translator("Pix2Pix")
     batch = NoisyBatches("Pix2Pix").reference("val").__getitems__([0, 1])
     source, target = (field.float() / 127.5 - 1 for field in batch)
-    assert not torch.allclose(model.judge(source, target), model.judge(source.flip(0), target))
+    assert not torch.allclose(model.score(source, target), model.score(source.flip(0), target))
 
 
 def test_sides_that_do_not_halve_are_refused():

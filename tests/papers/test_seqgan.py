@@ -447,8 +447,8 @@ def test_the_stages_come_in_order(generator_turns, discriminator_turns):
     counts = {"generator_turns": generator_turns, "discriminator_turns": discriminator_turns}
     model, turns, followed = tiny(**(SHORT | counts)), [], []
 
-    def turn(name: str, objective: Callable, batch: Sequences, counts: bool = False) -> None:
-        assert counts == (name != "discriminator")
+    def turn(name: str, objective: Callable, batch: Sequences, advances_step: bool = False) -> None:
+        assert advances_step == (name != "discriminator")
         turns.append((name, objective.__name__))
 
     model.turn, model.follow = turn, lambda: followed.append(model.iteration)

@@ -52,7 +52,7 @@ def test_losses_are_cross_entropies_of_patches_summed():
 def test_the_stages_come_in_the_papers_order():
     model, turns = translator("SimGAN", refiner_warmup=3, discriminator_warmup=2), []
 
-    def turn(name: str, objective, batch, counts: bool = False) -> None:
+    def turn(name: str, objective, batch, advances_step: bool = False) -> None:
         turns.append(objective.__name__)
 
     model.turn = turn

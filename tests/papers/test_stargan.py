@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import NoisyBatches, draw, quiet, translator
+from conftest import NoisyBatches, draw, quiet, translator, within_turn
 from torch import nn
 
 from gan_lightning.batches import Attributed
@@ -56,7 +56,7 @@ def test_nothing_switches_in_evaluation():
 def test_losses_are_the_papers():
     model, given = translator("StarGAN"), batch()
     model.trainer = quiet()
-    with model._part(0, None):
+    with within_turn(model):
         wanted = model.wanted(given)
         epsilon = model.noise.uniform(4, 1, 1, 1)
     assert all(any(torch.equal(row, other) for other in given.attributes) for row in wanted)
@@ -67,14 +67,14 @@ def test_losses_are_the_papers():
         p = logits.sigmoid()
         return -(target * p.log() + (1 - target) * (1 - p).log()).sum(1).mean()  # a sum over attributes
 
-    with model._part(0, None):
+    with within_turn(model):
         found = model.discriminator_loss(given)
     torch.testing.assert_close(found["critic"], fake_scores.mean() - real_scores.mean())
     torch.testing.assert_close(found["attributes"], bce(real_logits, given.attributes))  # of real images only
     between = (epsilon * given.image + (1 - epsilon) * fake).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(model.discriminator(between)[0].sum(), between)
     torch.testing.assert_close(found["penalty"], 10 * (gradient.flatten(1).norm(dim=1) - 1).square().mean())
-    with model._part(0, None):
+    with within_turn(model):
         found = model.generator_loss(given)
     torch.testing.assert_close(found["critic"], -fake_scores.mean())
     torch.testing.assert_close(found["attributes"], bce(fake_logits, wanted))  # of fakes only
