@@ -69,7 +69,7 @@ class Linear(Translator):
 
     def __init__(self, image_shape: ImageShape, gain: float = -1.0, step: Step = Step()) -> None:
         still = partial(torch.optim.SGD, lr=0.0)
-        super().__init__(image_shape, Gain(gain, self.scale), None, still, still, None, step)
+        super().__init__(image_shape, Gain(gain, self.scale), None, still, still, step)
 
     def generator_loss(self, batch: Paired) -> Terms:
         return {"l1": (self.generator(batch.source) - batch.target).abs().mean()}

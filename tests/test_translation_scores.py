@@ -45,7 +45,7 @@ class Learning(Linear):
         network = nn.Sequential(
             nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, channels, 1)
         )
-        Translator.__init__(self, image_shape, network, None, adam, adam, None, step)
+        Translator.__init__(self, image_shape, network, None, adam, adam, step)
 
     def columns(self, batch: Paired) -> dict[str, Tensor]:
         return super().columns(batch) | {"noisy": torch.rand_like(batch.target.float())}
@@ -56,7 +56,7 @@ class Named(Linear):
 
     def __init__(self, image_shape: ImageShape, attributes: list[str], step: Step = Step()) -> None:
         still = partial(torch.optim.SGD, lr=0.0)
-        Translator.__init__(self, image_shape, Gain(0.0, 1), None, still, still, None, step)
+        Translator.__init__(self, image_shape, Gain(0.0, 1), None, still, still, step)
         self.attributes = attributes
 
     def validation_step(self, batch: Paired, batch_idx: int) -> None:
