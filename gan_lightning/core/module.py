@@ -194,7 +194,8 @@ class AdversarialModule(LightningModule):
     def _dry_run(self, objective: Objective, parts: list[tuple]) -> list[list[Tensor]] | None:
         """What each micro-batch shows to `batches.whole`, found by a pass that leaves no trace; None if nothing."""
         buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
-        recorded = []
+        recorded, log = [], self.training_log
+        watching, log.watching = log.watching, False  # the pass that counts will show its figures
         for index, part in enumerate(parts):
             with self._part(index, None) as rows:
                 objective(part)
@@ -203,6 +204,7 @@ class AdversarialModule(LightningModule):
                 break
         for buffer, before in buffers:
             buffer.copy_(before)
+        log.watching = watching
         return recorded if recorded[0] else None
 
     def _sync(self, last: bool) -> Any:
