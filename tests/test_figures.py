@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from gan_lightning.augment import ADA
 from gan_lightning.callbacks import Health
-from gan_lightning.core import AdversarialModule, Step, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
 from gan_lightning.noise import PartNoise
 from gan_lightning.optim import LinearDecay
 
 BATCH, RATE = 16, 0.1
-ALWAYS = {"images_per_second", "images_seen", "step"}
+ALWAYS = {"images_per_second", "images_seen", "epoch", "step"}
 Figures = dict[str, float]
 Objective = Callable[[Any, Tensor], tuple[dict[str, Tensor], dict[str, Tensor]]]  # terms, and what else is logged
 
@@ -52,7 +52,7 @@ class Seen(Callback):
 
 def built(name: str, *options: dict[str, Any], schedule: Any = None, augment: Any = None, **step: Any) -> TwoPlayerGAN:
     """A tiny model; the one place that knows where its general settings go."""
-    return tiny(name, sgd(RATE), *options, scheduler=schedule, augment=augment, step=Step(**step))
+    return tiny(name, sgd(RATE), *options, step=ImageStep(scheduler=schedule, augment=augment, **step))
 
 
 def logged(

@@ -7,7 +7,6 @@ precision, on any number of processes and micro-batches, counted, checked, logge
 from __future__ import annotations
 
 import operator
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import reduce
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from gan_lightning import batches, processes, torchfile, trainer_arguments
@@ -66,8 +64,6 @@ class AdversarialModule(LightningModule):
         self.training_log = TrainingLog()
         self._turn_in_batch = 0
         self._moves: dict[str, Move] = {}
-        self._clock = (0.0, 0)  # time and images_seen at the last log line
-        self._told_of_rest = False  # of learning rates that have ended at zero
 
     # What a model says.
 
@@ -175,9 +171,8 @@ class AdversarialModule(LightningModule):
         if name not in self._moves:
             if name not in self._players:
                 raise ValueError(f"{type(self).__name__} has no player {name!r}{nearest(name, self._players)}")
-            optimizers = dict(zip(self._players, _listed(self.optimizers()), strict=True))
-            scheduler = self._schedulers.get(name)
-            self._moves[name] = Move.of(name, self._players, optimizers[name], scheduler, self.averages)
+            optimizer, scheduler = self._optimizers(counting=True)[name], self._schedulers.get(name)
+            self._moves[name] = Move.of(name, self._players, optimizer, scheduler, self.averages)
         return self._moves[name]
 
     @contextmanager
@@ -221,6 +216,8 @@ class AdversarialModule(LightningModule):
     def configure_optimizers(self) -> tuple[list, list]:
         self._players, self._moves = self.players(), {}
         optimizers = [player.optimizer(player.network.parameters()) for player in self._players.values()]
+        for optimizer in optimizers:  # a fused step would unscale by itself, after gradients are clipped and measured
+            optimizer._step_supports_amp_scaling = False
         made = zip(self._players.items(), optimizers, strict=True)
         self._schedulers = {name: one.scheduler(optimizer) for (name, one), optimizer in made if one.scheduler}
         return optimizers, list(self._schedulers.values())
@@ -230,7 +227,7 @@ class AdversarialModule(LightningModule):
     @property
     def begun(self) -> bool:
         """Whether a batch of this fit has begun."""
-        return self._clock[0] > 0
+        return self.training_log.begun
 
     @property
     def logging(self) -> bool:
@@ -298,7 +295,7 @@ class AdversarialModule(LightningModule):
             self.trained_on = self.trainer.strategy.broadcast(facts)
 
     def on_fit_start(self) -> None:
-        self._clock = (0.0, 0)
+        self.training_log.stop_clock()
         if self.step.compile:
             for player in self._players.values():
                 several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
@@ -307,50 +304,32 @@ class AdversarialModule(LightningModule):
 
     def on_train_start(self) -> None:
         last, step = self.trainer.max_steps, self.trainer.global_step
-        ends = [getattr(schedule, "end", None) for schedule in _listed(self.lr_schedulers() or [])]
+        ends = [getattr(schedule, "end", None) for schedule in self._schedulers.values()]
         if (end := max((end for end in ends if end is not None), default=None)) is not None and -1 != last > end:
-            self._tell_of_rest(f"the schedule of the learning rates ends at generator step {end}, the run at {last}")
+            self.training_log.tell_of_rest(
+                f"the schedule of the learning rates ends at generator step {end}, the run at {last}"
+            )
         elif step > 0:
-            self._watch_rates()
+            self.training_log.watch_rates(self._optimizers(), step)
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
-        if not self._clock[0]:
-            self._clock = (time.perf_counter(), self.images_seen)
+        self.training_log.start_clock(self.images_seen)
         self.iteration += 1
         self.images_seen += batches.size(batch) * self.trainer.world_size
         self._turn_in_batch = 0
         if self.logging:
-            self._watch_rates()
+            self.training_log.watch_rates(self._optimizers(), self.trainer.global_step)
         seed_torch(key(self.seed, self.iteration, 0, self.global_rank), self.device)
 
-    def _watch_rates(self) -> None:
-        """Log the learning rate of every player's next turn, and tell once of a schedule that has ended at zero."""
-        for name, optimizer in zip(self._players, _listed(self.optimizers(use_pl_optimizer=False)), strict=True):
-            for number, group in enumerate(optimizer.param_groups):
-                self.watch(f"{name}/learning_rate" + (f"_{number}" if number else ""), float(group["lr"]))
-            over = all(group["lr"] == 0 < group.get("initial_lr", 0) for group in optimizer.param_groups)
-            if over and self.trainer.global_step > 0:
-                self._tell_of_rest(f"the learning rate of {name} is 0 at generator step {self.trainer.global_step}")
-
-    def _tell_of_rest(self, what: str) -> None:
-        """Warn, once in a run, of steps in which nothing is learned."""
-        if not self._told_of_rest:
-            rank_zero_warn(
-                f"{what}: with a rate of 0 nothing is learned; give a schedule that ends later, or stop there"
-            )
-        self._told_of_rest = True
+    def _optimizers(self, counting: bool = False) -> dict[str, Any]:
+        """By player; torch's, or Lightning's around them, whose steps are counted."""
+        made = self.optimizers(use_pl_optimizer=counting)  # Lightning hands over a single one without a list
+        return dict(zip(self._players, made if isinstance(made, list) else [made], strict=True))
 
     def on_train_batch_end(self, outputs: Any, batch: tuple, batch_idx: int) -> None:
-        if not self.logging:
-            return
-        self.check_finite()
-        now, (before, images) = time.perf_counter(), self._clock
-        self._clock = (now, self.images_seen)
-        self.log_dict(self.training_log.figures(), sync_dist=True)
-        self.training_log.clear_figures()
-        self.log("images_per_second", (self.images_seen - images) / (now - before))
-        self.log("images_seen", float(self.images_seen))
-        self.log("step", float(self.trainer.global_step))  # Lightning's loggers take their x axis from it
+        if self.logging:
+            self.check_finite()
+            self.training_log.write(self.trainer, self.images_seen)
 
     def average_batch_statistics(self) -> None:
         """Give all processes one generator to score or save; every process must call it."""
@@ -361,43 +340,14 @@ class AdversarialModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.average_batch_statistics()  # in place: the state_dict that is saved shares the buffers' memory
-        kind = type(self)
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = plain_hyperparameters(self)  # in place of Lightning's objects
-        checkpoint["gan_lightning"] = {
-            "class_path": f"{kind.__module__}.{kind.__qualname__}",
-            "players": list(self.players()),
-            "seed": self.seed,
-            "iteration": self.iteration,
-            "images_seen": self.images_seen,
-            "turns": self.turns,
-            "trained_on": self.trained_on,
-        }
+        checkpoint["gan_lightning"] = resume.position(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the counters and the seed up again.
-
-        In a fit what this model's arguments say wins over the file where it can change: see :func:`resume.adapt`.
-
-        Raises:
-            ValueError: the file is of another program, the checkpoint's players are not this model's, in this order,
-                or an argument is another one that cannot change within a run.
-        """
-        if (saved := checkpoint.get("gan_lightning")) is None:
-            raise ValueError("it is not a checkpoint of gan_lightning")
-        if saved["players"] != list(self.players()):
-            raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(self.players())}")
-        if self._trainer is not None:
-            resume.adapt(self, checkpoint)
-        self.seed = self.seed if self.seed_wins else saved["seed"]
-        self.iteration, self.images_seen, self.turns = saved["iteration"], saved["images_seen"], dict(saved["turns"])
-        self.trained_on = self.trained_on or saved.get("trained_on", {})  # a fit has its data's already
+        """Take the counters and the seed up again: see :func:`resume.take_up`."""
+        resume.take_up(self, checkpoint, in_fit=self._trainer is not None)
 
 
 def _total(terms: Terms) -> Tensor:
     """The sum of the terms, without the addition to 0 that `sum` begins with."""
     return reduce(operator.add, terms.values())
-
-
-def _listed(one_or_more: Any) -> list:
-    """Lightning hands over a single optimizer or scheduler as it is, and several in a list."""
-    return one_or_more if isinstance(one_or_more, list) else [one_or_more]

@@ -169,13 +169,13 @@ class IRGAN(Ranker):
         if self.watching:
             self.watch("generator/reward", mean.mean())
         if self.exact:
-            return {"reward": -mean.mean()}
+            return {"policy": -mean.mean()}
         p = p.detach()
         p_n = losses.importance_mixture(p, batch.relevant > 0, self.importance)
         drawn = drawn_by(p_n, self.noise.uniform(len(p), self.samples))
         weight = p.gather(1, drawn) / p_n.gather(1, drawn)
         reward = reward - mean.detach() if self.baseline else reward
-        return {"reward": losses.policy_gradient(log_p.gather(1, drawn), reward.gather(1, drawn), weight)}
+        return {"policy": losses.policy_gradient(log_p.gather(1, drawn), reward.gather(1, drawn), weight)}
 
     # What it is for.
 
