@@ -1,12 +1,12 @@
 """What IRGAN's game adds to its own first stage: BPR, DNS and IRGAN on choices of made-up users.
 
-    python benchmarks/ranking.py [--only BPR,DNS,IRGAN] [--seeds 0,1,2]
+    python benchmarks/ranking.py [--only BPR,DNS,IRGAN] [--seeds 0,1,2] [--config FILE]
 
-IRGAN is `configs/irgan/synthetic.yaml`. BPR is matrix factorisation of the same dimension by the first stage alone with
-one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Figures are of the last batch;
-for BPR and DNS those of the best one are there too, of the batches looked at, every 100, judged by the very held-out
-choices that are reported. A seed draws the users as well as the initial weights. Prints a table, means and standard
-deviations over the seeds, beside popularity and the scores that the choices were drawn from.
+IRGAN is `configs/irgan/synthetic.yaml`, or another config of it. BPR is matrix factorisation of the same dimension by
+the first stage alone with one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Figures
+are of the last batch; for BPR and DNS those of the best one are there too, of the batches looked at, every 100, judged
+by the very held-out choices that are reported. A seed draws the users as well as the initial weights. Prints a table,
+means and standard deviations over the seeds, beside popularity and the scores that the choices were drawn from.
 """
 
 from __future__ import annotations
@@ -96,14 +96,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="BPR,DNS,IRGAN", help="rankers (default: all)")
     parser.add_argument("--seeds", default="0,1,2", help="default %(default)s")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="of IRGAN on made-up users (default: ours)")
     options = parser.parse_args()
     names, seeds = options.only.split(","), [int(seed) for seed in options.seeds.split(",")]
     if unknown := set(names) - {"BPR", "DNS", "IRGAN"}:
         parser.error(f"--only: there is no {', '.join(sorted(unknown))}, but BPR, DNS and IRGAN")
+    if not options.config.is_file():
+        parser.error(f"--config: there is no file {options.config}")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    config = yaml.safe_load(CONFIG.read_text())
+    config = yaml.safe_load(options.config.read_text())
     found: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
         for name in names:

@@ -105,7 +105,7 @@ def extract(options: argparse.Namespace) -> bool:
         fakes, reals = (InMemory(image, torch.zeros(half, dtype=torch.int64)) for image in (fake, real))
         with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, GAN_LIGHTNING_CACHE=cache):
             found = scoring.scores_of(asks, metrics.Inception(weights), fakes, reals, "random", {}, CPU)
-        return found[0][0]["FID"]
+        return next(iter(found[0][0].values()))  # FID, under the name of these weights
 
     def torch_fidelity_() -> float:
         images = {"input1": Subset(fake, range(half)), "input2": Subset(real, range(half))}
@@ -176,7 +176,7 @@ def cached(options: argparse.Namespace) -> bool:
     n, digits = options.fakes, Digits(size=32).reference("train")
     reals, extractor = Counted(digits.image, digits.label), metrics.DigitFeatures()
     module = DCGAN(
-        (1, 32, 32),
+        image_shape=(1, 32, 32),
         generator=lambda shape: DCGANGenerator(shape, latent_dim=100, width=32),
         discriminator=lambda shape: DCGANDiscriminator(shape, width=32),
     )
@@ -188,7 +188,7 @@ def cached(options: argparse.Namespace) -> bool:
 
     def bare() -> None:
         for first in range(0, n, protocol.batch_size):
-            extractor(module.sample(min(protocol.batch_size, n - first), protocol.seed, first))
+            extractor(module.sample(range(first, min(first + protocol.batch_size, n)), protocol.seed))
 
     with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, GAN_LIGHTNING_CACHE=cache):
         ours(), bare()  # makes the cache, and warms up

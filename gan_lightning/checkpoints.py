@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gan_lightning import models, torchfile
 from gan_lightning.core import AdversarialModule
+from gan_lightning.core.hyperparameters import instantiate, rebuilt, resolve
 from gan_lightning.errors import nearest
-from gan_lightning.hyperparameters import instantiate, rebuilt, resolve
 from gan_lightning.trust import USER, Source
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)

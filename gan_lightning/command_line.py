@@ -31,8 +31,8 @@ from gan_lightning import (
     trainer_arguments,
 )
 from gan_lightning.core import AdversarialModule, ImageStep
+from gan_lightning.core.translator import Translator
 from gan_lightning.errors import nearest, program
-from gan_lightning.translator import Translator
 from gan_lightning.trust import USER, Source, packages_beyond
 from gan_lightning.yaml_text import allow_any_names
 

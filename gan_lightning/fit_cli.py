@@ -27,8 +27,8 @@ from gan_lightning import checkpoints, command_line, runs, signals, slurm, train
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
 from gan_lightning.core import AdversarialModule
+from gan_lightning.core.hyperparameters import one_line, with_plain_factories
 from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, program, short_errors
-from gan_lightning.hyperparameters import one_line, with_plain_factories
 from gan_lightning.trust import USER
 
 PACKAGE = Path(__file__).parent

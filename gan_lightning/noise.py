@@ -7,7 +7,9 @@ draw other numbers. Here each draw is a function of its key, so that none of the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import torch
@@ -123,6 +125,31 @@ class Noise:
     def integers(self, high: int, n: int, *shape: int) -> Tensor:
         """(n, *shape) int64, uniform over 0 .. high - 1."""
         return self._rows(lambda size, **where: torch.randint(high, size, **where), n, shape)
+
+
+_layers: ContextVar[Noise | None] = ContextVar("layers", default=None)
+
+
+@contextmanager
+def drawn_by_layers(noise: Noise) -> Iterator[None]:
+    """Within it the layers of a network draw from this noise, by :func:`layer_noise`."""
+    token = _layers.set(noise)
+    try:
+        yield
+    finally:
+        _layers.reset(token)
+
+
+def layer_noise(n: int, *shape: int) -> Tensor:
+    """(n, *shape) from N(0, 1) for a layer that adds noise to n samples: keyed as all noise is, a row a sample.
+
+    Raises:
+        RuntimeError: outside of a turn, or of what makes samples.
+    """
+    noise = _layers.get()
+    if noise is None:
+        raise RuntimeError("a layer draws noise, and nothing says for which samples: use noise.drawn_by_layers")
+    return noise.normal(n, *shape)
 
 
 class PartNoise(Noise):

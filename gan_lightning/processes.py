@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch import nn
+from torch import Tensor, nn
 
 from gan_lightning import signals
 from gan_lightning.errors import PeerError
@@ -82,6 +82,22 @@ def greatest(values: Sequence[float], device: torch.device) -> list[float]:
     shared = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
     return shared.tolist()
+
+
+def means(figures: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Figures as numbers, tensors as their means over all processes, by one all-reduce; every process must call.
+
+    Args:
+        figures: tensors () on one device, the same names on all processes; a float is what this process has.
+    """
+    tensors = {name: value.float() for name, value in figures.items() if isinstance(value, Tensor)}
+    if not tensors:
+        return dict(figures)
+    found = torch.stack(list(tensors.values()))
+    if (world := place()[1]) > 1:
+        dist.all_reduce(found)
+        found /= world
+    return {**figures, **dict(zip(tensors, found.tolist(), strict=True))}
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from gan_lightning import metrics
 from gan_lightning.batches import Labeled
 from gan_lightning.cache import cache_folder
-from gan_lightning.core import SampleNoise, TwoPlayerGAN
+from gan_lightning.core import ImageGenerator
 from gan_lightning.errors import nearest, printable
 from gan_lightning.metrics import FID, Extractor, Reference, load_reference, save_reference
 from gan_lightning.metrics.base import FeatureMetric, RowMetric
@@ -56,9 +56,9 @@ class Protocol:
         stats: file of the real set's statistics (of `evaluate --make_stats`, or of pytorch-fid's form); None to find
             them in the cache, or make them.
         device: where the extractor runs: with the model, or on the CPU.
-        standing: batches of samples whose batch statistics the generator takes (see :meth:`TwoPlayerGAN.standing`);
-            0 for the averages that training gathered.
-        truncation: of the latents, for a model with a method `truncate`; None for none.
+        standing: batches of samples whose batch statistics the generator takes; 0 for the averages that training
+            gathered. See :meth:`ImageGenerator.standing_statistics`.
+        truncation: of the latents, see :meth:`ImageGenerator.truncate`; None for none.
     """
 
     n_fake: int = 10_000
@@ -106,17 +106,11 @@ class Ask(NamedTuple):
 
 
 class Samples:
-    """A model's images by number: image i depends on the seed and on i alone.
-
-    Raises:
-        ValueError: the protocol truncates latents, and the model cannot.
-    """
+    """An image generator's images by number: image i depends on the seed and on i alone."""
 
     ENDLESS = sys.maxsize  # as many as one likes
 
-    def __init__(self, module: TwoPlayerGAN, protocol: Protocol) -> None:
-        if protocol.truncation is not None and not hasattr(module, "truncate"):
-            raise ValueError(f"{type(module).__name__} has no truncation: leave it out")
+    def __init__(self, module: ImageGenerator, protocol: Protocol) -> None:
         self.module, self.protocol, self.live = module, protocol, protocol.weights == "live"
 
     def __len__(self) -> int:
@@ -132,20 +126,16 @@ class Samples:
         """Within it images are drawn with the protocol's batch statistics: the same ones on every process."""
         with ExitStack() as stack:
             with together(), full_float32():
-                stack.enter_context(self.module.standing(self.protocol.standing, live=self.live))
+                stack.enter_context(self.module.standing_statistics(self.protocol.standing, live=self.live))
             yield
 
     def __getitems__(self, index: list[int]) -> Labeled:
-        """Images of consecutive numbers, with the classes that they were asked to be of."""
-        first, n = index[0], len(index)
-        label = self.module.sample_labels(first, n)
+        """Images of these numbers, with the classes that they were asked to be of."""
+        how = self.protocol
+        condition = self.module.condition_of(index)
         with full_float32():
-            if self.protocol.truncation is None:
-                image = self.module.sample(n, self.protocol.seed, first, self.live)
-            else:
-                z = self.module.latent(SampleNoise(self.protocol.seed, range(first, first + n), self.module.device), n)
-                image = self.module.generate(self.module.truncate(z, self.protocol.truncation), self.live, label)
-        return Labeled(image, label)
+            image = self.module.sample(index, how.seed, self.live, how.truncation, condition)
+        return Labeled(image, condition)
 
 
 def scores_of(
@@ -476,7 +466,7 @@ def card(
     }
 
 
-def card_of(module: TwoPlayerGAN, protocol: Protocol, step: int) -> dict[str, Any]:
+def card_of(module: ImageGenerator, protocol: Protocol, step: int) -> dict[str, Any]:
     """The card's fields on a model's fakes."""
     return {
         "model": type(module).__name__,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they
     from lightning.pytorch import LightningModule
     from torch import Tensor
 
-    from gan_lightning.translator import Translator
+    from gan_lightning.core.translator import Translator
 
 OVERLAP = 64  # of tiles, where none is given
 LEAST = 16  # sides of what a network of any size sees: it may halve them, and reflect what is left, which takes 2
@@ -173,7 +173,7 @@ def require_translator(module: LightningModule) -> None:
     Raises:
         ValueError: saying what to use instead.
     """
-    from gan_lightning.translator import Translator
+    from gan_lightning.core.translator import Translator
 
     name = type(module).__name__
     if not isinstance(module, Translator):

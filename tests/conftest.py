@@ -23,11 +23,11 @@ from torch.nn.utils import parametrizations
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, whole
 from gan_lightning.core import AdversarialModule, ImageStep, Step, TwoPlayerGAN
+from gan_lightning.core.translator import Translator
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
 from gan_lightning.data.base import Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
-from gan_lightning.translator import Translator
 
 # Commands are run as a user would, in folders of their own; the package need not be installed for that.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

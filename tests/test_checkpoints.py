@@ -27,8 +27,9 @@ from gan_lightning import losses, models, networks, optim
 from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.callbacks import Checkpoint, ScheduledScore, When
 from gan_lightning.checkpoints import AtomicCheckpointIO, build, load_model, previous, read
-from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, NotFiniteError, Step
-from gan_lightning.hyperparameters import instantiate, plain_hyperparameters, resolve
+from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, Step
+from gan_lightning.core.hyperparameters import instantiate, plain_hyperparameters, resolve
+from gan_lightning.errors import NotFiniteError
 
 LATENT = 6
 

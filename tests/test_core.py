@@ -41,9 +41,10 @@ from torch.optim import lr_scheduler
 from gan_lightning import fit, losses, optim
 from gan_lightning.batches import Labeled, split, whole
 from gan_lightning.checkpoints import load_model
-from gan_lightning.core import AdversarialModule, ImageStep, NotFiniteError, Step, Terms, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, Step, Terms, TwoPlayerGAN
 from gan_lightning.data import Digits
 from gan_lightning.ema import EMA
+from gan_lightning.errors import NotFiniteError
 from gan_lightning.models import DCGAN
 from gan_lightning.noise import PartNoise, SampleNoise, key
 
@@ -296,7 +297,7 @@ def test_a_fused_step_leaves_unscaling_to_what_clips_and_measures(fused):
 
     for precision in ("float32", "float16"):
         still = both(partial(optim.PaperAdam, lr=1e-9, beta1=0.5, fused=fused))
-        model = tiny("WGANGP", plain_networks(), still, n_critic=1, step=Step(gradient_clip=clip))
+        model = tiny("WGANGP", plain_networks(), still, n_critic=1, step=ImageStep(gradient_clip=clip))
         trainer = trained(model, 3, callbacks=[Look()], log_every_n_steps=1, **PRECISIONS[precision]())
         figures.append([float(trainer.callback_metrics[f"{name}/gradient_norm"]) for name in model.players()])
     assert figures[1] == pytest.approx(figures[0], rel=0.02) and min(figures[0]) > 10 * clip
@@ -847,7 +848,7 @@ def test_sample_is_a_function_of_seed_and_number():
     images = model.sample(6)
     assert images.shape == (6, *SHAPE) and images.dtype == torch.float32 and images.abs().max() <= 1
     assert not images.requires_grad
-    torch.testing.assert_close(torch.cat([model.sample(2), model.sample(4, first=2)]), images)
+    torch.testing.assert_close(torch.cat([model.sample(2), model.sample(range(2, 6))]), images)
     assert not torch.equal(model.sample(6, seed=1), images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert model.sample(2).dtype == torch.float32
@@ -889,16 +890,16 @@ def test_standing_statistics_are_averages_of_batches(name, live):
     before, modes = tensors(model), [layer.training for layer in model.modules()]
     momenta = [norm.momentum for norm in norms_of(network).values()]
     watch = network.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
-    with model.standing(3, size=5, live=live):
+    with model.standing_statistics(3, size=5, live=live):
         watch.remove()
         expected = moments_by_hand(network, given)
         assert expected and expected.keys() == norms_of(network).keys()
         for layer, norm in norms_of(network).items():
             torch.testing.assert_close([norm.running_mean, norm.running_var], expected[layer], rtol=1e-4, atol=1e-6)
         together = model.sample(4, live=live)
-        torch.testing.assert_close(model.sample(1, first=3, live=live), together[3:])  # no batch statistics any more
+        torch.testing.assert_close(model.sample([3], live=live), together[3:])  # no batch statistics any more
     assert not torch.allclose(model.sample(4, live=live), together, atol=1e-3)
-    with model.standing(1, size=5, live=live):
+    with model.standing_statistics(1, size=5, live=live):
         pass  # nothing is drawn, which would set the modes by itself
     assert_same(tensors(model), before)
     assert [norm.momentum for norm in norms_of(network).values()] == momenta
@@ -912,10 +913,10 @@ def test_standing_statistics_of_no_batches_change_nothing_and_end_with_an_error(
     model = tiny("DCGAN")
     trained(model, 2)
     before, images = tensors(model), model.sample(3)
-    with model.standing(0):
+    with model.standing_statistics(0):
         assert_same(tensors(model), before)
         assert torch.equal(model.sample(3), images)
-    with pytest.raises(KeyError), model.standing(2):
+    with pytest.raises(KeyError), model.standing_statistics(2):
         raise KeyError("whatever happens within")
     assert_same(tensors(model), before)
     assert torch.equal(model.sample(3), images)

@@ -23,11 +23,13 @@ from PIL import Image
 
 from gan_lightning import command_line, data
 from gan_lightning.batches import BatchIndex, Labeled
+from gan_lightning.core import AdversarialModule, Step
 from gan_lightning.data.base import ImageData, data_root, resize
 from gan_lightning.data.decoding import read_image
 from gan_lightning.data.gaussians import mode_statistics
 from gan_lightning.data.loader import MESSAGE, BatchDataset, Loader, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import InMemory
+from gan_lightning.noise import key
 
 REAL = os.environ.get("GAN_LIGHTNING_DATA")
 
@@ -130,18 +132,17 @@ def test_the_position_is_asked_when_iteration_begins():
 def test_another_batch_size_goes_on_with_the_rest_of_the_epoch(before, after, batches):
     """An image that the epoch has shown is not shown again in it, whatever the sizes; no epoch comes again."""
     count, seen = 1000 if before > 4 else 24, before * batches
-    old = TrainingOrder(count, before, 0, lambda: 0)
-    epoch, row = old.place(seen)
+    origin = TrainingOrder(count, before, 0, lambda: seen).position()
     shown = [next(iter(TrainingOrder(count, before, 0, lambda n=n: n * before))) for n in range(batches)]
-    new = TrainingOrder(count, after, 0, lambda: seen, origin=(seen, epoch, row))
+    new = TrainingOrder(count, after, 0, lambda: seen, origin=origin)
     following = list(new)
     assert [which.epoch for which in shown + following] == sorted(which.epoch for which in shown + following)
     for number in {which.epoch for which in shown + following}:
         rows = [i for which in shown + following if which.epoch == number for i in which.index]
         assert len(rows) == len(set(rows))
-    assert following[0].epoch == (epoch if count - row >= after else epoch + 1)
+    assert following[0].epoch == origin.epoch + (count - origin.row < after)
     # And it goes on from anywhere in the new order, after a further change too.
-    later = TrainingOrder(count, after, 0, lambda: seen + 2 * after, origin=(seen, epoch, row))
+    later = TrainingOrder(count, after, 0, lambda: seen + 2 * after, origin=origin)
     assert list(later)[: len(following) - 2] == following[2:]
 
 
@@ -158,6 +159,60 @@ def test_validation_sees_every_image_once_in_equally_many_batches(count, batch_s
     ranks = [list(WholeOrder(count, batch_size, rank, world_size)) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
     assert sorted(i for rank in ranks for which in rank for i in which.index) == list(range(count))
+
+
+# A batch size that is a function of the images seen.
+
+# Of 23 images, batches of 8 until 24 images, of 4 until 48, then of 2: (epoch, first row, size) by hand. The rest of
+# epoch 0 is too short for a batch of 8 (16 + 8 > 23), of epoch 1 for one of 4 (20 + 4 > 23), of epoch 2 for one of 2.
+CUT = [(0, 0, 8), (0, 8, 8), (1, 0, 8), (1, 8, 4), (1, 12, 4), (1, 16, 4), (2, 0, 4), (2, 4, 4), (2, 8, 4)]
+CUT += [(2, row, 2) for row in range(12, 22, 2)] + [(3, 0, 2), (3, 2, 2)]
+SEEN = [sum(size for *_, size in CUT[:n]) for n in range(len(CUT))]  # images before each batch
+
+
+def halving(images_seen: int) -> int:
+    return 8 if images_seen < 24 else 4 if images_seen < 48 else 2
+
+
+def cut_by_hand(seed: int) -> list[BatchIndex]:
+    seeded = [torch.Generator().manual_seed(key(seed, epoch)) for epoch in range(4)]
+    epochs = [torch.randperm(23, generator=generator).tolist() for generator in seeded]
+    return [BatchIndex(epoch, epochs[epoch][row : row + size]) for epoch, row, size in CUT]
+
+
+def test_batches_of_a_changing_size_are_cut_as_by_hand():
+    """From the start, and from each batch on; an epoch shows no image twice; ranks have the halves of each batch."""
+    expected = cut_by_hand(3)
+    for number, seen in enumerate(SEEN):
+        order = TrainingOrder(23, halving, 3, lambda seen=seen: seen)
+        assert order.position() == (seen, *CUT[number][:2])
+        following = list(order)
+        assert len(following) == len(order) == 2  # 23 // 8: Lightning's epochs
+        assert following[: len(CUT) - number] == expected[number : number + 2]
+        halves = [list(TrainingOrder(23, halving, 3, lambda seen=seen: seen, rank, 2)) for rank in (0, 1)]
+        assert [BatchIndex(a.epoch, a.index + b.index) for a, b in zip(*halves, strict=True)] == following
+        mid = TrainingOrder(23, halving, 3, lambda: 52, origin=order.position())  # as stored in a checkpoint
+        assert next(iter(mid)) == expected[SEEN.index(52)]
+    for epoch in range(4):
+        shown = [i for batch in expected if batch.epoch == epoch for i in batch.index]
+        assert len(shown) == len(set(shown))
+
+
+def test_one_order_finds_every_position_in_any_sequence():
+    """What it remembers makes it faster, and changes nothing; a run begun anew does not begin at the origin."""
+    seen = 0
+    order = TrainingOrder(23, halving, 3, lambda: seen, origin=TrainingOrder(23, halving, 3, lambda: 32).position())
+    for seen in (52, 40, 56, 0, 16, 32):
+        assert order.position() == (seen, *CUT[SEEN.index(seen)][:2])
+
+
+@pytest.mark.parametrize(("size", "world_size"), [(24, 1), (0, 1), (5, 2)])
+def test_a_batch_that_cannot_be_is_refused(size, world_size):
+    order = TrainingOrder(23, lambda seen: 8 if seen < 8 else size, 0, lambda: 0, 0, world_size)
+    batches = iter(order)
+    next(batches)
+    with pytest.raises(ValueError, match=f"batch after 8 images cannot be of {size}: .* 23 at most.* {world_size}$"):
+        next(batches)
 
 
 # The loaders.
@@ -253,6 +308,42 @@ def test_a_resumed_run_sees_the_batches_of_an_unbroken_one(tmp_path, workers, st
         again = trainer(tmp_path, max_steps=12)
         again.fit(second, Numbered(num_workers=workers, flip=True), ckpt_path=tmp_path / "stop.ckpt")
     assert len(whole.seen) == 12 and same(whole.seen, first.seen + second.seen)
+
+
+class Growing(Watcher):
+    """Says the batch size of its phases, and writes a checkpoint after each batch."""
+
+    def batch_size(self, images_seen: int) -> int:
+        return halving(images_seen)
+
+    def on_train_batch_end(self, *_) -> None:
+        path = Path(self.trainer.default_root_dir) / f"{self.images_seen}.ckpt"
+        if not path.exists():
+            self.trainer.save_checkpoint(path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_stops_anywhere_goes_on_with_its_phases_batches(tmp_path, workers):
+    """The data's own batch size, 4, is for validation alone then."""
+    whole = Growing()
+    trainer(tmp_path, max_steps=len(CUT), limit_val_batches=0).fit(whole, Numbered(num_workers=workers))
+    assert [batch.label.tolist() for batch in whole.seen] == [batch.index for batch in cut_by_hand(5)]
+    for number in range(1, len(CUT), 1 if workers == 0 else 5):
+        again = Growing(seed=99)
+        run = trainer(tmp_path, max_steps=len(CUT), limit_val_batches=0)
+        run.fit(again, Numbered(num_workers=workers), ckpt_path=tmp_path / f"{SEEN[number]}.ckpt")
+        assert same(again.seen, whole.seen[number:])
+
+
+def test_a_model_without_phases_leaves_the_batch_size_to_the_data(tmp_path):
+    class Undecided(Watcher):
+        def batch_size(self, images_seen: int) -> int | None:
+            return None if images_seen < 8 else 2
+
+    module = Undecided()
+    trainer(tmp_path, max_steps=4, limit_val_batches=0).fit(module, Numbered())
+    assert [len(batch.image) for batch in module.seen] == [4, 4, 2, 2]
+    assert AdversarialModule(Step()).batch_size(0) is None
 
 
 def test_fit_raises_no_warning_and_validates_everything_once(tmp_path):

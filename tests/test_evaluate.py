@@ -146,7 +146,7 @@ def test_standing_statistics_and_truncation_are_flags_and_part_of_the_card(
 ) -> None:
     found = scores(run / "last.ckpt", "--n", "100", "--standing", "2")["FID-digits"]
     module, extractor = load_model(run / "last.ckpt"), DigitFeatures()
-    with module.standing(2):
+    with module.standing_statistics(2):
         images = module.sample(100)
     sides = [extractor(x).pooled.double() for x in (Digits(size=16).reference("train").image, images)]
     expected = frechet_distance(*(m for side in sides for m in (side.mean(0), side.T.cov()))).item()

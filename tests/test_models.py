@@ -37,8 +37,8 @@ from gan_lightning import losses, models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Labeled
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
+from gan_lightning.core.translator import Translator
 from gan_lightning.data import Gaussians
-from gan_lightning.translator import Translator
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 OF_PAIRS = ["BigBiGAN"]  # its discriminator sees images with latents: its own file has what follows here

@@ -33,11 +33,11 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 from torch.optim import lr_scheduler
 
-from gan_lightning import fit, fit_cli, models, optim, resume
+from gan_lightning import fit, fit_cli, models, optim
 from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
-from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN, resume
 from gan_lightning.data import ImplicitFeedback, TextLines
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import InMemory, Split
@@ -124,8 +124,8 @@ def test_a_schedule_that_begins_later_counts_generator_steps(tmp_path: Path) -> 
 def test_adam_in_another_form_goes_on(begun: Path) -> None:
     """The file is of the fused form; the loop computes the same to rounding."""
     loop = both(partial(optim.PaperAdam, lr=1e-2, beta1=0.5, beta2=0.9, fused=False))
-    unbroken = gan(adam(), scheduler=partial(optim.LinearDecay, end=8))
-    resumed = gan(loop, scheduler=partial(optim.LinearDecay, end=8), seed=1)
+    unbroken = gan(adam(), step=ImageStep(scheduler=partial(optim.LinearDecay, end=8)))
+    resumed = gan(loop, step=ImageStep(scheduler=partial(optim.LinearDecay, end=8)), seed=1)
     assert [o.param_groups[0]["fused"] for o in trained(unbroken, 6).optimizers] == [True, True]
     trainer = trained(resumed, 6, ckpt_path=begun)
     assert [o.param_groups[0]["fused"] for o in trainer.optimizers] == [False, False]

@@ -19,11 +19,12 @@ from gan_lightning import models, networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, Terms, TwoPlayerGAN
+from gan_lightning.core.sampling import lerp, slerp
 from gan_lightning.data.finding import image_files
 from gan_lightning.errors import NotFiniteError, nearest, short_errors
 from gan_lightning.metrics import to_uint8
 from gan_lightning.noise import SampleNoise, truncated_normal
-from gan_lightning.sample import lerp, main, slerp
+from gan_lightning.sample import main
 
 SHAPE = (1, 8, 8)
 
@@ -335,7 +336,7 @@ def test_standing_statistics_stand_for_those_of_training(checkpoint: str, tmp_pa
     for n, name in ((0, "none"), (3, "three")):
         main([checkpoint, "--n", "4", "--standing", str(n), "--out", str(tmp_path / name)])
     module = load_model(checkpoint).double()
-    with module.standing(3):
+    with module.standing_statistics(3):
         expected = to_uint8(module.generate(module.latent(SampleNoise(0, range(4), module.device), 4).double()))
     assert torch.equal(pixels(tmp_path / "three"), expected.flatten(1))
     assert not torch.equal(pixels(tmp_path / "three"), pixels(tmp_path / "none"))
@@ -348,7 +349,7 @@ def test_models_with_these_abilities_are_drawn(tmp_path: Path) -> None:
     main([path, "--n", "2", *flags, "--out", str(out)])
     module = load_model(path).double()
     z = module.latent(SampleNoise(0, range(2), module.device), 2).double()
-    with module.standing(2):
+    with module.standing_statistics(2):
         drawn = [module.generate(truncated_normal(z, 0.4), False, torch.full((2,), label)) for label in (0, 1)]
     assert torch.equal(pixels(out), to_uint8(torch.cat(drawn)).flatten(1))
     assert Image.open(out / "sheets" / "walk.gif").n_frames == 4

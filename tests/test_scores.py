@@ -297,7 +297,7 @@ def test_standing_statistics_and_truncation_are_part_of_the_protocol() -> None:
         found[name] = figures["FID-pixels"], card["batch_norm"], card.get("truncation")
         assert_same(tensors(model), before)
         assert [layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)] == momenta
-        with model.standing(way.get("standing", 0)):
+        with model.standing_statistics(way.get("standing", 0)):
             fake = model.generate(truncated_normal(z, way.get("truncation", 100.0)), False, torch.arange(30) % 10)
         expected[name] = distance_of(real, fake)
     assert {name: value for name, (value, *_) in found.items()} == pytest.approx(expected, rel=1e-5)
@@ -321,7 +321,7 @@ def test_scores_of_standing_statistics_share_a_pass_with_their_like_alone() -> N
     assert [score.card["batch_norm"] for score in (fid, prdc, modes)] == 2 * ["standing, 2 batches"] + [
         "running averages"
     ]
-    with model.standing(2):
+    with model.standing_statistics(2):
         fake = model.sample(30)
     rows = torch.randperm(1500, generator=torch.Generator().manual_seed(0))[:40]
     assert fid.scores["FID-pixels"] == pytest.approx(distance_of(digits().reference("train").image[rows], fake), 1e-5)
@@ -720,7 +720,7 @@ def main(folder: Path) -> None:
     model.average_batch_statistics()
     expected = distance_of(digits().reference("train").image, model.sample(70))
     found["batch norm"] = [fid.scores["FID-pixels"], expected]
-    with model.standing(3):
+    with model.standing_statistics(3):
         expected = distance_of(digits().reference("train").image, model.sample(70))
         found["statistics"] = {name: value.clone() for name, value in model.ema.network.named_buffers()}
     standing = FID(Pixels(), Protocol(n_fake=70, standing=3))

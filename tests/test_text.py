@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from gan_lightning.batches import Sequences
 from gan_lightning.callbacks import TextScores, When
-from gan_lightning.core import AdversarialModule, Player, SampleNoise, Step, Terms
+from gan_lightning.core import AdversarialModule, Player, Step, Terms
 from gan_lightning.data import TextLines
 from gan_lightning.data.base import Data
 from gan_lightning.data.sets import Rows, Split
 from gan_lightning.metrics import bleu, distinct, self_bleu
+from gan_lightning.noise import SampleNoise
 from gan_lightning.text import PADDING, SPECIAL, UNKNOWN, sentence, words
 
 REAL = os.environ.get("GAN_LIGHTNING_DATA")

@@ -20,10 +20,10 @@ from gan_lightning import sample, translate
 from gan_lightning.batches import Paired, central_hole
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.core import AdversarialModule, ImageShape, Step, Terms
+from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.translate import lengthened, main, tiled, wanted_of
-from gan_lightning.translator import Translator
 
 
 class PairSet(Examples):
@@ -69,7 +69,7 @@ class Linear(Translator):
 
     def __init__(self, image_shape: ImageShape, gain: float = -1.0, step: Step = Step()) -> None:
         still = partial(torch.optim.SGD, lr=0.0)
-        super().__init__(image_shape, Gain(gain, self.scale), None, still, still, None, step)
+        super().__init__(image_shape, Gain(gain, self.scale), None, still, still, step)
 
     def generator_loss(self, batch: Paired) -> Terms:
         return {"l1": (self.generator(batch.source) - batch.target).abs().mean()}

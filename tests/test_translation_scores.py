@@ -27,9 +27,9 @@ from gan_lightning.batches import Paired
 from gan_lightning.callbacks import Checkpoint, SampleGrid, TranslationScores, When
 from gan_lightning.callbacks.sample_grid import side_by_side
 from gan_lightning.core import ImageShape, Step
+from gan_lightning.core.translator import Translator
 from gan_lightning.data.sets import Split
 from gan_lightning.metrics import DigitFeatures, PairScores, frechet_distance
-from gan_lightning.translator import Translator
 
 SHAPE = (1, 16, 24)
 
@@ -45,7 +45,7 @@ class Learning(Linear):
         network = nn.Sequential(
             nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, channels, 1)
         )
-        Translator.__init__(self, image_shape, network, None, adam, adam, None, step)
+        Translator.__init__(self, image_shape, network, None, adam, adam, step)
 
     def columns(self, batch: Paired) -> dict[str, Tensor]:
         return super().columns(batch) | {"noisy": torch.rand_like(batch.target.float())}
@@ -56,7 +56,7 @@ class Named(Linear):
 
     def __init__(self, image_shape: ImageShape, attributes: list[str], step: Step = Step()) -> None:
         still = partial(torch.optim.SGD, lr=0.0)
-        Translator.__init__(self, image_shape, Gain(0.0, 1), None, still, still, None, step)
+        Translator.__init__(self, image_shape, Gain(0.0, 1), None, still, still, step)
         self.attributes = attributes
 
     def validation_step(self, batch: Paired, batch_idx: int) -> None:

@@ -27,9 +27,9 @@ from gan_lightning import networks
 from gan_lightning.batches import Paired, Unpaired
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import Step
+from gan_lightning.core.image_pools import HistoryBuffer, ImagePool
+from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import to_unit
-from gan_lightning.history import HistoryBuffer, ImagePool
-from gan_lightning.translator import Translator
 
 every_translator = pytest.mark.parametrize("name", TRANSLATORS)
 STAGES = 8  # generator steps that go through every stage of every model

@@ -34,14 +34,14 @@ from gan_lightning import (
     models,
     networks,
     optim,
+    places,
     sample,
     translate,
-    trust,
 )
 from gan_lightning.checkpoints import read
 from gan_lightning.command_line import config_of
 from gan_lightning.core import AdversarialModule, Step
-from gan_lightning.hyperparameters import resolve
+from gan_lightning.core.hyperparameters import resolve
 from gan_lightning.metrics.extractor import read_weights
 from gan_lightning.networks.resnet import orthogonal_init
 from gan_lightning.trust import Source, packages_beyond
@@ -820,7 +820,7 @@ def test_no_type_of_torch_is_read_from_text_that_could_be_imported(contents: dic
     assert not marker.exists() and "planted" not in sys.modules
     import jsonargparse._typehints as typehints  # the parser's own list of types that it reads from text
 
-    for kind in trust.TEXT:
+    for kind in places.TEXT:
         plain = kind in (type(None), bool, int, float, complex, bytes, str)
         assert plain or typehints.get_registered_type(kind) is not None, kind
 

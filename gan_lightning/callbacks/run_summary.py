@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 
 from gan_lightning.callbacks.sample_grid import SampleGrid
-from gan_lightning.hyperparameters import one_line
+from gan_lightning.core.hyperparameters import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ from torchvision.utils import make_grid, save_image
 
 from gan_lightning.callbacks.scheduled import apart
 from gan_lightning.callbacks.trigger import passed
+from gan_lightning.core import Columns, ImageGenerator, SequenceGenerator, Translator
 from gan_lightning.text import sentence
-from gan_lightning.translator import Columns, Translator
 
 PICTURED = 1000  # samples that a model makes a picture of
 
@@ -128,14 +128,14 @@ class SampleGrid(Callback):
         if hasattr(pl_module, "picture"):
             split, index = self._first(trainer, PICTURED)
             return pl_module.picture(brought(trainer, pl_module, index, split)).float().cpu()
-        if hasattr(pl_module, "vocabulary"):
+        if isinstance(pl_module, SequenceGenerator):
             sentences = (sentence(row, pl_module.vocabulary) for row in pl_module.sample(3 * self.rows).tolist())
             return "".join(f"{line}\n" for line in sentences)
-        return self._samples(pl_module) if hasattr(pl_module, "latent") else None
+        return self._samples(pl_module) if isinstance(pl_module, ImageGenerator) else None
 
-    def _samples(self, pl_module: LightningModule) -> Tensor:
+    def _samples(self, pl_module: ImageGenerator) -> Tensor:
         points = tuple(pl_module.image_shape[1:]) == (1, 1)
-        classes = getattr(pl_module, "num_classes", None) or 0
+        classes = pl_module.num_classes or 0
         columns = classes if 1 < classes <= 2 * self.rows else self.rows  # samples are of each class in turn
         return picture(pl_module.sample(2_000 if points else self.rows * columns), columns)
 

@@ -108,8 +108,8 @@ class TextScores(ScheduledScore):
         }
 
     def _figures(self, pl_module: AdversarialModule, oracle: Any, real: Tensor) -> dict[str, float]:
-        firsts = range(0, self.n, self.batch_size)
-        fake = torch.cat([pl_module.sample(min(self.batch_size, self.n - k), self.seed, k).cpu() for k in firsts])
+        parts = torch.arange(self.n).split(self.batch_size)
+        fake = torch.cat([pl_module.sample(part.tolist(), self.seed).cpu() for part in parts])
         figures = {} if oracle is None else {"NLL_oracle": self._nll("NLL_oracle", oracle, fake)}
         figures["NLL_generator"] = self._nll("NLL_generator", pl_module, real)
         sentences = [row if oracle is not None else words(row) for row in fake.tolist()]

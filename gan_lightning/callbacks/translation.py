@@ -13,10 +13,10 @@ from gan_lightning import metrics
 from gan_lightning.callbacks.sample_grid import columns_of
 from gan_lightning.callbacks.scheduled import ScheduledScore, When, apart, log_scores
 from gan_lightning.callbacks.scores import Score
+from gan_lightning.core.translator import Translator
 from gan_lightning.metrics import Extractor, Features, PairScores, Reference
 from gan_lightning.metrics.extractor import full_float32
 from gan_lightning.scoring import Ask, Protocol, check_ask, extractor_named, from_first, keeper, place, together
-from gan_lightning.translator import Translator
 
 
 class TranslationScores(Score):

@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 
 from gan_lightning.batches import BatchIndex
 from gan_lightning.cache import cache_folder
-from gan_lightning.data.loader import MESSAGE, Loader, TrainingOrder, WholeOrder
+from gan_lightning.data.loader import MESSAGE, START, Loader, Position, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import global_seed
 
@@ -27,7 +27,8 @@ class Data(LightningDataModule, ABC):
 
     Args:
         name: what messages and score cards call the set.
-        batch_size: examples in one training batch, over all processes and micro-batches.
+        batch_size: examples in one training batch, over all processes and micro-batches. A model may say another for
+            its phases, see :meth:`train_dataloader`.
         num_workers: loader processes; 0 loads in the training process, the fastest for sets in memory.
     """
 
@@ -50,7 +51,8 @@ class Data(LightningDataModule, ABC):
             )
         self.name, self.batch_size, self.num_workers = name, batch_size, num_workers
         self._sets: dict[Split, Examples] = {}
-        self._origin = (0, 0, 0)  # see :class:`TrainingOrder`
+        self._origin = START  # of the order of training
+        self._order: TrainingOrder | None = None  # of the training in hand
         self._loaders: list[Loader] = []
 
     def __str__(self) -> str:
@@ -116,28 +118,30 @@ class Data(LightningDataModule, ABC):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def train_dataloader(self) -> Loader:
-        """Shuffled whole batches, from what follows the model's `images_seen`; the last part is dropped."""
-        examples = self.training_set()
-        return self._loader(examples, self._order(len(examples), self.batch_size, self._origin), self._flip_seed)
+        """Shuffled whole batches, from what follows the model's `images_seen`; see :class:`TrainingOrder`.
 
-    def _order(self, count: int, batch_size: int, origin: tuple[int, int, int]) -> TrainingOrder:
-        module = None if self.trainer is None else self.trainer.lightning_module
+        A model with a method `batch_size(images_seen)` says the size of each batch, unless it answers None.
+        """
+        examples, module = self.training_set(), None if self.trainer is None else self.trainer.lightning_module
+        asked = getattr(module, "batch_size", None)
 
-        def seen() -> int:
+        def batch_size(images_seen: int) -> int:
+            of_phase = asked(images_seen) if callable(asked) else None
+            return self.batch_size if of_phase is None else of_phase
+
+        def images_seen() -> int:
             return int(getattr(module, "images_seen", 0))
 
-        return TrainingOrder(count, batch_size, self._seed, seen, *self._processes, origin)
+        self._order = TrainingOrder(len(examples), batch_size, self._seed, images_seen, *self._processes, self._origin)
+        return self._loader(examples, self._order, self._flip_seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: what the order of training depends on beside the images seen."""
-        return {"batch_size": self.batch_size, "origin": list(self._origin)}
+        """For a checkpoint: where the order of training goes on, with whatever batch size."""
+        return {"origin": list(self._origin if self._order is None else self._order.position())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in the same order; with another batch size than before with the rest of the epoch, cut anew."""
-        self._origin = tuple(state_dict["origin"])
-        if state_dict["batch_size"] != self.batch_size:
-            before = self._order(len(self.training_set()), state_dict["batch_size"], self._origin)
-            self._origin = (before.seen(), *before.place(before.seen()))
+        """Go on there; with another batch size than before the rest of the epoch is cut anew."""
+        self._origin = Position(*state_dict["origin"])
 
     def val_dataloader(self) -> Iterable[tuple]:
         """Every validation example once over all processes, in order.

@@ -1,7 +1,7 @@
 """The order of training, and the loaders that Lightning runs.
 
-Nothing about the order is stored. The next batch is a function of the seed and of the images seen so far, so a run that
-stops anywhere, in the middle of an epoch too, goes on with the very batch it would have seen.
+The next batch is a function of the seed and of the images seen so far, so a run that stops anywhere, in the middle of
+an epoch too, goes on with the very batch it would have seen.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import atexit
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,62 +24,98 @@ from gan_lightning.data.sets import Examples
 from gan_lightning.noise import hashes, key
 
 
+class Position(NamedTuple):
+    """A place in the order of training: between two batches."""
+
+    images_seen: int  # by the run so far
+    epoch: int
+    row: int  # in the epoch's permutation, of the first image that has not been shown in it
+
+
+START = Position(0, 0, 0)
+
+
 class TrainingOrder(Sampler[BatchIndex]):
-    """The batches of one process, from the model's position on; a function of (seed, images seen, origin) alone.
+    """The batches of one process, from the model's position on; a function of (seed, images seen, origin, batch size).
 
-    An epoch is cut into n = count // batch_size batches of its own permutation; what is left of it is dropped. Rank r
-    of W takes rows [r * b, (r + 1) * b) of each batch, b = batch_size / W, so W processes together train on the batches
-    that one process would.
+    An epoch is a permutation of the set, cut into batches from its first image on. The batch size may be a function of
+    the images seen: a growing network trains each resolution with its own. Where it changes within an epoch, the rest
+    of the epoch is cut by the new size. A rest that is shorter than the next batch is dropped. Rank r of W takes rows
+    [r * b, (r + 1) * b) of each batch, b = batch size / W, so W processes together train on the batches that one would.
 
-    Iterating gives n batches, across the end of the epoch if it begins within one: Lightning counts its epochs itself
-    and stops in time, and never runs dry when it counts differently (`limit_train_batches`).
+    Lightning counts epochs by `len`, which must not change while it trains: count // (size of the first batch).
+    Iterating gives so many batches, across the end of an epoch of the set if it is met, and so never runs dry. If the
+    batch size changes, Lightning's epochs are no passes over the set: `max_steps` limits such a run, not `max_epochs`.
 
     Args:
-        count: images in the set, at least `batch_size`.
-        batch_size: over all processes; a multiple of `world_size`.
+        count: images in the set.
+        batch_size: over all processes; or the function that gives it for a number of images seen, and depends on
+            nothing else. A multiple of `world_size`, at most `count`.
         seed: of the permutations.
-        seen: the number of images that the run has been shown, asked when iteration begins.
-        origin: where the order begins: images seen, epoch, row. It is (0, 0, 0) but for a run whose batch size has
-            changed, which goes on with the rest of its epoch, cut anew.
+        images_seen: by the run so far; asked when iteration begins.
+        rank, world_size: of the processes.
+        origin: where the order begins; elsewhere than at the first image in a run that was resumed.
     """
 
     def __init__(
         self,
         count: int,
-        batch_size: int,
+        batch_size: int | Callable[[int], int],
         seed: int,
-        seen: Callable[[], int],
+        images_seen: Callable[[], int],
         rank: int = 0,
         world_size: int = 1,
-        origin: tuple[int, int, int] = (0, 0, 0),
+        origin: Position = START,
     ) -> None:
-        self.count, self.batch_size, self.seed, self.seen, self.origin = count, batch_size, seed, seen, origin
-        self.rank, self.share = rank, batch_size // world_size
+        self.count, self.seed, self.images_seen, self.rank, self.world_size = count, seed, images_seen, rank, world_size
+        self.batch_size = batch_size if callable(batch_size) else lambda images_seen: batch_size
+        self.origin = self._reached = origin  # the last position that was asked for: a later one is few steps away
 
     def __len__(self) -> int:
-        return self.count // self.batch_size
+        return self.count // self._size(0)
 
-    def place(self, seen: int) -> tuple[int, int]:
-        """Epoch and first row of the batch that follows so many images."""
-        before, epoch, row = self.origin
-        number, rest = (seen - before) // self.batch_size, max(self.count - row, 0) // self.batch_size
-        if number < rest:
-            return epoch, row + number * self.batch_size
-        further, number = divmod(number - rest, len(self))
-        return epoch + 1 + further, number * self.batch_size
+    def position(self) -> Position:
+        """Of the next batch. If the images seen end within a batch, that batch is the next."""
+        seen = self.images_seen()
+        known = max(at for at in (self._reached, self.origin, START) if at.images_seen <= seen)
+        self._reached = next(at for at, size in self._walk(known) if at.images_seen + size > seen)
+        return self._reached
+
+    def _size(self, images_seen: int) -> int:
+        """The batch size after so many images.
+
+        Raises:
+            ValueError: the set has fewer images, or the processes cannot share the batch equally.
+        """
+        size = self.batch_size(images_seen)
+        if not 0 < size <= self.count or size % self.world_size:
+            raise ValueError(
+                f"the batch after {images_seen} images cannot be of {size}: it must be of {self.count} at most, all "
+                f"training images, and a multiple of the number of processes, {self.world_size}"
+            )
+        return size
+
+    def _walk(self, at: Position) -> Iterator[tuple[Position, int]]:
+        """Where each batch begins from a position on, and its size; without end."""
+        while True:
+            size = self._size(at.images_seen)
+            if at.row + size > self.count:
+                at = Position(at.images_seen, at.epoch + 1, 0)
+            yield at, size
+            at = Position(at.images_seen + size, at.epoch, at.row + size)
 
     def __iter__(self) -> Iterator[BatchIndex]:
-        return self._from(self.seen())  # asked now, not when the first batch is taken
+        return self._from(self.position())  # asked now, not when the first batch is taken
 
-    def _from(self, seen: int) -> Iterator[BatchIndex]:
+    def _from(self, start: Position) -> Iterator[BatchIndex]:
         permuted = -1
-        for number in range(len(self)):
-            epoch, row = self.place(seen + number * self.batch_size)
-            if epoch != permuted:
-                generator = torch.Generator().manual_seed(key(self.seed, epoch))
-                order, permuted = torch.randperm(self.count, generator=generator), epoch
-            first = row + self.rank * self.share
-            yield BatchIndex(epoch, order[first : first + self.share].tolist())
+        for at, size in islice(self._walk(start), len(self)):
+            if at.epoch != permuted:
+                generator = torch.Generator().manual_seed(key(self.seed, at.epoch))
+                order, permuted = torch.randperm(self.count, generator=generator), at.epoch
+            share = size // self.world_size
+            first = at.row + self.rank * share
+            yield BatchIndex(at.epoch, order[first : first + share].tolist())
 
 
 class WholeOrder(Sampler[BatchIndex]):

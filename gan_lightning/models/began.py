@@ -1,5 +1,7 @@
 """BEGAN: Boundary Equilibrium Generative Adversarial Networks, 2017."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,6 @@ from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.losses.reconstruction import absolute_error
 from gan_lightning.networks.began import BEGANDiscriminator, BEGANGenerator
-from gan_lightning.noise import Noise
 
 
 class BEGAN(TwoPlayerGAN):
@@ -33,6 +34,7 @@ class BEGAN(TwoPlayerGAN):
     """
 
     boundary = None  # an error of an auto-encoder says by itself neither real nor fake
+    uniform_latents = True
     k: Tensor
 
     def __init__(
@@ -53,10 +55,6 @@ class BEGAN(TwoPlayerGAN):
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.gamma, self.lambda_k = gamma, lambda_k
         self.register_buffer("k", torch.zeros(()))
-
-    def latent(self, noise: Noise, n: int) -> Tensor:
-        """(n, latent_dim) from U[-1, 1)."""
-        return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """(n,) minus the auto-encoder's error of each image."""
@@ -91,6 +89,13 @@ class BEGAN(TwoPlayerGAN):
         self.watch("convergence", real + surplus.abs())
 
     @torch.no_grad()
-    def generate(self, z: Tensor, live: bool = False, label: Tensor | None = None) -> Tensor:
+    def generate(
+        self,
+        z: Tensor,
+        live: bool = False,
+        condition: Tensor | None = None,
+        numbers: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> Tensor:
         """As ever, clamped to [-1, 1]."""
-        return super().generate(z, live, label).clamp(-1.0, 1.0)
+        return super().generate(z, live, condition, numbers, seed).clamp(-1.0, 1.0)

@@ -7,14 +7,22 @@ from torch import Tensor, nn
 
 from gan_lightning import optim
 from gan_lightning.batches import Labeled
-from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Player, Terms, TwoPlayerGAN
-from gan_lightning.ema import EMA
+from gan_lightning.core import (
+    Encoder,
+    ImageNetwork,
+    ImageShape,
+    ImageStep,
+    OptimizerCallable,
+    Player,
+    Terms,
+    TwoPlayerGAN,
+)
 from gan_lightning.losses.bidirectional import pair_encoder_generator, pair_hinge_discriminator
 from gan_lightning.networks import BigGANGenerator
 from gan_lightning.networks.bigbigan import SCORES, BigBiGANDiscriminator, BigBiGANEncoder
 
 
-class BigBiGAN(TwoPlayerGAN):
+class BigBiGAN(TwoPlayerGAN, Encoder):
     """BigGAN without classes and with an encoder (Donahue and Simonyan 2019, arXiv:1907.02544): a game of pairs.
 
     The discriminator tells (x, E(x)) from (G(z), z) by three scores, of the image, of the latent and of both. Generator
@@ -56,9 +64,7 @@ class BigBiGAN(TwoPlayerGAN):
         networks = made, discriminator(image_shape, made.latent_dim)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.encoder = encoder(image_shape, made.latent_dim)
-        self.averages["encoder"] = EMA(
-            self.encoder, step.ema_half_life, step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
-        )
+        self.keep_averages("encoder", self.encoder)
         self.encoder_rate = encoder_rate
 
     def players(self) -> dict[str, Player]:

@@ -1,12 +1,9 @@
 """Large Scale GAN Training for High Fidelity Natural Image Synthesis, 2018."""
 
-from torch import Tensor
-
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import ClassNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks import BigGANDiscriminator, BigGANGenerator
-from gan_lightning.noise import truncated_normal
 
 
 class BigGAN(TwoPlayerGAN):
@@ -47,10 +44,6 @@ class BigGAN(TwoPlayerGAN):
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = num_classes
         self.orthogonal_weight = orthogonal_weight
-
-    def truncate(self, z: Tensor, psi: float) -> Tensor:
-        """Latents (n, latent_dim) from the normal distribution without its tails beyond psi (section 3.1)."""
-        return truncated_normal(z, psi)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.score_pair(batch, self.fake_like(batch).detach())

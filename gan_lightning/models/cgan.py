@@ -1,7 +1,5 @@
 """Conditional Generative Adversarial Nets, 2014."""
 
-from torch import Tensor
-
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import (
@@ -14,7 +12,6 @@ from gan_lightning.core import (
     require_classes,
 )
 from gan_lightning.networks import ConditionalMaxoutDiscriminator, ConditionalMLPGenerator
-from gan_lightning.noise import Noise
 
 
 class CGAN(TwoPlayerGAN):
@@ -28,6 +25,8 @@ class CGAN(TwoPlayerGAN):
     Raises:
         ValueError: data without classes.
     """
+
+    uniform_latents = True
 
     def __init__(
         self,
@@ -48,10 +47,6 @@ class CGAN(TwoPlayerGAN):
         networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = num_classes
-
-    def latent(self, noise: Noise, n: int) -> Tensor:
-        """(n, latent_dim) from U[-1, 1)."""
-        return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.score_pair(batch, self.fake_like(batch).detach())

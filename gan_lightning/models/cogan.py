@@ -7,7 +7,6 @@ from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks.cogan import CoupledDiscriminator, CoupledGenerator
-from gan_lightning.noise import Noise
 
 DOMAINS = ("domain_a", "domain_b")  # the left half and the right half of an image
 
@@ -21,6 +20,8 @@ class CoGAN(TwoPlayerGAN):
     A pair is one image with the domains side by side, real and generated.
     """
 
+    uniform_latents = True
+
     def __init__(
         self,
         image_shape: ImageShape,
@@ -33,10 +34,6 @@ class CoGAN(TwoPlayerGAN):
     ) -> None:
         networks = generator(image_shape), discriminator(image_shape)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
-
-    def latent(self, noise: Noise, n: int) -> Tensor:
-        """(n, latent_dim) from U[-1, 1), one for both domains."""
-        return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
 
     def augmented(self, image: Tensor) -> Tensor:
         """Pairs (n, *image_shape) as the discriminators see them: each half by itself, none moves into the other."""

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Masked, central_hole
-from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
 from gan_lightning.networks import ContextGenerator, DCGANDiscriminator
-from gan_lightning.translator import Columns, Translator
 
 CONTEXT = 0.0  # what stands in a hole; the authors' code has ImageNet's mean, -0.08 to -0.18 by channel
 
@@ -85,9 +84,8 @@ class ContextEncoder(Translator):
         made = self.made_by(self.generator, image.masked_fill(hole, CONTEXT), hole)
         return torch.where(hole, made, image.float())
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
+    def translate(self, image: Tensor) -> Tensor:
         """Images whose middle quarter, of half their sides, is filled anew; see :meth:`fill` for other holes."""
-        self.which(direction)
         hole = central_hole(*image.shape[2:]).to(image.device)
         return self.fill(image, hole.expand_as(image[:, :1]))
 

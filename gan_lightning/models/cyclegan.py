@@ -5,11 +5,10 @@ from torch import Tensor, nn
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Unpaired, UnpairedWithFakes
-from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
-from gan_lightning.history import ImagePool
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
+from gan_lightning.core.image_pools import ImagePool
 from gan_lightning.networks import PatchDiscriminator, ResNetTranslator
 from gan_lightning.noise import key
-from gan_lightning.translator import Columns, Translator
 
 
 class CycleGAN(Translator):

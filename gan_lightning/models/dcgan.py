@@ -1,12 +1,9 @@
 """Unsupervised Representation Learning with Deep Convolutional GANs, 2015."""
 
-from torch import Tensor
-
 from gan_lightning import losses, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
-from gan_lightning.noise import Noise
 
 
 class DCGAN(TwoPlayerGAN):
@@ -18,6 +15,8 @@ class DCGAN(TwoPlayerGAN):
     Args:
         real_target: below 1 for one-sided label smoothing (arXiv:1606.03498); the paper has none.
     """
+
+    uniform_latents = True
 
     def __init__(
         self,
@@ -33,10 +32,6 @@ class DCGAN(TwoPlayerGAN):
         networks = generator(image_shape), discriminator(image_shape)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.real_target = real_target
-
-    def latent(self, noise: Noise, n: int) -> Tensor:
-        """(n, latent_dim) from U[-1, 1)."""
-        return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.score_pair(batch, self.fake_like(batch).detach())

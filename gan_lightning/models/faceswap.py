@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from gan_lightning import losses, optim
 from gan_lightning.augment import random_warp
 from gan_lightning.batches import Unpaired
-from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
 from gan_lightning.networks import FaceSwapper
-from gan_lightning.translator import Columns, Translator
 
 IDENTITIES = "ab"
 

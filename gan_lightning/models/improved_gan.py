@@ -19,7 +19,6 @@ from gan_lightning.core import (
 )
 from gan_lightning.losses.semi_supervised import semi_supervised_score
 from gan_lightning.networks import ImprovedDiscriminator, ImprovedGenerator
-from gan_lightning.noise import Noise
 
 
 class ImprovedGAN(TwoPlayerGAN):
@@ -43,6 +42,8 @@ class ImprovedGAN(TwoPlayerGAN):
     Raises:
         ValueError: semi-supervised without classes, or on batches of another kind; feature matching without features.
     """
+
+    uniform_latents = True
 
     def __init__(
         self,
@@ -74,10 +75,6 @@ class ImprovedGAN(TwoPlayerGAN):
         if historical_weight:  # as buffers, the means are in the checkpoint
             self.register_buffer("past_discriminator", parameters_to_vector(self.discriminator.parameters()).detach())
             self.register_buffer("past_generator", parameters_to_vector(self.generator.parameters()).detach())
-
-    def latent(self, noise: Noise, n: int) -> Tensor:
-        """(n, latent_dim) from U[-1, 1)."""
-        return 2.0 * noise.uniform(n, self.generator.latent_dim) - 1.0
 
     def discriminate(self, sample: Labeled) -> Tensor:
         """Scores (n,), which for a classifier are made of its logits."""

@@ -69,6 +69,10 @@ class InfoGAN(TwoPlayerGAN):
         category = F.one_hot(noise.integers(self.categories, n), self.categories).to(free.dtype)
         return torch.cat([free[:, : self.noise_dim], category, free[:, self.noise_dim :]], 1)
 
+    def truncate(self, z: Tensor, psi: float) -> Tensor:
+        """Latents (n, latent_dim) whose noise lies within +-psi; their codes stay."""
+        return torch.cat([psi * z[:, : self.noise_dim], z[:, self.noise_dim :]], 1)
+
     def codes_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The category, one-hot (n, categories), and the continuous codes (n, continuous) of latents."""
         return z[:, self.noise_dim :].split([self.categories, self.continuous], 1)

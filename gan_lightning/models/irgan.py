@@ -6,12 +6,12 @@ from torch import Tensor
 
 from gan_lightning import losses
 from gan_lightning.batches import Ranked
-from gan_lightning.core import AdversarialModule, OptimizerCallable, Player, Step, Terms, evaluating, plainly
+from gan_lightning.core import OptimizerCallable, Player, Ranker, Step, Terms, evaluating, in_own_precision
 from gan_lightning.networks import MatrixFactorisation, MLPScorer, RankingNetwork, RankingSizes
 from gan_lightning.noise import drawn_by
 
 
-class IRGAN(AdversarialModule):
+class IRGAN(Ranker):
     """A generator draws items for a user, a discriminator tells them from those chosen (Wang et al. 2017).
 
     arXiv:1705.10513, the pointwise form of equations 1 to 6, as the authors' code has it for item recommendation. The
@@ -52,8 +52,6 @@ class IRGAN(AdversarialModule):
         ValueError: neither users and items nor num_features; numbers of turns or draws that are too small, a
             temperature or an importance out of range; in `setup`, no data module of this package to take `seen` from.
     """
-
-    scored_by = "RankingScores"
 
     def __init__(
         self,
@@ -171,13 +169,13 @@ class IRGAN(AdversarialModule):
         if self.watching:
             self.watch("generator/reward", mean.mean())
         if self.exact:
-            return {"reward": -mean.mean()}
+            return {"policy": -mean.mean()}
         p = p.detach()
         p_n = losses.importance_mixture(p, batch.relevant > 0, self.importance)
         drawn = drawn_by(p_n, self.noise.uniform(len(p), self.samples))
         weight = p.gather(1, drawn) / p_n.gather(1, drawn)
         reward = reward - mean.detach() if self.baseline else reward
-        return {"reward": losses.policy_gradient(log_p.gather(1, drawn), reward.gather(1, drawn), weight)}
+        return {"policy": losses.policy_gradient(log_p.gather(1, drawn), reward.gather(1, drawn), weight)}
 
     # What it is for.
 
@@ -185,9 +183,9 @@ class IRGAN(AdversarialModule):
     def rank(self, batch: Ranked) -> Tensor:
         """(B, D) float32, the generator's scores in evaluation mode, of what is no candidate too."""
         with evaluating(self.generator):
-            return plainly(self.generator, batch.query).float()
+            return in_own_precision(self.generator, batch.query).float()
 
-    def recommend(self, user: int, k: int) -> tuple[Tensor, Tensor]:
+    def recommend(self, user: int, k: int = 10) -> tuple[Tensor, Tensor]:
         """The k best items, of those that a user did not choose in training.
 
         Returns:

@@ -5,10 +5,9 @@ from torch import Tensor
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Paired
-from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
 from gan_lightning.networks import PatchDiscriminator, UNetGenerator
 from gan_lightning.noise import key
-from gan_lightning.translator import Columns, Translator
 
 
 class Pix2Pix(Translator):
@@ -59,8 +58,7 @@ class Pix2Pix(Translator):
             "l1": self.l1_weight * losses.absolute_error(batch.target, fake).mean(),
         }
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
-        self.which(direction)
+    def translate(self, image: Tensor) -> Tensor:
         made = []
         for one in image.split(1):  # each by itself, so that its dropout does not depend on the others
             with torch.random.fork_rng(devices=[one.device] if one.is_cuda else []):

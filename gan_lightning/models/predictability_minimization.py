@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from gan_lightning.batches import Labeled, whole
 from gan_lightning.core import (
     AdversarialModule,
+    Encoder,
     ImageNetwork,
     ImageShape,
     OptimizerCallable,
@@ -16,7 +17,7 @@ from gan_lightning.core import (
     Step,
     Terms,
     evaluating,
-    plainly,
+    in_own_precision,
 )
 from gan_lightning.networks import CodeDecoder, CodeEncoder, Predictors
 
@@ -24,7 +25,7 @@ CELL = 12  # pixels a side of one code symbol in a picture
 ZOOM = 48  # least side of one image in a picture
 
 
-class PredictabilityMinimization(AdversarialModule):
+class PredictabilityMinimization(AdversarialModule, Encoder):
     """A code whose units cannot be predicted from each other (Schmidhuber, Neural Computation 4(6), 863-879, 1992).
 
     The survey arXiv:1906.04493 tells how it relates to GANs. Unit i of the code is y_i in [0, 1], and P_i the output
@@ -125,7 +126,7 @@ class PredictabilityMinimization(AdversarialModule):
     def encode(self, image: Tensor) -> Tensor:
         """(n, units) in [0, 1], the codes of images (n, *image_shape) in [-1, 1]; above 1/2 a unit is on."""
         with torch.no_grad(), evaluating(self.encoder):
-            return plainly(self.encoder, image)
+            return in_own_precision(self.encoder, image)
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """(n, *image_shape) in [-1, 1], what the decoder makes of the images' codes.
@@ -139,7 +140,7 @@ class PredictabilityMinimization(AdversarialModule):
 
     def _decode(self, code: Tensor) -> Tensor:
         with torch.no_grad(), evaluating(self.decoder):
-            return plainly(self.decoder, code)
+            return in_own_precision(self.decoder, code)
 
     def picture(self, batch: Labeled) -> Tensor:
         """What the code's units stand for, of examples: (1 or 3, height, width) in [0, 1].

@@ -1,7 +1,7 @@
 """SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, 2017."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_lightning import losses
 from gan_lightning.batches import Sequences, size, whole
-from gan_lightning.core import AdversarialModule, Player, Step, Terms, evaluating
+from gan_lightning.core import Player, SequenceGenerator, Step, Terms, evaluating
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.noise import SampleNoise
 from gan_lightning.text import padded, spoken
@@ -18,7 +18,7 @@ from gan_lightning.text import padded, spoken
 SequenceNetwork = Callable[[int, int], nn.Module]  # builds a network for a vocabulary and a length
 
 
-class SeqGAN(AdversarialModule):
+class SeqGAN(SequenceGenerator):
     """Sequences by policy gradient (Yu et al. 2017, arXiv:1609.05473): a discriminator's verdict is the reward.
 
     Algorithm 1. The generator first learns by maximum likelihood, then the discriminator tells its sequences from real
@@ -53,8 +53,6 @@ class SeqGAN(AdversarialModule):
     Raises:
         ValueError: no vocabulary, negative numbers, no roll-outs, a decay outside of [0, 1], or an unknown baseline.
     """
-
-    scored_by = "TextScores"
 
     def __init__(
         self,
@@ -167,15 +165,15 @@ class SeqGAN(AdversarialModule):
     # What a trained model says.
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, first: int = 0) -> Tensor:
-        """(n, T) int64: sequences first .. first + n - 1 of the seed, each by the seed and its number alone."""
-        noise = SampleNoise(seed, range(first, first + n), self.device)
+    def sample(self, numbers: Sequence[int] | int, seed: int = 0) -> Tensor:
+        numbers = range(numbers) if isinstance(numbers, int) else numbers
+        noise = SampleNoise(seed, numbers, self.device)
         with evaluating(self.generator):
-            return self.generator.sample(noise.uniform(n, self.length))
+            return self.generator.sample(noise.uniform(len(numbers), self.length))
 
     @torch.no_grad()
     def nll(self, token: Tensor) -> Tensor:
-        """(n,) nats: mean negative log-likelihood of the tokens of (n, T), where there is padding up to its first."""
+        """As :meth:`SequenceGenerator.nll`; where there is padding, of the tokens up to its first."""
         with evaluating(self.generator):
             nll = -self.generator.log_likelihood(token)
         counted = spoken(token) if padded(self.vocabulary) else torch.ones_like(token)

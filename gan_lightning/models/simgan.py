@@ -5,11 +5,10 @@ from torch import Tensor
 
 from gan_lightning import losses
 from gan_lightning.batches import Unpaired
-from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
-from gan_lightning.history import HistoryBuffer
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
+from gan_lightning.core.image_pools import HistoryBuffer
 from gan_lightning.networks import LocalDiscriminator, Refiner
 from gan_lightning.noise import key
-from gan_lightning.translator import Columns, Translator
 
 
 class SimGAN(Translator):
@@ -96,8 +95,7 @@ class SimGAN(Translator):
         refined, real = self.discriminator(batch.a), self.discriminator(batch.b)
         return {"adversarial": losses.logistic_discriminator(real, refined) * real[0].numel()}
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
-        self.which(direction)
+    def translate(self, image: Tensor) -> Tensor:
         return self.made_by(self.generator, image)
 
     def columns(self, batch: Unpaired) -> Columns:

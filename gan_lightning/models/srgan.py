@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Paired
-from gan_lightning.core import ImageNetwork, ImageShape, OptimizerCallable, Step, Terms
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
 from gan_lightning.networks import SRDiscriminator, SRResNet, VGG19Features
-from gan_lightning.translator import Columns, Translator
 
 
 class SRGAN(Translator):
@@ -84,8 +83,7 @@ class SRGAN(Translator):
             "adversarial": self.adversarial_weight * losses.non_saturating_generator(self.discriminator(fake)),
         }
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
-        self.which(direction)
+    def translate(self, image: Tensor) -> Tensor:
         return self.made_by(self.generator, image).clamp(-1.0, 1.0)
 
     def columns(self, batch: Paired) -> Columns:

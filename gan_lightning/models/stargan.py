@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from gan_lightning import batches, losses, optim
 from gan_lightning.batches import Attributed
-from gan_lightning.core import ImageShape, OptimizerCallable, Step, Terms, evaluating
+from gan_lightning.core import Columns, ImageShape, OptimizerCallable, Step, Terms, Translator, evaluating
 from gan_lightning.networks import AttributeDiscriminator, AttributeTranslator
-from gan_lightning.translator import Columns, Translator
 
 AttributeNetwork = Callable[[ImageShape, int], nn.Module]  # builds a network for a shape and so many attributes
 

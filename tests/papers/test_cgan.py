@@ -63,4 +63,4 @@ def test_projection_needs_classes_and_without_it_they_are_ignored():
 @pytest.mark.parametrize("kind", [SAGAN, BigGAN])
 def test_data_without_classes_train_unconditionally(kind):
     model = kind((1, 28, 28), None, generator=networks.MLPGenerator, discriminator=networks.MLPDiscriminator)
-    assert model.sample(3).shape == (3, 1, 28, 28) and model.sample_labels(0, 3) is None
+    assert model.sample(3).shape == (3, 1, 28, 28) and model.condition_of(range(3)) is None

@@ -103,8 +103,8 @@ def test_draws_estimate_the_exact_gradient(given, baseline):
     make = of_items if given.query.ndim == 1 else of_documents
     exact = make(exact=True)
     sampled = make(samples=100_000, baseline=baseline)
-    whole = gradients(exact, exact.generator_loss(given)["reward"])
-    drawn = gradients(sampled, sampled.generator_loss(given)["reward"])
+    whole = gradients(exact, exact.generator_loss(given)["policy"])
+    drawn = gradients(sampled, sampled.generator_loss(given)["policy"])
     assert (drawn - whole).norm() < 0.02 * whole.norm()
 
 
@@ -112,12 +112,12 @@ def test_the_exact_loss_is_the_expected_reward():
     model, given = of_items(exact=True), choices()
     p = model.generator(given.query).softmax(1)
     expected = -(p * (2 * model.discriminator(given.query).sigmoid() - 1)).sum(1).mean()
-    torch.testing.assert_close(model.generator_loss(given)["reward"], expected)
+    torch.testing.assert_close(model.generator_loss(given)["policy"], expected)
 
 
 def test_no_gradient_of_the_reward_reaches_the_discriminator():
     model = of_items()
-    model.generator_loss(choices())["reward"].backward()
+    model.generator_loss(choices())["policy"].backward()
     assert all(p.grad is None for p in model.discriminator.parameters())
 
 

@@ -18,7 +18,7 @@ from gan_lightning.networks.unet import NoisyDropout
 @pytest.mark.parametrize(("layers", "field"), [(0, 1), (1, 16), (2, 34), (3, 70)])
 def test_a_score_sees_a_patch_of_the_papers_size(layers, field):
     """By the gradient of one score; norms, which see the whole image, are taken out."""
-    network = PatchDiscriminator((1, 128, 128), layers, width=2)
+    network = PatchDiscriminator((1, 128, 128), layers=layers, width=2)
     for place, layer in enumerate(network.layers):
         if isinstance(layer, nn.InstanceNorm2d):
             network.layers[place] = nn.Identity()
@@ -84,7 +84,7 @@ def test_the_discriminator_sees_the_source():
     model = translator("Pix2Pix")
     batch = NoisyBatches("Pix2Pix").reference("val").__getitems__([0, 1])
     source, target = (field.float() / 127.5 - 1 for field in batch)
-    assert not torch.allclose(model.score(source, target), model.judge(source.flip(0), target))
+    assert not torch.allclose(model.score(source, target), model.score(source.flip(0), target))
 
 
 def test_sides_that_do_not_halve_are_refused():

@@ -1,11 +1,16 @@
-"""What a training step leaves to be looked at: figures for the next log line, and losses to be found finite."""
+"""What a training step leaves to be looked at: the figures of log lines, and losses to be found finite."""
 
 from __future__ import annotations
 
 import math
+import time
 
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+
+from gan_lightning.processes import means
 
 Value = Tensor | float
 
@@ -34,6 +39,8 @@ class TrainingLog:
         self._losses: dict[str, list[tuple[tuple[str, ...], Tensor]]] = {}  # of that batch: names, values of the terms
         self._watched: dict[str, tuple[int, dict[str, list[Value]]]] = {}  # player -> iteration, its figures
         self._latest: dict[str, Value] = {}  # of no player
+        self._clock = (0.0, 0)  # time and images seen at the last line
+        self._told_of_rest = False  # of learning rates that have ended at zero
         self._unchecked: list[tuple[int, str, tuple[str, ...], Tensor]] = []  # losses since the last look
 
     def begin(self, player: str, iteration: int, every: int) -> None:
@@ -86,8 +93,57 @@ class TrainingLog:
             found |= {name: sum(values) / len(values) for name, values in watched.items()}
         return found
 
-    def clear_figures(self) -> None:
-        """Begin a new line."""
+    def watch_rates(self, optimizers: dict[str, torch.optim.Optimizer], step: int) -> None:
+        """Watch the learning rate of every player's next turn, and tell once of a schedule that has ended at zero.
+
+        Args:
+            optimizers: by player.
+            step: generator steps so far.
+        """
+        for name, optimizer in optimizers.items():
+            for number, group in enumerate(optimizer.param_groups):
+                self.watch(f"{name}/learning_rate" + (f"_{number}" if number else ""), float(group["lr"]))
+            over = all(group["lr"] == 0 < group.get("initial_lr", 0) for group in optimizer.param_groups)
+            if over and step > 0:
+                self.tell_of_rest(f"the learning rate of {name} is 0 at generator step {step}")
+
+    def tell_of_rest(self, what: str) -> None:
+        """Warn, once in a run, of steps in which nothing is learned."""
+        if not self._told_of_rest:
+            rank_zero_warn(
+                f"{what}: with a rate of 0 nothing is learned; give a schedule that ends later, or stop there"
+            )
+        self._told_of_rest = True
+
+    @property
+    def begun(self) -> bool:
+        """Whether a batch has begun since the clock was stopped."""
+        return self._clock[0] > 0
+
+    def start_clock(self, images_seen: int) -> None:
+        """A batch begins: if it is the first of a fit, time is taken from now on."""
+        if not self.begun:
+            self._clock = (time.perf_counter(), images_seen)
+
+    def stop_clock(self) -> None:
+        """A fit begins."""
+        self._clock = (0.0, 0)
+
+    def write(self, trainer: Trainer, images_seen: int) -> None:
+        """Write the line to every logger and to `trainer.callback_metrics`; every process must call.
+
+        Figures are means over processes. Not by `self.log`, which reduces and copies each figure by itself, and would
+        show those of earlier lines again.
+        """
+        now, (before, images) = time.perf_counter(), self._clock
+        self._clock = (now, images_seen)
+        figures = means(self.figures())
+        figures |= {"images_per_second": (images_seen - images) / (now - before), "images_seen": float(images_seen)}
+        for known in (trainer.callback_metrics, trainer.logged_metrics):
+            known.update({name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()})
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.log_metrics(figures | {"epoch": trainer.current_epoch}, step=trainer.global_step)
         self._losses.clear()
         self._watched.clear()
         self._latest.clear()

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, evaluating, plainly
+from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, evaluating, in_own_precision
 
 Columns = dict[str, Tensor]  # pictures by the name of their column, (n, C, H, W) in [-1, 1] each
 
@@ -114,4 +114,4 @@ class Translator(AdversarialModule):
     def made_by(self, network: nn.Module, *inputs: Tensor) -> Tensor:
         """A network's images of these inputs, float32, in evaluation mode and the network's own precision."""
         with evaluating(network):
-            return plainly(network, *inputs).float()
+            return in_own_precision(network, *inputs).float()

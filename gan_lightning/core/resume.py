@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import LINKED_ARGUMENTS
-from gan_lightning.hyperparameters import plain_hyperparameters
+from gan_lightning.core.hyperparameters import plain_hyperparameters
 
 Changes = dict[str, tuple[Any, Any]]  # name of a setting -> its value in the checkpoint, its value now
 LEAVE = "a run goes on with what it began with; leave the change out, or begin anew without a checkpoint"
@@ -70,6 +70,44 @@ def lines(changed: Changes) -> list[str]:
         for name, (before, now) in changed.items()
         if name != "ckpt_path"
     ]
+
+
+def position(module: LightningModule) -> dict[str, Any]:
+    """Where a module stands in its training, in plain values: what a checkpoint holds beside weights and optimizers."""
+    kind = type(module)
+    return {
+        "class_path": f"{kind.__module__}.{kind.__qualname__}",
+        "players": list(module.players()),
+        "seed": module.seed,
+        "iteration": module.iteration,
+        "images_seen": module.images_seen,
+        "turns": module.turns,
+        "trained_on": module.trained_on,
+    }
+
+
+def take_up(module: LightningModule, checkpoint: dict[str, Any], in_fit: bool) -> None:
+    """Put a module where a checkpoint's run stood.
+
+    Args:
+        module: of the same arguments, or in a fit of others: then its own win where they can change, see :func:`adapt`.
+        checkpoint: the file's content.
+        in_fit: whether training goes on.
+
+    Raises:
+        ValueError: the file is of another program, its players are not the module's, in this order, or an argument is
+            another one that cannot change within a run.
+    """
+    if (saved := checkpoint.get("gan_lightning")) is None:
+        raise ValueError("it is not a checkpoint of gan_lightning")
+    if saved["players"] != list(module.players()):
+        raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(module.players())}")
+    if in_fit:
+        adapt(module, checkpoint)
+    module.seed = module.seed if module.seed_wins else saved["seed"]
+    module.iteration, module.images_seen = saved["iteration"], saved["images_seen"]
+    module.turns = dict(saved["turns"])
+    module.trained_on = module.trained_on or saved.get("trained_on", {})  # a fit has its data's already
 
 
 def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""The commands: what they parse, print and draw."""

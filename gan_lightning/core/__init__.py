@@ -1,0 +1,44 @@
+"""The training mechanism, and the kinds of models that stand on it."""
+
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+
+from gan_lightning.core.gan import TwoPlayerGAN, require_classes
+from gan_lightning.core.image_generator import ImageGenerator
+from gan_lightning.core.kinds import Encoder, Ranker, SequenceGenerator
+from gan_lightning.core.module import AdversarialModule
+from gan_lightning.core.sampling import evaluating, in_own_precision
+from gan_lightning.core.step import (
+    Augmentation,
+    ClassNetwork,
+    ImageNetwork,
+    ImageShape,
+    ImageStep,
+    Player,
+    Step,
+    Terms,
+)
+from gan_lightning.core.translator import Columns, Translator
+
+__all__ = [
+    "AdversarialModule",
+    "Augmentation",
+    "ClassNetwork",
+    "Columns",
+    "Encoder",
+    "ImageGenerator",
+    "ImageNetwork",
+    "ImageShape",
+    "ImageStep",
+    "LRSchedulerCallable",
+    "OptimizerCallable",
+    "Player",
+    "Ranker",
+    "SequenceGenerator",
+    "Step",
+    "Terms",
+    "Translator",
+    "TwoPlayerGAN",
+    "evaluating",
+    "in_own_precision",
+    "require_classes",
+]

@@ -1,0 +1,195 @@
+"""A generator of images from latents, whatever the game that trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gan_lightning import batches
+from gan_lightning.batches import Labeled
+from gan_lightning.core.module import AdversarialModule
+from gan_lightning.core.sampling import evaluating, in_own_precision
+from gan_lightning.core.step import ImageShape, ImageStep
+from gan_lightning.ema import EMA
+from gan_lightning.noise import Noise, SampleNoise, drawn_by_layers, key, truncated_normal
+
+STANDING = -1  # seed of the latents of standing statistics: none that a user would give
+LAYERS = 1  # makes the key of the noise in layers another one than that of the latents
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+
+
+class ImageGenerator(AdversarialModule):
+    """A kind of model: images from latents, of classes or of whatever else they are conditioned on.
+
+    A game of any number of players trains it. Sample i of a seed depends on the seed and on i alone: its latent, its
+    condition, and the noise of the generator's layers.
+
+    Args:
+        image_shape: (channels, height, width).
+        generator: network from (n, latent_dim), and a condition where there is one, to (n, *image_shape) in [-1, 1],
+            with a `latent_dim`.
+        step: see :class:`ImageStep`.
+
+    Raises:
+        ValueError: `step` is a plain :class:`Step`.
+    """
+
+    num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
+    uniform_latents = False  # latents are from U[-1, 1), not from N(0, 1)
+
+    def __init__(self, image_shape: ImageShape, generator: nn.Module, step: ImageStep) -> None:
+        if not isinstance(step, ImageStep):
+            raise ValueError(f"{type(self).__name__} takes step=ImageStep(...), not {step}")
+        super().__init__(step)
+        self.image_shape = tuple(image_shape)
+        self.generator = generator
+        self.keep_averages("generator", generator)
+
+    def keep_averages(self, name: str, network: nn.Module) -> None:
+        """Average a network of a player: `averages[name]`, and `<name>_<half-life>` for further half-lives."""
+        half_lives = self.step.ema_half_life
+        first, *more = half_lives if isinstance(half_lives, (list, tuple)) else [half_lives]
+        named = {name: first} | {f"{name}_{one:.0f}": one for one in more}
+        step = self.step
+        for called, half_life in named.items():
+            how = step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
+            self.averages[called] = EMA(network, half_life, *how)
+
+    @property
+    def ema(self) -> EMA:
+        """The generator's average that is sampled and scored."""
+        return self.averages["generator"]
+
+    # What the generator is given.
+
+    def latent(self, noise: Noise, n: int) -> Tensor:
+        """(n, latent_dim), the generator's input."""
+        shape = n, self.generator.latent_dim
+        return 2.0 * noise.uniform(*shape) - 1.0 if self.uniform_latents else noise.normal(*shape)
+
+    def truncate(self, z: Tensor, psi: float) -> Tensor:
+        """Latents (n, latent_dim) of the same distribution without what lies beyond +-psi, each at its own quantile.
+
+        Of normal latents the truncation of Brock et al. 2019 (arXiv:1809.11096, section 3.1), without jumps in psi.
+        """
+        return psi * z if self.uniform_latents else truncated_normal(z, psi)
+
+    def condition_like(self, batch: tuple) -> Tensor | None:
+        """What the fakes of a training batch are conditioned on: labels (n,), uniform over the classes, or None."""
+        return self.noise.integers(self.num_classes, batches.size(batch)) if self.num_classes else None
+
+    def condition_of(self, numbers: Sequence[int]) -> Tensor | None:
+        """What samples of these numbers are conditioned on: labels (n,), each class in turn, or None."""
+        return torch.tensor(numbers, device=self.device) % self.num_classes if self.num_classes else None
+
+    # Fakes in training.
+
+    def fake_like(self, batch: tuple) -> Labeled:
+        """As many fakes as the batch has samples, with conditions of their own; see :meth:`condition_like`."""
+        z = self.latent(self.noise, batches.size(batch))
+        condition = self.condition_like(batch)
+        fake = self.fakes_of(z, condition)
+        return Labeled(fake, z.new_zeros(len(z), dtype=torch.int64) if condition is None else condition)
+
+    def fakes_of(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The generator's images (n, *image_shape) of latents."""
+        fake = self.generator(z) if condition is None else self.generator(z, condition)
+        if self.watching and len(fake) > 1:  # one image alone has no deviation
+            self.watch("generator/deviation", fake.detach().float().std(0).mean())
+        return fake
+
+    # Samples of a trained generator.
+
+    def latents(self, numbers: Sequence[int], seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, latent_dim) the latents of samples; arguments as of :meth:`sample`."""
+        z = self.latent(SampleNoise(seed, numbers, self.device), len(numbers))
+        z = z.to(torch.promote_types(z.dtype, self.dtype))
+        return z if truncation is None else self.truncate(z, truncation)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        numbers: Sequence[int] | int,
+        seed: int = 0,
+        live: bool = False,
+        truncation: float | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
+        """Images by number: each depends on the seed, on its number and on its condition alone.
+
+        Args:
+            numbers: of the images; n for the first n.
+            seed: of the latents.
+            live: the trained weights in place of their average.
+            truncation: limit of the latents, see `truncate`; None for none.
+            condition: what they are conditioned on, labels (n,); None for each class in turn.
+
+        Returns:
+            (n, *image_shape), float32 in [-1, 1].
+
+        Raises:
+            ValueError: a truncation that is not positive.
+        """
+        numbers = range(numbers) if isinstance(numbers, int) else numbers
+        condition = self.condition_of(numbers) if condition is None else condition
+        return self.generate(self.latents(numbers, seed, truncation), live, condition, numbers, seed)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        z: Tensor,
+        live: bool = False,
+        condition: Tensor | None = None,
+        numbers: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> Tensor:
+        """Images (n, *image_shape), float32 in [-1, 1], in evaluation mode.
+
+        Args:
+            z: (n, latent_dim).
+            live: the trained weights in place of their average.
+            condition: labels (n,) int64, or (n, num_classes) shares of a mixture, of a model with classes.
+            numbers, seed: key of the noise that the generator's layers draw; the numbers 0 to n - 1 where None.
+        """
+        network = self.generator if live else self.ema.network
+        noise = SampleNoise(key(seed, LAYERS), range(len(z)) if numbers is None else numbers, self.device)
+        with evaluating(network), drawn_by_layers(noise):
+            return in_own_precision(network, z, condition).float()
+
+    @contextmanager
+    def standing_statistics(self, count: int, size: int = 64, live: bool = False) -> Iterator[None]:
+        """Within it the generator's batch statistics are those of `count` batches of its own images.
+
+        Standing statistics (Brock et al. 2019, arXiv:1809.11096, section 4.1): averages over fresh samples, in place
+        of those that were gathered while the weights changed.
+
+        Args:
+            count: batches; 0 leaves the statistics as they are.
+            size: images in each.
+            live: of the trained weights in place of their average.
+        """
+        network = self.generator if live else self.ema.network
+        norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
+        before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
+        momenta, training = [norm.momentum for norm in norms], network.training
+        try:
+            if count:
+                network.eval()  # but for its batch norms: no dropout, no step of spectral norm's power iteration
+                for norm in norms:
+                    norm.reset_running_stats()
+                    norm.momentum = None  # torch's way to say: the average of all batches alike
+                    norm.train()
+                for first in range(0, count * size, size):
+                    numbers = range(first, first + size)
+                    with torch.no_grad(), drawn_by_layers(SampleNoise(key(STANDING, LAYERS), numbers, self.device)):
+                        in_own_precision(network, self.latents(numbers, STANDING), self.condition_of(numbers))
+                network.eval()
+            yield
+        finally:
+            for norm, state, momentum in zip(norms, before, momenta, strict=True):
+                norm.load_state_dict(state)
+                norm.momentum = momentum
+            network.train(training)

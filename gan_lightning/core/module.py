@@ -1,0 +1,353 @@
+"""The only training mechanism: players that take turns.
+
+A model says what the game is; :meth:`AdversarialModule.turn` says how a player moves: its gradients alone, in any
+precision, on any number of processes and micro-batches, counted, checked, logged and resumable.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from torch import Tensor, nn
+
+from gan_lightning import batches, processes, torchfile, trainer_arguments
+from gan_lightning.core import resume
+from gan_lightning.core.hyperparameters import plain_hyperparameters, rebuilt
+from gan_lightning.core.step import Move, Player, Step, Terms
+from gan_lightning.core.training_log import TrainingLog
+from gan_lightning.errors import NotFiniteError, nearest
+from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
+from gan_lightning.trust import Source
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Objective = Callable[[Any], Terms]
+DEAD_SCALE = 2.0**-14  # of a float16 scaler, which begins at 2**16 and halves with each step that it skips
+
+
+class AdversarialModule(LightningModule):
+    """Base of every model. A subclass names its :meth:`players` and lets them take turns in `training_step`.
+
+    Attributes:
+        iteration: batches begun, all epochs together; inside a step the number of the batch, from 1.
+        images_seen: training images, or whatever an example is, of those batches, over all processes.
+        turns: by player, the turns that it has taken.
+        noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
+        averages: of its networks, by name; each follows its network after the turns of the player that owns it.
+        trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples
+            and its "classes" (their names, None where there are none); empty before a fit.
+    """
+
+    scored_by = ""  # the callback that scores it, where there is one that fits this model alone
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        self.step = step
+        self.seed = global_seed()
+        self.seed_wins = False  # over a checkpoint's: where the user of a resumed run named one
+        self.iteration = 0
+        self.images_seen = 0
+        self.noise: Noise = Noise()
+        self.averages = nn.ModuleDict()
+        self.trained_on: dict[str, Any] = {}
+        self.turns: dict[str, int] = {}
+        self.training_log = TrainingLog()
+        self._turn_in_batch = 0
+        self._moves: dict[str, Move] = {}
+
+    # What a model says.
+
+    def players(self) -> dict[str, Player]:
+        """The players by name, in an order that never changes: checkpoints hold their optimizers in it."""
+        raise TypeError(f"{type(self).__name__} must define players()")
+
+    def batch_size(self, images_seen: int) -> int | None:
+        """The whole batch that follows so many images, of a model whose phases differ in it; None: the data's own."""
+        return None
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = "cpu",
+        strict: bool = True,
+        weights_only: bool = True,
+        trust: Sequence[str] = (),
+    ) -> Self:
+        """The model of a file, of this class; `gan_lightning.load_model` finds the class too.
+
+        Lightning's own would let a parser call whatever the file names.
+
+        Args:
+            checkpoint_path: the file.
+            map_location: where its tensors go, as in `torch.load`; the model follows them.
+            strict: whether all weights must be there, and no others.
+            weights_only: for callers who say it; nothing else is ever loaded.
+            trust: packages of your own that the file may name.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no checkpoint of this class, or names what a file may not name.
+        """
+        if not weights_only:
+            raise ValueError("weights_only=False would run what a file holds: the file must do without")
+        try:
+            checkpoint = torchfile.load_checkpoint(checkpoint_path, map_location)
+        except torchfile.UnreadableError as error:
+            raise ValueError(f"{checkpoint_path} {error}") from error
+        module = rebuilt(cls, checkpoint, Source.file(checkpoint_path, trust), strict)
+        tensors = (value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor))
+        return module.to(next(tensors, torch.empty(0)).device)
+
+    # What a turn is.
+
+    def turn(self, name: str, objective: Objective, batch: tuple, advances_step: bool = False) -> None:
+        """One optimizer step of one player on `objective(batch)`; the other players' networks are frozen meanwhile.
+
+        Args:
+            name: the player.
+            objective: returns the terms whose sum the player minimises, each a mean over the batch it is given.
+            batch: a NamedTuple of tensors; cut into `step.micro_batches` parts.
+            advances_step: whether this turn advances `trainer.global_step`: the generator's do, so that `max_steps`
+                and checkpoint names count generator steps, as papers do. Once `max_steps` is reached, further such
+                turns of the batch are left out.
+        """
+        trainer, log = self.trainer, self.training_log
+        if advances_step and -1 != trainer.max_steps <= trainer.global_step:
+            return
+        move = self._moves.get(name) or self._move_of(name)
+        self._turn_in_batch += 1
+        log.begin(name, self.iteration, trainer.log_every_n_steps or 0)
+        count = self.step.micro_batches
+        parts = [batch] if count == 1 else batches.split(batch, count)
+
+        def closure() -> None:
+            move.optimizer.zero_grad()
+            with move.alone():
+                known = self._dry_run(objective, parts) if count > 1 else None
+                for index, part in enumerate(parts):
+                    with self._part(index, known), self._sync(index == count - 1):
+                        terms = objective(part)
+                        loss = _total(terms) if count == 1 else _total(terms) / count
+                        with self._without_autocast():  # or penalties lose their float32
+                            self.manual_backward(loss)
+                    log.record(terms)
+            if self.device.type == "cpu":  # elsewhere a look costs a wait: with the log line and before a save
+                self.check_finite()
+
+        try:
+            if advances_step:  # only LightningOptimizer.step() is counted by Lightning
+                move.optimizer.step(closure)
+            else:
+                trainer.strategy.optimizer_step(move.optimizer.optimizer, closure)
+        finally:
+            log.end()
+        self.turns[name] = self.turns.get(name, 0) + 1
+        if move.scheduler is not None and self.turns[name] % self._players[name].turns_per_step == 0:
+            move.scheduler.step()
+        for average in move.averages:
+            average.update(self.images_seen, batches.size(batch) * trainer.world_size)
+
+    def reset_optimizer(self, name: str) -> None:
+        """Let a player's optimizer forget its moments, as if its next turn were its first; its rate stays."""
+        self._move_of(name).optimizer.optimizer.state.clear()
+
+    def _move_of(self, name: str) -> Move:
+        """What a player's turns need.
+
+        Raises:
+            ValueError: there is no such player.
+        """
+        if name not in self._moves:
+            if name not in self._players:
+                raise ValueError(f"{type(self).__name__} has no player {name!r}{nearest(name, self._players)}")
+            optimizer, scheduler = self._optimizers(counting=True)[name], self._schedulers.get(name)
+            self._moves[name] = Move.of(name, self._players, optimizer, scheduler, self.averages)
+        return self._moves[name]
+
+    @contextmanager
+    def _part(self, index: int, known: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
+        """Random numbers and :func:`batches.whole` for one micro-batch of this process."""
+        count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turn_in_batch)
+        seed_torch(key(self.seed, *turn, rank, index), self.device)  # dropout and the like; `noise` is for the rest
+        part, parts = rank * count + index, self.trainer.world_size * count
+        self.noise = PartNoise(key(self.seed, *turn), part, parts, self.device)
+        with drawn_by_layers(self.noise), batches.part(index, count, known) as recorded:
+            yield recorded
+
+    @torch.no_grad()
+    def _dry_run(self, objective: Objective, parts: list[tuple]) -> list[list[Tensor]] | None:
+        """What each micro-batch shows to `batches.whole`, found by a pass that leaves no trace; None if nothing."""
+        buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+        recorded, log = [], self.training_log
+        watching, log.watching = log.watching, False  # the pass that counts will show its figures
+        for index, part in enumerate(parts):
+            with self._part(index, None) as rows:
+                objective(part)
+            recorded.append(rows)
+            if not rows:  # a loss of means over samples: the parts have nothing to show each other
+                break
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        log.watching = watching
+        return recorded if recorded[0] else None
+
+    def _sync(self, last: bool) -> Any:
+        """Processes exchange gradients after the last micro-batch only."""
+        if last or self.trainer.world_size == 1:
+            return nullcontext()
+        block = getattr(self.trainer.strategy, "block_backward_sync", None)
+        return nullcontext() if block is None else block()
+
+    def _without_autocast(self) -> Any:
+        kind = self.device.type
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+    def configure_optimizers(self) -> tuple[list, list]:
+        self._players, self._moves = self.players(), {}
+        optimizers = [player.optimizer(player.network.parameters()) for player in self._players.values()]
+        for optimizer in optimizers:  # a fused step would unscale by itself, after gradients are clipped and measured
+            optimizer._step_supports_amp_scaling = False
+        made = zip(self._players.items(), optimizers, strict=True)
+        self._schedulers = {name: one.scheduler(optimizer) for (name, one), optimizer in made if one.scheduler}
+        return optimizers, list(self._schedulers.values())
+
+    # What is watched.
+
+    @property
+    def begun(self) -> bool:
+        """Whether a batch of this fit has begun."""
+        return self.training_log.begun
+
+    @property
+    def logging(self) -> bool:
+        """Whether this batch ends with a log line (`trainer.log_every_n_steps` batches apart)."""
+        every = self.trainer.log_every_n_steps
+        return bool(every) and self.iteration % every == 0
+
+    def watch(self, name: str, value: Tensor | float) -> None:
+        """Put a figure on the next log line (see :class:`TrainingLog`); a tensor stays on its device until then."""
+        self.training_log.watch(name, value)
+
+    @property
+    def watching(self) -> bool:
+        """Whether figures that cost time to compute are wanted of this turn."""
+        return self.training_log.watching
+
+    def check_finite(self) -> None:
+        """Stop the run if a loss since the last check was NaN or infinite; all processes decide alike.
+
+        float16 overflows now and then, and its gradient scaler skips such a step; with one the run stops when the
+        scaler has skipped so many that its scale is next to nothing.
+
+        Raises:
+            NotFiniteError: naming the player and the term that was the first.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        log = self.training_log
+        good = log.all_finite() if scaler is None else scaler.get_scale() >= DEAD_SCALE
+        if not self.trainer.strategy.reduce_boolean_decision(good, all=True):
+            what = log.first_not_finite() if scaler is None else "every step overflows float16"
+            raise NotFiniteError(
+                f"{what} (generator step {self.trainer.global_step}): lower the learning rate, or look at the data"
+            )
+        log.clear_losses()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip and measure here: gradients are unscaled and exchanged by now, and nowhere else."""
+        if self.step.gradient_clip is None and not self.watching:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        self.watch(f"{self.training_log.player}/gradient_norm", norm)
+        if self.step.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.step.gradient_clip, norm)
+
+    # What Lightning calls.
+
+    def configure_callbacks(self) -> list[Callback]:
+        """None of its own. The first thing that Lightning asks for, before it complains in its own words.
+
+        Raises:
+            ValueError: the trainer's arguments or callbacks do not fit players that take turns.
+        """
+        trainer_arguments.check_made(self.trainer)
+        return []
+
+    def setup(self, stage: str) -> None:
+        processes.allow_turns(self.trainer.strategy)
+        data = self.trainer.datamodule
+        if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before
+            facts = None
+            if self.trainer.is_global_zero:  # to hash all the data is work for one
+                examples = data.reference("train")
+                facts = {"name": data.name, "fingerprint": examples.fingerprint, "classes": data.classes}
+            self.trained_on = self.trainer.strategy.broadcast(facts)
+
+    def on_fit_start(self) -> None:
+        self.training_log.stop_clock()
+        if self.step.compile:
+            for player in self._players.values():
+                several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
+                for network in several:  # a list of networks has no forward of its own
+                    network.compile()  # in place: the names in the state_dict stay
+
+    def on_train_start(self) -> None:
+        last, step = self.trainer.max_steps, self.trainer.global_step
+        ends = [getattr(schedule, "end", None) for schedule in self._schedulers.values()]
+        if (end := max((end for end in ends if end is not None), default=None)) is not None and -1 != last > end:
+            self.training_log.tell_of_rest(
+                f"the schedule of the learning rates ends at generator step {end}, the run at {last}"
+            )
+        elif step > 0:
+            self.training_log.watch_rates(self._optimizers(), step)
+
+    def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
+        self.training_log.start_clock(self.images_seen)
+        self.iteration += 1
+        self.images_seen += batches.size(batch) * self.trainer.world_size
+        self._turn_in_batch = 0
+        if self.logging:
+            self.training_log.watch_rates(self._optimizers(), self.trainer.global_step)
+        seed_torch(key(self.seed, self.iteration, 0, self.global_rank), self.device)
+
+    def _optimizers(self, counting: bool = False) -> dict[str, Any]:
+        """By player; torch's, or Lightning's around them, whose steps are counted."""
+        made = self.optimizers(use_pl_optimizer=counting)  # Lightning hands over a single one without a list
+        return dict(zip(self._players, made if isinstance(made, list) else [made], strict=True))
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple, batch_idx: int) -> None:
+        if self.logging:
+            self.check_finite()
+            self.training_log.write(self.trainer, self.images_seen)
+
+    def average_batch_statistics(self) -> None:
+        """Give all processes one generator to score or save; every process must call it."""
+        processes.average_batch_statistics(self)
+
+    def on_validation_start(self) -> None:
+        self.average_batch_statistics()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.average_batch_statistics()  # in place: the state_dict that is saved shares the buffers' memory
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = plain_hyperparameters(self)  # in place of Lightning's objects
+        checkpoint["gan_lightning"] = resume.position(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the counters and the seed up again: see :func:`resume.take_up`."""
+        resume.take_up(self, checkpoint, in_fit=self._trainer is not None)
+
+
+def _total(terms: Terms) -> Tensor:
+    """The sum of the terms, without the addition to 0 that `sum` begins with."""
+    return reduce(operator.add, terms.values())

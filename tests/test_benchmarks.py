@@ -1,0 +1,235 @@
+"""Each benchmark runs, at its tiniest, and prints what it promises: how fast anything is no test can say."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import torchmetrics.image
+import yaml
+from conftest import trained, translator
+
+from gan_lightning import data, metrics, networks
+from gan_lightning.data.shapes import ShapeData
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+NUMBER = r"-?[\d,]+(?:\.\d+)?(?:e-?\d+)?"
+Run = Callable[..., tuple[int | None, str]]
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Calls a benchmark's main with flags; gives its exit code and what it printed."""
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)  # one thread does, and the machine may be busy
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+
+    def called(module: ModuleType, *flags: str) -> tuple[int | None, str]:
+        monkeypatch.setattr(sys, "argv", ["benchmark", *flags])
+        return module.main(), capsys.readouterr().out
+
+    yield called
+    logger.setLevel(level)
+
+
+def rows(printed: str) -> list[list[str]]:
+    """The cells of the rows of the last table."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("|")]
+    rule = max(number for number, cells in enumerate(lines) if set("".join(cells)) == {"-"})
+    return lines[rule + 1 :]
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+# The training step.
+
+
+def test_step_runs_every_kind_of_case(run: Run) -> None:
+    code, printed = run(loaded("step"), "--only", "mlp,8", "--blocks", "1", "--steps", "2")
+    found = rows(printed)
+    assert [cells[:2] + cells[6:7] for cells in found] == [["mlp", "1", "1.35"], ["8", "2", "1.00"]]
+    for cells in found:
+        ours, ratio, bar = number(cells[3]), number(cells[4]), number(cells[6])
+        assert ours > 0 and cells[7] == ("fail" if ratio > bar else "pass")
+    assert code == any(cells[7] == "fail" for cells in found)
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(6.0, "pass"), (7.0, "fail")])
+def test_step_compares_a_block_with_its_neighbours(
+    run: Run, monkeypatch: pytest.MonkeyPatch, ours: float, verdict: str
+) -> None:
+    """By a clock of our own: bare steps take 1 s, 2 s, ... of wall time in each further block, and 5 s of CPU time."""
+    step = loaded("step")
+    clock = {"cpu": 0.0, "wall": 0.0}
+
+    def bare_block(self: Any, block: Callable[[Any], None] = step.TakeTurns.bare_block) -> None:
+        clock["block"] = len(self.theirs) + 1
+        block(self)
+
+    def bare_step(self: Any) -> None:
+        clock.update(cpu=clock["cpu"] + 5, wall=clock["wall"] + clock["block"])
+
+    def our_step(*_: Any) -> None:
+        clock.update(cpu=clock["cpu"] + ours, wall=clock["wall"] + 7)
+
+    monkeypatch.setattr(step.Times, "now", lambda: step.Times(clock["cpu"], clock["wall"]))
+    monkeypatch.setattr(step.TakeTurns, "bare_block", bare_block)
+    monkeypatch.setattr(step.BareLoop, "step", bare_step)
+    monkeypatch.setattr(step.TakeTurns, "on_train_batch_start", our_step)
+    code, printed = run(step, "--only", "mlp", "--blocks", "1", "--steps", "3")
+    # Blocks take turns: bare, ours, both to warm up, bare (2 s), ours, bare (3 s).
+    figures = ["5000.00", f"{ours * 1000:.2f}", f"{ours / 5:.3f}", f"{7 / 2.5:.3f}", "1.35"]
+    assert rows(printed) == [["mlp", "1", *figures, verdict]]
+    assert code == (verdict == "fail")
+
+
+def test_the_bare_loop_trains_both_networks() -> None:
+    step = loaded("step")
+    torch.manual_seed(0)
+    model, made = step.made("mlp")
+    bare = step.BareLoop(model, made.reference("train").image)
+    bare.step()
+    for moved, left in ((bare.G, model.generator), (bare.D, model.discriminator)):
+        assert all(p.requires_grad for p in moved.parameters())
+        assert all(not torch.equal(p, q) for p, q in zip(moved.parameters(), left.parameters(), strict=True))
+
+
+# The others.
+
+
+def test_data(run: Run) -> None:
+    code, printed = run(loaded("data"), "--images", "32", "--batch_size", "8", "--repeats", "1")
+    names = ["MNIST", "MNIST", "CIFAR10", "CIFAR10", "UnpairedImages", "PairedImages"]
+    pattern = rf"(\w+) +\d workers: +({NUMBER}) images/s, torchvision +({NUMBER}), ratio +({NUMBER})"
+    found = re.findall(pattern, printed)
+    assert [line[0] for line in found] == names
+    ratios = [number(line[3]) for line in found]
+    assert ratios == pytest.approx([number(line[1]) / number(line[2]) for line in found], rel=0.02, abs=0.06)
+    assert code in (0, 1)
+
+
+def test_ranking(run: Run, tmp_path: Path) -> None:
+    ranking = loaded("ranking")
+    config = yaml.safe_load(ranking.CONFIG.read_text())
+    config["model"]["init_args"] |= {"pretraining": 88}
+    config["trainer"]["max_steps"] = 90  # two batches of the generator, each with five of the discriminator: 100 in all
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    code, printed = run(ranking, "--seeds", "0", "--config", str(tmp_path / "tiny.yaml"))
+    found = rows(printed)
+    names = ["BPR", "BPR, best", "DNS", "DNS, best", "IRGAN", "popularity", "truth"]
+    assert code is None and [cells[0] for cells in found] == names
+    assert all(0 < number(cell) < 1 for cells in found for cell in cells[1:] if cell)
+    assert all(all(cells) for cells in found[:5])
+    assert found[0][1:] == found[1][1:]  # one look, at the last batch
+
+
+def test_rollout(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout = loaded("rollout")
+    monkeypatch.setattr(rollout, "BATCH", 2)
+    monkeypatch.setattr(rollout, "LENGTH", 5)
+    code, printed = run(rollout, "--vocabularies", "10,20", "--rounds", "1", "--loop", "1")
+    assert code == 0
+    assert [cells[0] for cells in rows(printed)] == ["10", "20"]
+    for _, slow, fast, ratio in rows(printed):
+        assert number(ratio) == pytest.approx(number(fast) / number(slow), rel=0.02, abs=0.06)
+
+
+def test_rollout_tells_of_ways_that_differ(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout = loaded("rollout")
+    monkeypatch.setattr(rollout, "BATCH", 2)
+    monkeypatch.setattr(rollout, "by_prefixes", lambda network, token, uniform: token)
+    assert run(rollout, "--vocabularies", "10", "--rounds", "1")[0] == 1
+
+
+def test_scores(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but `extract`; in this process, which a memory of its own is not the point of."""
+    scores = loaded("scores")
+    monkeypatch.setattr(scores, "in_own_process", scores.alone)
+    sections = "frechet,cached,memory,prdc"
+    code, printed = run(scores, "--only", sections, "--dim", "8", "--fakes", "32", "--prdc", "20")
+    assert re.findall(r"^(\w+):", printed, re.MULTILINE) == sections.split(",")
+    assert number(re.search(rf"relative difference: ({NUMBER})", printed)[1]) < 1e-6
+    assert "reads of real images beyond the first one: 0 " in printed
+    assert code == ("MISSED" in printed)
+
+
+class Constant:
+    """In the place of a score of torchmetrics."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def update(self, *_: Any, **__: Any) -> None: ...
+
+    def compute(self) -> float:
+        return 3.0
+
+
+def test_scores_extract(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small extractor in the place of Inception, which takes seconds to make, and without the other programs."""
+    import torch_fidelity  # here, because it is slow to import
+
+    scores = loaded("scores")
+    monkeypatch.setattr(scores, "made_weights", lambda path: None)
+    monkeypatch.setattr(metrics, "Inception", lambda path: metrics.DigitFeatures())
+    monkeypatch.setattr(torch_fidelity, "calculate_metrics", lambda **_: {"frechet_inception_distance": 2.0})
+    monkeypatch.setattr(torchmetrics.image.fid, "NoTrainInceptionV3", Constant)
+    for name in ("FrechetInceptionDistance", "KernelInceptionDistance", "InceptionScore"):
+        monkeypatch.setattr(torchmetrics.image, name, Constant)
+    code, printed = run(scores, "--only", "extract", "--images", "16", "--size", "8")
+    fid = dict(re.findall(rf"^  (\S+) +{NUMBER} s, FID ({NUMBER})", printed, re.MULTILINE))
+    assert list(fid) == ["ours", "torch-fidelity", "torchmetrics"]
+    assert number(fid["ours"]) > 0 and (fid["torch-fidelity"], fid["torchmetrics"]) == ("2", "3")
+    assert code == ("MISSED" in printed)
+
+
+@pytest.mark.slow
+def test_scores_extract_agrees_with_torch_fidelity(run: Run) -> None:
+    _, printed = run(loaded("scores"), "--only", "extract", "--images", "8", "--size", "8")
+    ours, theirs, _ = map(number, re.findall(rf"FID ({NUMBER})", printed))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+SHAPES: dict[str, tuple[type[ShapeData], dict[str, Any], int]] = {  # data, what a checkpoint needs, lines printed
+    "Pix2Pix": (data.ShapePairs, {}, 1),
+    "CycleGAN": (data.ShapeDomains, {}, 2),
+    "StarGAN": (data.ShapeAttributes, {"attributes": ["Warm", "Filled", "Large"]}, 4),
+    "SimGAN": (data.ShapeRefinement, {}, 4),
+    "FaceSwap": (data.ShapeIdentities, {}, 2),
+    "ContextEncoder": (data.ShapeHoles, {}, 3),
+    "SRGAN": (data.ShapeResolution, {"features": partial(networks.RandomFeatures, width=4)}, 2),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes(name: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = loaded("shapes")
+    assert list(shapes.MEASURES) == list(SHAPES)
+    kind, arguments, lines = SHAPES[name]
+    monkeypatch.setattr(ShapeData, "count", lambda self, split: 16)
+    monkeypatch.setattr(shapes, "STEPS", 2)
+    drawn = kind(size=16, batch_size=8)
+    trained(translator(name, arguments, image_shape=drawn.image_shape), 1, drawn).save_checkpoint(tmp_path / "a.ckpt")
+    _, printed = run(shapes, str(tmp_path / "a.ckpt"))
+    assert len(printed.splitlines()) == lines
+    for line in printed.splitlines():
+        figures = [number(value) for value in re.findall(rf"(?<= ){NUMBER}(?=  |$)", line)]
+        assert figures and all(map(math.isfinite, figures)) and "nan" not in line
