@@ -49,7 +49,7 @@ class Looks(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: object) -> None:
         if model.iteration % 100 == 0:
-            self.figures.append(self.scores.measure(trainer, model)[0])
+            self.figures.append(self.scores.measure(model, trainer.datamodule)[0])
 
 
 def run(name: str, config: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:

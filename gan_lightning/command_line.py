@@ -279,7 +279,7 @@ def closing(cli: LightningCLI) -> str:
     examples = "examples" if cli.model.scored_by else "images"
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} {examples}, {folder}"]
     lines += [line for score in scores for line in scoring.table(score.scores)]
-    lines += scoring.card_lines([score.card for score in scores if score.card])
+    lines += scoring.card_lines([score.card for score in scores if score.scores])
     if (error := trainer.callback_metrics.get("validation/error")) is not None:
         lines += scoring.table({"validation/error": float(error)})
     if checkpoint.last_path is None:

@@ -472,8 +472,8 @@ class Scripted(ScheduledScore):
         super().__init__(When(every_n_steps=1))
         self.values, self.about = values, about
 
-    def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
-        return {"FID-pixels": self.values[trainer.global_step]}, self.about
+    def compute(self, module: AdversarialModule, data: Any) -> tuple[dict[str, float], dict[str, Any]]:
+        return {"FID-pixels": self.values[module.trainer.global_step]}, self.about
 
 
 def test_the_best_score_is_the_best_of_its_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

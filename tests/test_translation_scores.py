@@ -269,7 +269,7 @@ def test_every_model_is_scored_and_drawn_without_a_trace(name: str, tmp_path: Pa
 
 def test_what_cannot_be_scored_is_refused_before_training() -> None:
     for make, message in {
-        (lambda: TranslationScores(n=0)): "at least 1 sample, not n=0",
+        (lambda: TranslationScores(n=0)): r"n \(0; null takes all\)",
         (lambda: TranslationScores(batch_size=0)): "batch_size",
         (lambda: TranslationScores("Pixels")): "for the one that the data names",
     }.items():
@@ -278,7 +278,7 @@ def test_what_cannot_be_scored_is_refused_before_training() -> None:
     refused = {
         "asks for 11 validation samples, Negatives has 10": [TranslationScores(None, n=11)],
         "needs at least 2 validation samples of Negatives, not 1": [TranslationScores(Pixels(), n=1)],
-        "same names": [TranslationScores(None), TranslationScores(Pixels())],
+        "called TranslationScores": [TranslationScores(None), TranslationScores(Pixels())],
     }
     for message, scores in refused.items():
         model = Linear(SHAPE)
