@@ -1,7 +1,7 @@
-"""How a score is made: one pass of one extractor over real and over fake images, for every score that is asked for.
+"""How a score is made: one pass of one extractor over real images and one over fake images, for all requested scores.
 
-Exactly so many images count, each once, on any number of processes: batches are the same ones however many processes
-share them, nothing is padded, and all that processes do in common is to put together what each has seen.
+Each requested image counts once, on any number of processes. The batches do not depend on the number of processes, and
+no batch is padded. The processes exchange only what the metrics have accumulated.
 """
 
 from __future__ import annotations
@@ -46,19 +46,22 @@ class Protocol:
     """Which images a score compares.
 
     Attributes:
-        n_fake: generated images; more than the extractor has features, or FID is mostly bias.
-        n_real: real images, drawn without replacement; None for all of them (for KID and PRDC as many as there are
-            fakes, if there are).
-        split: of the data that the real images are of: "train" or "val".
-        weights: the generator's average, or the weights that are trained.
-        seed: of the latents; of a folder of fakes, of the choice among them.
-        batch_size: of images looked at at once; it moves a score by rounding errors only.
-        stats: file of the real set's statistics (of `evaluate stats`, or of pytorch-fid's form); None to find
-            them in the cache, or make them.
-        device: where the extractor runs: with the model, or on the CPU.
-        standing: batches of samples whose batch statistics the generator takes; 0 for the averages that training
-            gathered. See :meth:`ImageGenerator.standing_statistics`.
-        truncation: of the latents, see :meth:`ImageGenerator.truncate`; None for none.
+        n_fake: number of generated images. If it is not above the number of features, FID is mostly bias.
+        n_real: number of real images, drawn without replacement; None for all of them, for KID and PRDC at most
+            `n_fake`.
+        split: the split of the data that the real images come from, "train" or "val".
+        weights: "ema" for the generator's average, "live" for the weights that are trained.
+        seed: of the latents; for a folder of fakes, of the choice among its images.
+        batch_size: images in a batch of the extractor; it changes a score by rounding errors only.
+        stats: a file with statistics of the real images, from `evaluate stats` or in pytorch-fid's form; None for
+            statistics from the cache, or from a pass over the real images.
+        device: "model" if the extractor runs on the model's device, "cpu" for the CPU.
+        standing: number of batches for the generator's standing statistics, see
+            :meth:`ImageGenerator.standing_statistics`; 0 for the running averages of training.
+        truncation: limit of the latents, see :meth:`ImageGenerator.truncate`; None for no truncation.
+
+    Raises:
+        ValueError: a number that makes no score.
     """
 
     n_fake: int = 10_000
@@ -89,17 +92,26 @@ Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> L
 
 
 class ScoreRequest(NamedTuple):
-    """One score that is asked for."""
+    """A score that :func:`scores_of` is to compute.
+
+    Attributes:
+        kind: the class of the metric.
+        make: builds the metric from the extractor and the statistics of the real images (None where it needs none).
+        protocol: which images are compared.
+        fewest: the least number of real and of fake images.
+        fitting: says, as a flag does, with which argument n images suffice; empty where there is none.
+        flags: what stands before that argument on the command line.
+    """
 
     kind: type[FeatureMetric]
-    make: Callable[[Extractor, Reference | None], FeatureMetric]  # the metric, with the real set's side
+    make: Callable[[Extractor, Reference | None], FeatureMetric]
     protocol: Protocol
-    fewest: int = 2  # images of each kind that it needs
-    fitting: Callable[[int], str] = lambda n: ""  # the argument that makes it do with n
-    flags: str = "--trainer.callbacks."  # where that is said
+    fewest: int = 2
+    fitting: Callable[[int], str] = lambda n: ""
+    flags: str = "--trainer.callbacks."
 
     def real_count(self, reals: Source | None) -> int | None:
-        """How many real images it compares with; None where these are a file of statistics."""
+        """The number of real images; None for all those of a file of statistics."""
         if reals is None or self.protocol.n_real is not None:
             return self.protocol.n_real
         return min(len(reals), self.protocol.n_fake) if self.kind.balanced else len(reals)
@@ -148,14 +160,14 @@ def scores_of(
     device: torch.device,
     progress: bool = False,
 ) -> list[tuple[dict[str, float], dict[str, Any]]]:
-    """The figures and the card of every score, from one pass over the fakes; every process must call.
+    """The figures and the card of each score, from one pass over the fake images; every process must call.
 
     Args:
-        requests: with protocols that differ in n_fake and n_real at most.
+        requests: the scores; their protocols may differ in n_fake and n_real only.
         extractor: on `device`.
-        fakes, reals: the images; `reals` may be None where no score compares with real ones, or `stats` is given.
-        real_name: of the data, for the card.
-        about: the card's fields on the fakes.
+        fakes, reals: the images; `reals` may be None if no score needs real images, or if the protocol has `stats`.
+        real_name: the name of the data, for the card.
+        about: the card's fields on the fake images.
         device: where the extractor runs.
         progress: show a bar.
 
@@ -187,12 +199,15 @@ def scores_of(
 def check_request(
     request: ScoreRequest, extractor: Extractor, fakes: Source | None, reals: Source | None, real_name: str
 ) -> None:
-    """Refuse a score that cannot be had, before anything is computed; warn of one that means little.
+    """Refuse a score that cannot be computed, before anything is; warn of one that means little.
 
-    Args: as of :func:`scores_of`; `fakes` is None where only the real side is made.
+    Args:
+        request: the score.
+        extractor, reals, real_name: see :func:`scores_of`.
+        fakes: the fake images; None where only statistics of the real images are computed.
 
     Raises:
-        ValueError: saying why.
+        ValueError: too few images, an extractor without logits, a model without classes, or statistics that do not fit.
     """
     name = figure_name(request.kind.names[0], extractor)
     if request.kind.classifies and extractor.num_classes is None:
@@ -229,7 +244,7 @@ def check_request(
 
 
 def _too_few(request: ScoreRequest, name: str, what: str, given: str, n: int) -> ValueError:
-    """Says what a score needs, and how it is set to do with n."""
+    """The error that says how many images a score needs, and with which argument n images suffice."""
     argument = request.fitting(n) if n >= 2 else ""
     remedy = f": use {request.flags}{argument} or less" if argument else ""
     return ValueError(f"{name} as it is set needs at least {request.fewest} {what}, not {given}{remedy}")
@@ -244,10 +259,19 @@ def look(
     device: torch.device,
     progress: bool,
 ) -> None:
-    """Show images to metrics through one extractor; of W processes each sees every W-th batch.
+    """Update metrics with the features of images; each of W processes computes every W-th batch.
 
     Args:
-        shown: each metric with the sorted numbers of the images in `source` that are its set.
+        extractor: computes the features, on `device`.
+        source: the images.
+        shown: each metric, with the sorted numbers (n,) of its images in `source`.
+        real: whether they are real images.
+        batch_size: images in a batch.
+        device: where the extractor runs.
+        progress: show a bar.
+
+    Raises:
+        PeerError: another process failed.
     """
     rows = torch.cat([chosen for _, chosen in shown]).unique()
     rank, world = place()
@@ -271,7 +295,7 @@ def _show(
     real: bool,
     device: torch.device,
 ) -> None:
-    """One batch: the images of these numbers, to the metrics that they belong to."""
+    """Update each metric with those images of one batch, of the numbers `index`, that are among its images."""
     seen = extractor(batch.image.to(device))
     if batch.label is not None:
         seen = seen._replace(label=batch.label.to(device))
@@ -285,11 +309,11 @@ def _show(
 
 
 def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
-    """The batches; files are read one batch ahead by a thread for each core, since decoding frees the interpreter."""
+    """The batches. Threads, one for each core, read files one batch ahead: decoding releases the interpreter's lock."""
     if isinstance(source, Samples):
         yield from (source.__getitems__(index.tolist()) for index in indices)
         return
-    # What a set says of its images' classes is not what a generator was asked for: it is left out.
+    # A set's own classes are left out: they are not classes that a generator was asked for.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
 
         def begin(index: Tensor) -> list[Future]:
@@ -302,14 +326,14 @@ def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
 
 
 def subset(held: int, n: int, seed: int) -> Tensor:
-    """(n,) sorted numbers of `held` images, drawn without replacement: the first ones of a set may be of one class."""
+    """(n,) sorted numbers of `held` images, drawn without replacement: the first images may all be of one class."""
     if n >= held or held == Samples.ENDLESS:
         return torch.arange(n)
     return torch.randperm(held, generator=torch.Generator().manual_seed(seed))[:n].sort().values
 
 
 def keeper(device: torch.device) -> torch.device:
-    """Where sums in float64 can be kept: Metal has none."""
+    """The device for sums in float64: the CPU beside Metal, which has no float64."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
@@ -317,7 +341,7 @@ def keeper(device: torch.device) -> torch.device:
 
 
 def wanted_of(requests: Sequence[ScoreRequest], reals: Source | None) -> dict[int | None, bool]:
-    """Numbers of real images that scores compare with -> whether they need all features, not just the moments."""
+    """For each number of real images that a score needs: whether a score needs the features, not only the moments."""
     wanted: dict[int | None, bool] = {}
     for request in requests:
         if request.kind.needs:
@@ -335,16 +359,18 @@ def references(
     device: torch.device,
     progress: bool,
 ) -> dict[int | None, Reference]:
-    """What scores need to know of so many real images: from a file, or from one pass that leaves a file behind.
+    """Statistics of the real images, by their number: from a file, or from one pass over the images, which is cached.
 
-    The cache's files are found by the images' fingerprint, their number and choice, and the extractor's weights and
-    resizer. The first process reads and writes them; the others are told.
+    A file of the cache is found by the fingerprint, the number and the choice of the images, and by the weights and the
+    resizer of the extractor. The first process reads and writes the files, and sends the others what they hold.
 
     Args:
         wanted: see :func:`wanted_of`.
+        extractor, reals, real_name, device, progress: see :func:`scores_of`.
+        protocol: which images, in which batches.
 
     Raises:
-        ValueError: the file that `protocol.stats` names cannot serve.
+        ValueError: the file `protocol.stats` does not fit.
     """
     if not wanted:
         return {}
@@ -384,11 +410,11 @@ def references(
 
 
 def given_reference(protocol: Protocol, extractor: Extractor, features: bool) -> Reference:
-    """The real side that `protocol.stats` names; for a file that does not say what it is of, the file stands for it.
+    """The statistics in the file `protocol.stats`. If it names no data, its own name and content stand for the data.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it was made otherwise than the score asks for.
+        ValueError: its extractor, its number of images or its content is not what the score needs.
     """
     path = Path(protocol.stats).expanduser()
     given = load_reference(path)
@@ -407,13 +433,13 @@ def given_reference(protocol: Protocol, extractor: Extractor, features: bool) ->
 
 
 def reference_file(made: dict[str, Any]) -> Path:
-    """Where statistics that are made so are kept; the data's name, which may hold a path, does not matter."""
+    """The file of the cache for statistics of this protocol; the name of the data does not matter: it may be a path."""
     text = json.dumps({name: value for name, value in made.items() if name != "data"}, sort_keys=True)
     return cache_folder() / "stats" / f"{made['extractor']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
 
 def cached(made: dict[str, Any]) -> Reference | None:
-    """The statistics that are made so, if the cache has them; a damaged file is as good as none."""
+    """The statistics of this protocol in the cache; None if there is no file, or a damaged one."""
     path = reference_file(made)
     try:
         return load_reference(path) if path.is_file() else None
@@ -423,7 +449,7 @@ def cached(made: dict[str, Any]) -> Reference | None:
 
 
 def keep(reference: Reference) -> None:
-    """Write statistics to the cache, or warn that they could not be."""
+    """Write statistics to the cache; warn if that fails."""
     path = reference_file(reference.protocol)
     try:
         save_reference(path, reference)
@@ -435,7 +461,7 @@ def keep(reference: Reference) -> None:
 
 
 def figure_name(name: str, extractor: Extractor) -> str:
-    """`FID` of Inception, `FID-digits` of any other extractor: only the first is what publications report."""
+    """A figure's name: `FID` with Inception, as publications report it, `FID-digits` with another extractor."""
     base, slash, rest = name.partition("/")
     return name if extractor.name == "inception" else f"{base}-{extractor.name}{slash}{rest}"
 
@@ -447,7 +473,7 @@ def card(
     real: Reference | None,
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """How a score was made, in plain values; scores whose cards differ (but for SUBJECT) must not be compared."""
+    """How a score was made, in plain values. Scores are compared only if their cards differ in SUBJECT alone."""
     compared = {}
     if real is not None:
         compared = {
@@ -487,7 +513,7 @@ def card_of(module: ImageGenerator, protocol: Protocol) -> dict[str, Any]:
 
 
 def table(figures: dict[str, float]) -> list[str]:
-    """Figures a line each, a deviation or the like behind what it belongs to."""
+    """A line for each figure; its standard deviation or the like stands on the same line."""
     lines: dict[str, str] = {}
     for name, value in figures.items():
         base, slash, rest = name.partition("/")
@@ -499,7 +525,7 @@ def table(figures: dict[str, float]) -> list[str]:
 
 
 def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
-    """Cards in words, a paragraph for all that do not contradict each other, as those of one pass seldom do."""
+    """Cards in words; cards without a contradiction, such as those of one pass, share a paragraph."""
     merged: list[dict[str, Any]] = []
     for one in cards:
         fitting = (m for m in merged if all(m.get(name, value) == value for name, value in one.items()))
@@ -512,8 +538,8 @@ def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The fields, beside what was scored, in which two cards differ: each as `field: a, b`."""
-    fields = [field for field in {**one, **other} if field not in (*SUBJECT, "data")]  # of that the hash decides
+    """The fields in which two cards differ, but for those on what was scored: each as `field: a, b`."""
+    fields = [field for field in {**one, **other} if field not in (*SUBJECT, "data")]  # the data is known by its hash
     return [
         f"{field}: {one.get(field, '-')}, {other.get(field, '-')}"
         for field in fields
