@@ -90,8 +90,8 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
         encoder_optimizer, predictor_optimizer = self._players_of
         coder = nn.ModuleList([self.encoder] if self.decoder is None else [self.encoder, self.decoder])
         return {
-            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
             "encoder": Player(coder, encoder_optimizer, self.step.scheduler),
+            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
         }
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:

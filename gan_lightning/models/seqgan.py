@@ -98,8 +98,8 @@ class SeqGAN(SequenceGenerator):
         generator_optimizer, pretraining_optimizer, discriminator_optimizer = self._players_of
         return {
             "imitator": Player(self.generator, pretraining_optimizer),  # the generator, before there is a game
-            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
             "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
         }
 
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
