@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
-import inspect
 import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
-
-from docstring_parser import google
+from typing import NoReturn
 
 TRUST_HELP = "a package of your own that the checkpoint may name; may be given again and again"
 
@@ -157,70 +154,35 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and that names the flags nearest to one it does not know.
 
     What it parses has `set` too, the names of what is not at its default.
-
-    Attributes:
-        least: the least value of a flag, by its name.
-        whose: the model whose flags these are; "" where they are of no model.
     """
 
     CHECKPOINT = ("--ckpt", "--ckpt_path", "--checkpoint", "--model")  # what other commands call the first argument
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.least: dict[str, int] = {}
-        self.whose = ""
-
     def add_trust(self) -> None:
         """The flag `--trust PACKAGE`, for whoever loads a checkpoint."""
         self.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST_HELP)
-
-    def add_method(self, method: Callable, without: Sequence[str] = ()) -> None:
-        """A flag for each argument of a method, of its type, with its default and the docstring's words.
-
-        Args:
-            method: with annotations that are types which a flag can be: bool, int, float, str, Literal, with None.
-            without: arguments that are no flags of that name.
-        """
-        said = {one.arg_name: one.description for one in google.parse(inspect.getdoc(method) or "").params}
-        types = get_type_hints(method)
-        for name, argument in list(inspect.signature(method).parameters.items())[1:]:
-            if name in without:
-                continue
-            words = re.sub(r"[:`]\w*[:`]+", "", " ".join((said.get(name) or "").rstrip(".").split()))
-            kinds = [kind for kind in get_args(types[name]) or (types[name],) if kind is not type(None)]
-            if kinds == [bool]:
-                self.add_argument(f"--{name}", action="store_true", help=words)
-            elif get_origin(types[name]) is Literal:
-                self.add_argument(f"--{name}", choices=kinds, default=argument.default, help=words)
-            else:
-                default = "" if argument.default is None else " (default %(default)s)"
-                self.add_argument(
-                    f"--{name}", type=kinds[0], default=argument.default, metavar=name.upper(), help=words + default
-                )
-
-    @staticmethod
-    def arguments_of(method: Callable, given: argparse.Namespace) -> dict[str, Any]:
-        """The arguments of a method that the flags give."""
-        return {name: vars(given)[name] for name in inspect.signature(method).parameters if name in vars(given)}
 
     def error(self, message: str) -> NoReturn:
         leave(f"{message} (--help lists the flags)")
 
     def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
         args = typed(args)
-        flags = [arg.split("=")[0] for arg in args]
-        for flag in self.CHECKPOINT:
-            if flag in flags and flag not in self._option_string_actions:
-                self.error(f"unknown argument {flag!r}: the checkpoint's file is named without a flag")
+        self.refuse_checkpoint_flags(args)
         known, unknown = self.parse_known_args(args)
         if unknown and not unknown[0].startswith("-"):
             self.error(f"one argument too many: {unknown[0]!r}")
         if unknown:
-            flag = unknown[0].split("=")[0]
-            near = nearest(flag, self._option_string_actions)
-            self.error(f"unknown argument {flag!r}{near or (f': {self.whose} does not take it' if self.whose else '')}")
-        for name, least in self.least.items():
-            if (value := getattr(known, name)) is not None and value < least:
-                self.error(f"--{name} must be at least {least}, not {value}")
+            self.refuse_flag(unknown[0].split("=")[0])
         known.set = [name for name, value in vars(known).items() if value != self.get_default(name)]
         return known
+
+    def refuse_checkpoint_flags(self, args: Sequence[str]) -> None:
+        """Refuse the checkpoint where a flag names it that this parser does not have."""
+        flags = [arg.split("=")[0] for arg in args]
+        for flag in self.CHECKPOINT:
+            if flag in flags and flag not in self._option_string_actions:
+                self.error(f"unknown argument {flag!r}: the checkpoint's file is named without a flag")
+
+    def refuse_flag(self, flag: str) -> NoReturn:
+        """Refuse a flag that this parser does not have."""
+        self.error(f"unknown argument {flag!r}{nearest(flag, self._option_string_actions)}")

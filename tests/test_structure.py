@@ -22,7 +22,6 @@ ALLOWED: dict[str, set[str]] = {
     "noise": set(),
     "batches": set(),
     "text": set(),
-    "training_log": set(),
     "errors": set(),
     "layout": set(),
     "reading": set(),
@@ -32,28 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "torchfile": set(),
     "places": set(),
     "trust": {"places"},
-    "hyperparameters": {"errors", "trust"},
-    "resume": {"batches", "hyperparameters"},
-    "core": {
-        "augment",
-        "batches",
-        "ema",
-        "errors",
-        "training_log",
-        "noise",
-        "processes",
-        "hyperparameters",
-        "resume",
-        "torchfile",
-        "trust",
-        "trainer_arguments",
-    },
-    "translator": {"core"},
-    "history": {"batches"},
+    "core": {"augment", "batches", "ema", "errors", "noise", "processes", "torchfile", "trust", "trainer_arguments"},
     "models": {
         "core",
-        "translator",
-        "history",
         "losses",
         "networks",
         "augment",
@@ -66,23 +46,23 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"batches", "noise", "text", "torchfile"},
     "data": {"batches", "noise", "networks", "cache", "errors", "layout", "reading", "signals", "text"},
     "cache": set(),
-    "scoring": {"batches", "cache", "core", "translator", "errors", "metrics", "processes"},
+    "scoring": {"batches", "cache", "core", "errors", "metrics", "processes"},
     "callbacks": {
         "batches",
         "checkpoints",
         "core",
-        "translator",
         "errors",
-        "hyperparameters",
         "metrics",
         "processes",
-        "resume",
         "scoring",
         "signals",
         "text",
     },
     "trainer_arguments": set(),
     "catalog": set(),  # it reads files, and imports none of them
+    "cli": {"catalog", "checkpoints", "core", "data", "errors", "layout", "metrics", "processes", "reading", "text"},
+    "sample": {"cli", "errors"},
+    "translate": {"batches", "cli", "core", "data", "errors", "metrics", "reading"},
     "fit": {"catalog", "errors", "fit_cli", "signals"},
     "__main__": {"errors", "fit"},
 }
@@ -95,7 +75,6 @@ NO_LIGHTNING = {
     "ema",
     "noise",
     "batches",
-    "training_log",
     "metrics",
     "text",
     "torchfile",
@@ -103,7 +82,7 @@ NO_LIGHTNING = {
 
 
 def part_of(path: Path) -> str:
-    """The package's first level: `models` for gan_lightning/models/gan.py, `core` for gan_lightning/core.py."""
+    """The package's first level: `models` for gan_lightning/models/gan.py, `fit` for gan_lightning/fit.py."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
