@@ -34,7 +34,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.e
 if "GAN_LIGHTNING_CACHE" not in os.environ:  # the user's own is not ours to fill; processes of a test share this one
     _cache = tempfile.TemporaryDirectory()
     os.environ["GAN_LIGHTNING_CACHE"] = _cache.name
-os.environ["GAN_LIGHTNING_TRUST"] = "conftest,test_sample,test_translate"  # their own classes stand in checkpoints
+os.environ["GAN_LIGHTNING_TRUST"] = (
+    "conftest,test_kinds,test_sample,test_translate"  # their own classes stand in checkpoints
+)
 torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
 warnings.filterwarnings("ignore", module="lightning")
 

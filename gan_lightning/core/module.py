@@ -41,7 +41,7 @@ class AdversarialModule(LightningModule):
         images_seen: training images, or whatever an example is, of those batches, over all processes.
         turns: by player, the turns that it has taken.
         noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
-        averages: of its networks, by name; each follows its network after the turns of the player that owns it.
+        averages: of its networks, by name; each follows its network after each turn that moves any of it.
         trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples
             and its "classes" (their names, None where there are none); empty before a fit.
     """
