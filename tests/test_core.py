@@ -39,7 +39,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import lr_scheduler
 
 from gan_lightning import fit, losses, optim
-from gan_lightning.batches import Labeled, split, whole
+from gan_lightning.batches import Labeled, gather_batch, split
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import AdversarialModule, ImageStep, Step, Terms, TwoPlayerGAN
 from gan_lightning.data import Digits
@@ -220,7 +220,7 @@ def test_split_keeps_the_order():
 
 def test_whole_is_the_batch_itself_without_parts():
     rows = torch.randn(3)
-    assert whole(rows) is rows
+    assert gather_batch(rows) is rows
 
 
 @pytest.mark.parametrize("name", ["RelativisticGAN", "DCGAN"])

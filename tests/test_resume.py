@@ -512,9 +512,7 @@ def test_a_rest_at_rate_zero_is_told_and_the_proposal_extends_the_schedule(
         both(partial(torch.optim.SGD, lr=0.1)),
         step=ImageStep(scheduler=partial(lr_scheduler.PolynomialLR, total_iters=3)),
     )
-    with pytest.warns(
-        UserWarning, match="learning rate of generator is 0 at generator step 3: .* nothing is learned"
-    ):
+    with pytest.warns(UserWarning, match="learning rate of generator is 0 at generator step 3: .* nothing is learned"):
         trained(model, 5, log_every_n_steps=1)
 
 

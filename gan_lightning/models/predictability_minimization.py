@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_lightning.batches import Labeled, whole
+from gan_lightning.batches import Labeled, gather_batch
 from gan_lightning.core import (
     AdversarialModule,
     Encoder,
@@ -119,7 +119,7 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
 
     def variance(self, code: Tensor) -> Tensor:
         """V of the codes of the whole batch, in [0, units / 8]."""
-        return whole(code).var(0, unbiased=False).sum() / 2
+        return gather_batch(code).var(0, unbiased=False).sum() / 2
 
     # What is looked at.
 
