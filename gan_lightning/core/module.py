@@ -84,9 +84,7 @@ class AdversarialModule(LightningModule):
         weights_only: bool = True,
         trust: Sequence[str] = (),
     ) -> Self:
-        """The model of a file, of this class; `gan_lightning.load_model` finds the class too.
-
-        Lightning's own would let a parser call whatever the file names.
+        """The model of a file, of this class; Lightning's own method would let a parser call what the file names.
 
         Args:
             checkpoint_path: the file.
