@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gan_lightning import models, torchfile
 from gan_lightning.core import AdversarialModule
-from gan_lightning.core.hyperparameters import instantiate, rebuilt, resolve
+from gan_lightning.core.hyperparameters import instantiate, own_record, rebuilt, resolve
 from gan_lightning.errors import nearest
 from gan_lightning.trust import USER, Source
 
@@ -130,12 +130,25 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", trust: Sequ
         FileNotFoundError, ValueError: see :func:`read`; or the file is not this package's, names what no file may
             name, or its class cannot be imported, or has changed since.
     """
-    checkpoint, source = read(path), Source.file(path, trust)
-    about = checkpoint.get("gan_lightning")
-    if not isinstance(about, dict) or "class_path" not in about:
-        raise ValueError(f"{path} is not a checkpoint of gan_lightning")
-    kind = source.find(about["class_path"], AdversarialModule, "its model")
-    return rebuilt(kind, checkpoint, source).to(device)
+    return model_of(read(path), path, device, trust)
+
+
+def model_of(
+    content: dict[str, Any], path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
+) -> AdversarialModule:
+    """The model of a checkpoint that has been read; see :func:`load_model`.
+
+    Args:
+        content: what :func:`read` returned.
+        path: the file, for messages.
+        device, trust: see :func:`load_model`.
+
+    Raises:
+        ValueError: see :func:`load_model`.
+    """
+    source = Source.file(path, trust)
+    kind = source.find(own_record(content, path).get("class_path"), AdversarialModule, "its model")
+    return rebuilt(kind, content, source).to(device)
 
 
 def build(model: str | type[AdversarialModule], **arguments: Any) -> AdversarialModule:

@@ -27,7 +27,7 @@ from gan_lightning import checkpoints, command_line, runs, signals, slurm, train
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
 from gan_lightning.core import AdversarialModule
-from gan_lightning.core.hyperparameters import one_line, with_plain_factories
+from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
 from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, program, short_errors
 from gan_lightning.trust import USER
 
@@ -56,8 +56,7 @@ class Resumed(NamedTuple):
             FileNotFoundError, ValueError: see :func:`command_line.config_of`; or no run can go on from it.
         """
         content = checkpoints.read(path)
-        if not isinstance(saved := content.get("gan_lightning"), dict):
-            raise ValueError(f"{path} is not a checkpoint of gan_lightning")
+        saved = own_record(content, path)
         config = None if trust is None else command_line.config_of(path, trust, content)
         for part, kind, within in (
             *((name, dict, content) for name in ("state_dict", "hyper_parameters", "loops", "callbacks")),

@@ -53,7 +53,7 @@ class Protocol:
         weights: the generator's average, or the weights that are trained.
         seed: of the latents; of a folder of fakes, of the choice among them.
         batch_size: of images looked at at once; it moves a score by rounding errors only.
-        stats: file of the real set's statistics (of `evaluate --make_stats`, or of pytorch-fid's form); None to find
+        stats: file of the real set's statistics (of `evaluate stats`, or of pytorch-fid's form); None to find
             them in the cache, or make them.
         device: where the extractor runs: with the model, or on the CPU.
         standing: batches of samples whose batch statistics the generator takes; 0 for the averages that training

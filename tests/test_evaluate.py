@@ -141,6 +141,21 @@ def test_live_weights_another_split_and_another_seed_are_other_scores(
     assert [entry["card"][field] for entry, field in fields] == ["ema", "live", "val", 1]
 
 
+@pytest.mark.parametrize("command", ["", "stats"])
+def test_a_checkpoint_is_read_once(command: str, run: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be of gigabytes."""
+    reads, load = [], torch.load
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        reads.append(args)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", counted)
+    main([*filter(None, [command]), str(run / "last.ckpt"), "--n", "100", "--extractor", "DigitFeatures"])
+    checkpoints = [args for args in reads if getattr(args[0], "name", "").endswith(".ckpt")]
+    assert len(checkpoints) == 1 and list(cache.iterdir())
+
+
 def test_standing_statistics_and_truncation_are_flags_and_part_of_the_card(
     run: Path, tmp_path: Path, cache: Path, scores: Callable[..., Found], capsys: pytest.CaptureFixture
 ) -> None:
@@ -153,7 +168,6 @@ def test_standing_statistics_and_truncation_are_flags_and_part_of_the_card(
     assert found["value"] == pytest.approx(expected, rel=1e-5)
     plain = scores(run / "last.ckpt", "--n", "100")["FID-digits"]
     assert differences(plain["card"], found["card"]) == ["batch_norm: running averages, standing, 2 batches"]
-    assert "DCGAN has no truncation" in error_of(run / "last.ckpt", "--truncation", "0.5", capsys=capsys)
 
     trainer = quiet(max_steps=1, plugins=[AtomicCheckpointIO()])
     trainer.fit(tiny("BigGAN"), Noisy())
@@ -214,7 +228,7 @@ def test_statistics_are_made_once_and_found_again(
     run: Path, cache: Path, scores: Callable[..., Found], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = cache.parent.parent / "digits.npz"
-    main(["--make_stats", "--data", "Digits", "--data.size", "16", "--out", str(out)])
+    main(["stats", "--data", "Digits", "--data.size", "16", "--out", str(out)])
     path, copy = map(Path, capsys.readouterr().out.split())
     assert path.parent == cache and copy == out
     reference = load_reference(out)
@@ -242,10 +256,10 @@ def _drawn(run: Path, cache: Path) -> Path:
 def test_statistics_keep_features_where_scores_need_them(
     cache: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main(["--make_stats", "--data", "Digits", "--metrics", "fid,kid,prdc", "--n_real", "120", "--subset_size", "50"])
+    main(["stats", "--data", "Digits", "--metrics", "fid,kid,prdc", "--n_real", "120", "--subset_size", "50"])
     (path,) = cache.iterdir()
     assert load_reference(path).features.shape == (120, 64)
-    said = error_of("--make_stats", "--data", "Digits", "--metrics", "is,modes", capsys=capsys)
+    said = error_of("stats", "--data", "Digits", "--metrics", "is,modes", capsys=capsys)
     assert "compare with no real images" in said
 
 
@@ -265,17 +279,17 @@ def test_scores_with_the_same_card_are_compared_and_others_refused(
     path = {name: tmp_path / f"{name}.json" for name in files}
     for name, content in files.items():
         path[name].write_text(json.dumps(content))
-    main(["--compare", str(path["a"]), str(path["b"])])
+    main(["compare", str(path["a"]), str(path["b"])])
     title, row = capsys.readouterr().out.splitlines()
     assert title.split() == ["a", "b", "difference"] and row.split() == ["FID", "20", "15.5", "-4.5"]
-    said = error_of("--compare", path["a"], path["c"], capsys=capsys)
+    said = error_of("compare", path["a"], path["c"], capsys=capsys)
     assert "n_fake: 100, 200" in said and "weights: ema, live" in said and "--force" in said and "n_real" not in said
-    main(["--compare", str(path["a"]), str(path["c"]), "--force"])
+    main(["compare", str(path["a"]), str(path["c"]), "--force"])
     assert "cards differ" in capsys.readouterr().out
-    assert "no score in common" in error_of("--compare", path["a"], path["d"], capsys=capsys)
+    assert "no score in common" in error_of("compare", path["a"], path["d"], capsys=capsys)
     (tmp_path / "e.json").write_text('{"x": 3}')
     for name in ("e", "none"):
-        assert f"{name}.json" in error_of("--compare", path["a"], tmp_path / f"{name}.json", capsys=capsys)
+        assert f"{name}.json" in error_of("compare", path["a"], tmp_path / f"{name}.json", capsys=capsys)
 
 
 # Several processes.
@@ -329,9 +343,15 @@ def test_bad_input_is_answered_in_a_line(
         ("--real", real, "--fake", fake, "--weights", "none.pth"): "no weights file none.pth",
         ("--real", real, "--fake", fake, "--metrics", "label_accuracy", *digit): "no class was asked for",
         ("--data", "Digits", "--fake", fake): "unequal image sizes: Digits has 32x32 pixels, .*fake has 16x16",
-        ("--make_stats", "--data", "Digits", "--n_real", "5000"): "n_real=5000, Digits has 1500 images",
-        ("--make_stats", "--data", "Digits", "--fake", fake): "leave --fake out",
-        ("--make_stats", "--data", "Digits", "--metrics", "fid,kid", "--n", "1200", "--out", "x.npz"): "need 2 files",
+        ("stats", "--data", "Digits", "--n_real", "5000"): "n_real=5000, Digits has 1500 images",
+        ("stats", "--data", "Digits", "--fake", fake): "unknown argument '--fake'",
+        ("stats", "--data", "Digits", "--json", "x.json"): "unknown argument '--json'",
+        ("stats", "--n_real", "100"): "give the real images",
+        ("--data", "Digits", "--make_stats"): "--make_stats is a command now: .*evaluate stats --data NAME$",
+        ("--compare", "a.json", "b.json"): "--compare is a command now: .*evaluate compare A.json B.json$",
+        ("comapre", "a.json", "b.json"): "neither a command nor a checkpoint comapre, did you mean 'compare'",
+        ("compare", "a.json", "b.json", "--forse"): "unknown argument '--forse', did you mean '--force'",
+        ("stats", "--data", "Digits", "--metrics", "fid,kid", "--n", "1200", "--out", "x.npz"): "need 2 files",
         ("--real", real, "--fake", fake, "--metrics", ","): "--metrics: name one of",
         ("--real", real, "--fake", fake, "--split", "val"): "--data .with its --split. or --real, not both",
         ("--real", real, "--fake", fake, "--metrics", "kid", "--subset_size", "1", *digit): "at least 2 images, not 1",
@@ -355,7 +375,7 @@ def test_bad_input_is_answered_in_a_line(
         ("--fake", fake): "give the real images",
         ("--data", "Digits"): "give a checkpoint, or --fake",
         (tmp_path / "none.ckpt",): "there is no checkpoint",
-        ("--make_stats", "--real", "x.npz"): "is a file of statistics already",
+        ("stats", "--real", "x.npz"): "is a file of statistics already",
         ("--fake", fake, "--real", real, "--metrics", "linear_probe"): "linear_probe takes a checkpoint",
     }
     for args, message in cases.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from conftest import GAMES, assert_same, game, gap, played, tensors, trained
 
-from gan_lightning import callbacks, evaluate, fit, sample
+from gan_lightning import callbacks, evaluate, fit, sample, signals
 from gan_lightning.checkpoints import load_model
 from gan_lightning.cli.flags import SENTENCES
 from gan_lightning.core import AdversarialModule, Ranker, SequenceGenerator
@@ -87,6 +88,18 @@ def test_scores_leave_no_trace(name):
     assert_same(tensors(scored), tensors(plain))
 
 
+@every_game
+def test_a_score_obeys_a_signal_between_its_batches(name, monkeypatch):
+    kinds = {"SeqGAN": callbacks.TextScores, "IRGAN": callbacks.RankingScores}
+    small = {"n": 10} if name == "SeqGAN" else {}
+    score = kinds[name](batch_size=3, **small) if name in kinds else callbacks.CodeScores()
+    looks = []
+    monkeypatch.setattr(signals, "received", lambda: looks.append(1) or (signal.SIGTERM if len(looks) == 2 else 0))
+    with pytest.raises(signals.Stopped):
+        score.measure(game(name), played(name))
+    assert len(looks) == 2
+
+
 # The command line
 
 
@@ -150,7 +163,7 @@ def test_figures_of_other_data_are_not_compared(name, runs, tmp_path, capsys):
     for path, flags in (("a.json", []), ("b.json", [other])):
         evaluate.main([runs[name], *flags, "--json", str(tmp_path / path)])
     with pytest.raises(SystemExit) as stopped:
-        evaluate.main(["--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+        evaluate.main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
     assert stopped.value.code == 2 and "data_hash: " in capsys.readouterr().err
 
 

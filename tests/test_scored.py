@@ -62,7 +62,7 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
         file.unlink(missing_ok=True)
         capsys.readouterr()
         try:
-            main([*map(str, args), *([] if "--make_stats" in args else ["--json", str(file)])])
+            main([*map(str, args), *([] if "stats" in args else ["--json", str(file)])])
         except SystemExit as stop:
             code = stop.code
         said = capsys.readouterr()
@@ -281,7 +281,7 @@ def test_a_split_without_images_is_a_line(tmp_path: Path, command: Callable) -> 
         code, _, said = command(*data, "--fake", fake, "--split", "val", "--metrics", metrics, *DIGIT)
         assert code == 2 and len(said.splitlines()) == 1
         assert "has no images in its split val: use --split train" in said
-    code, _, said = command(*data, "--make_stats", "--split", "val", *DIGIT)
+    code, _, said = command("stats", *data, "--split", "val", *DIGIT)
     assert code == 2 and "no images in its split val" in said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from test_scores import Pixels
 from test_translate import Doubled, Gain, Linear, Negatives
 from torch import Tensor, nn
 
-from gan_lightning import fit
+from gan_lightning import evaluate, fit
 from gan_lightning.batches import Paired
 from gan_lightning.callbacks import Checkpoint, SampleGrid, TranslationScores, When
 from gan_lightning.callbacks.sample_grid import side_by_side
@@ -360,6 +361,11 @@ def test_a_run_ends_with_its_figures_and_the_command_that_translates(ended: Any,
     for name in ("best.ckpt", "samples.png", "config.yaml"):
         assert (made / name).exists()
     saved = torch.load(made / "last.ckpt", weights_only=True)
+    evaluate.main([str(made / "last.ckpt"), "--trust=test_translation_scores", f"--json={tmp_path / 'found.json'}"])
+    found = json.loads((tmp_path / "found.json").read_text())
+    (of_run,) = (state for key, state in saved["callbacks"].items() if key.startswith("TranslationScores"))
+    assert {name: entry["value"] for name, entry in found.items()} == pytest.approx(of_run["scores"], rel=1e-6)
+    assert all(entry["card"] == of_run["card"] for entry in found.values())
     assert saved["hyper_parameters"]["attributes"] == ["Warm", "Large"]
 
 

@@ -265,7 +265,7 @@ def test_a_callback_of_ones_own_may_bear_the_name(monkeypatch: pytest.MonkeyPatc
         (evaluate.main, ["empty"], "empty is truncated or corrupt (0 bytes)\n"),
         (translate.main, ["empty", "--input=home"], "empty is truncated or corrupt (0 bytes)\n"),
         (fit.main, ["--ckpt_path=empty"], "empty is truncated or corrupt (0 bytes)\n"),
-        (evaluate.main, ["--compare", "empty", "empty"], "empty is not a file that --json wrote"),
+        (evaluate.main, ["compare", "empty", "empty"], "empty is not a file that --json wrote"),
         (evaluate.main, ["a.ckpt", "--metrics=fid", "--json=home"], "--json home is a folder"),
         (evaluate.main, ["a.ckpt", "--metrics=fid", "--json=~/no/a.json"], "home/no does not exist"),
         (fit.main, ["--ckpt_path=~/a.ckpt"], "home/a.ckpt"),

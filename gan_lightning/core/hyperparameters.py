@@ -104,6 +104,21 @@ def instantiate(kind: type[LightningModule], hyperparameters: dict[str, Any]) ->
     return module
 
 
+def own_record(checkpoint: dict[str, Any], name: str | Path) -> dict[str, Any]:
+    """What a checkpoint of this package says of its model beside weights and arguments: class, players, counters.
+
+    Args:
+        checkpoint: the file's content.
+        name: of the file, for the message.
+
+    Raises:
+        ValueError: another program wrote it.
+    """
+    if not isinstance(record := checkpoint.get("gan_lightning"), dict):
+        raise ValueError(f"{name} is not a checkpoint of gan_lightning")
+    return record
+
+
 def rebuilt(
     kind: type[LightningModule], checkpoint: dict[str, Any], source: Source, strict: bool = True
 ) -> LightningModule:
@@ -118,9 +133,10 @@ def rebuilt(
     Raises:
         ValueError: it names what a file may not name, or does not fit the class.
     """
+    own_record(checkpoint, source.name)
     hyperparameters = checkpoint.get("hyper_parameters")
     if not isinstance(hyperparameters, dict) or hyperparameters.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
-        raise ValueError(f"{source.name} is not a checkpoint of gan_lightning: it does not say how its model is built")
+        raise ValueError(f"{source.name} does not say how its model is built: it holds no hyper_parameters of a fit")
     known = inspect.signature(kind).parameters  # the command line adds facts of the data that the class may not take
     arguments = {name: value for name, value in hyperparameters.items() if name in known}
     source.check_arguments(kind, arguments, kind.__name__)

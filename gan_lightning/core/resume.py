@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import LINKED_ARGUMENTS
-from gan_lightning.core.hyperparameters import plain_hyperparameters
+from gan_lightning.core.hyperparameters import own_record, plain_hyperparameters
 
 Changes = dict[str, tuple[Any, Any]]  # name of a setting -> its value in the checkpoint, its value now
 LEAVE = "a run goes on with what it began with; leave the change out, or begin anew without a checkpoint"
@@ -98,8 +98,7 @@ def take_up(module: LightningModule, checkpoint: dict[str, Any], in_fit: bool) -
         ValueError: the file is of another program, its players are not the module's, in this order, or an argument is
             another one that cannot change within a run.
     """
-    if (saved := checkpoint.get("gan_lightning")) is None:
-        raise ValueError("it is not a checkpoint of gan_lightning")
+    saved = own_record(checkpoint, "it")
     if saved["players"] != list(module.players()):
         raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(module.players())}")
     if in_fit:
