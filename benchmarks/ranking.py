@@ -23,7 +23,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 
-from gan_lightning.callbacks import RankingScores
+from gan_lightning.callbacks import RankingScores, When
 from gan_lightning.command_line import Parser
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data import ImplicitFeedback
@@ -45,11 +45,11 @@ class Looks(Callback):
     """Figures every 100 batches, in their order."""
 
     def __init__(self) -> None:
-        self.scores, self.figures = RankingScores(at_end=False), []
+        self.scores, self.figures = RankingScores(when=When(at_end=False)), []
 
     def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: object) -> None:
         if model.iteration % 100 == 0:
-            self.figures.append(self.scores.measure(trainer, model)[0])
+            self.figures.append(self.scores.measure(model, trainer.datamodule)[0])
 
 
 def run(name: str, config: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:

@@ -101,10 +101,10 @@ def extract(options: argparse.Namespace) -> bool:
     def ours() -> float:
         protocol = scoring.Protocol(n_fake=half, batch_size=BATCH)
         fid, kid = callbacks.FID(protocol=protocol), callbacks.KID(protocol=protocol, subset_size=subset_size)
-        asks = [fid.ask, kid.ask, callbacks.InceptionScore(protocol=protocol, splits=splits).ask]
+        requests = [fid.request, kid.request, callbacks.InceptionScore(protocol=protocol, splits=splits).request]
         fakes, reals = (InMemory(image, torch.zeros(half, dtype=torch.int64)) for image in (fake, real))
         with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, GAN_LIGHTNING_CACHE=cache):
-            found = scoring.scores_of(asks, metrics.Inception(weights), fakes, reals, "random", {}, CPU)
+            found = scoring.scores_of(requests, metrics.Inception(weights), fakes, reals, "random", {}, CPU)
         return next(iter(found[0][0].values()))  # FID, under the name of these weights
 
     def torch_fidelity_() -> float:
@@ -181,10 +181,10 @@ def cached(options: argparse.Namespace) -> bool:
         discriminator=lambda shape: DCGANDiscriminator(shape, width=32),
     )
     protocol = scoring.Protocol(n_fake=n)
-    asks = [kind(protocol=protocol).ask for kind in (callbacks.FID, callbacks.InceptionScore)]
+    requests = [kind(protocol=protocol).request for kind in (callbacks.FID, callbacks.InceptionScore)]
 
     def ours() -> None:
-        scoring.scores_of(asks, extractor, scoring.Samples(module, protocol), reals, "Digits", {}, CPU)
+        scoring.scores_of(requests, extractor, scoring.Samples(module, protocol), reals, "Digits", {}, CPU)
 
     def bare() -> None:
         for first in range(0, n, protocol.batch_size):

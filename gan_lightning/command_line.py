@@ -40,6 +40,7 @@ CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a conf
 GROUPS = {"trainer": Trainer, "checkpoint": callbacks.Checkpoint, "grid": callbacks.SampleGrid}  # by arguments alone
 _PLACES: tuple[ModuleType, ...] = (models, data, networks, augment, optim, callbacks, metrics, lightning_callbacks)
 
+_WHEN = "--trainer.callbacks.when.{0} of a score, `when: {{{0}: ...}}` in yaml"
 _RATES = "--model.generator_optimizer.lr and --model.discriminator_optimizer.lr"
 ELSEWHERE = {  # what other programs call it -> its flag here
     "lr": _RATES,
@@ -60,6 +61,7 @@ ELSEWHERE = {  # what other programs call it -> its flag here
     "seed": "--seed_everything",
     "scheduler": "--model.step.scheduler",
     "augment": "--model.step.augment",
+    **{name: _WHEN.format(name) for name in ("every_n_steps", "every_n_epochs", "at_end")},
 }
 
 
@@ -276,7 +278,7 @@ def closing(cli: LightningCLI) -> str:
     examples = "examples" if cli.model.scored_by else "images"
     lines = [f"step {trainer.global_step}, {cli.model.images_seen} {examples}, {folder}"]
     lines += [line for score in scores for line in scoring.table(score.scores)]
-    lines += scoring.card_lines([score.card for score in scores if score.card])
+    lines += scoring.card_lines([score.card for score in scores if score.scores])
     if (error := trainer.callback_metrics.get("validation/error")) is not None:
         lines += scoring.table({"validation/error": float(error)})
     if checkpoint.last_path is None:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from gan_lightning import metrics
 from gan_lightning.batches import Labeled
 from gan_lightning.cache import cache_folder
-from gan_lightning.core import ImageGenerator
+from gan_lightning.core import AdversarialModule, ImageGenerator
 from gan_lightning.errors import nearest, printable
 from gan_lightning.metrics import FID, Extractor, Reference, load_reference, save_reference
 from gan_lightning.metrics.base import FeatureMetric, RowMetric
@@ -88,7 +88,7 @@ class Protocol:
 Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> Labeled: an Examples, or Samples
 
 
-class Ask(NamedTuple):
+class ScoreRequest(NamedTuple):
     """One score that is asked for."""
 
     kind: type[FeatureMetric]
@@ -139,7 +139,7 @@ class Samples:
 
 
 def scores_of(
-    asks: Sequence[Ask],
+    requests: Sequence[ScoreRequest],
     extractor: Extractor,
     fakes: Source,
     reals: Source | None,
@@ -151,7 +151,7 @@ def scores_of(
     """The figures and the card of every score, from one pass over the fakes; every process must call.
 
     Args:
-        asks: with protocols that differ in n_fake and n_real at most.
+        requests: with protocols that differ in n_fake and n_real at most.
         extractor: on `device`.
         fakes, reals: the images; `reals` may be None where no score compares with real ones, or `stats` is given.
         real_name: of the data, for the card.
@@ -163,27 +163,30 @@ def scores_of(
         ValueError: too few images, images or features that are not finite, a score that this extractor cannot give.
         RuntimeError: another process failed; the message says why.
     """
-    for ask in asks:
-        check_ask(ask, extractor, fakes, reals, real_name)
-    protocol = asks[0].protocol
-    known = references(wanted_of(asks, reals), extractor, reals, real_name, protocol, device, progress)
-    sides = [known[ask.real_count(reals)] if ask.kind.needs else None for ask in asks]
-    made = [ask.make(extractor, side).to(keeper(device)) for ask, side in zip(asks, sides, strict=True)]
+    for request in requests:
+        check_request(request, extractor, fakes, reals, real_name)
+    protocol = requests[0].protocol
+    known = references(wanted_of(requests, reals), extractor, reals, real_name, protocol, device, progress)
+    sides = [known[request.real_count(reals)] if request.kind.needs else None for request in requests]
+    made = [request.make(extractor, side).to(keeper(device)) for request, side in zip(requests, sides, strict=True)]
     shown = [
-        (metric, subset(len(fakes), ask.protocol.n_fake, protocol.seed)) for ask, metric in zip(asks, made, strict=True)
+        (metric, subset(len(fakes), request.protocol.n_fake, protocol.seed))
+        for request, metric in zip(requests, made, strict=True)
     ]
     with fakes.standing() if isinstance(fakes, Samples) else nullcontext():
         look(extractor, fakes, shown, False, protocol.batch_size, device, progress)
     found = []
-    for ask, metric, side in zip(asks, made, sides, strict=True):
+    for request, metric, side in zip(requests, made, sides, strict=True):
         values = metric.compute()
         values = from_first([float(v) for v in (values if isinstance(values, tuple) else (values,))])
-        figures = dict(zip((figure_name(name, extractor) for name in ask.kind.names), values, strict=True))
-        found.append((figures, card(ask, metric, extractor, side, about)))
+        figures = dict(zip((figure_name(name, extractor) for name in request.kind.names), values, strict=True))
+        found.append((figures, card(request, metric, extractor, side, about)))
     return found
 
 
-def check_ask(ask: Ask, extractor: Extractor, fakes: Source | None, reals: Source | None, real_name: str) -> None:
+def check_request(
+    request: ScoreRequest, extractor: Extractor, fakes: Source | None, reals: Source | None, real_name: str
+) -> None:
     """Refuse a score that cannot be had, before anything is computed; warn of one that means little.
 
     Args: as of :func:`scores_of`; `fakes` is None where only the real side is made.
@@ -191,45 +194,45 @@ def check_ask(ask: Ask, extractor: Extractor, fakes: Source | None, reals: Sourc
     Raises:
         ValueError: saying why.
     """
-    name = figure_name(ask.kind.names[0], extractor)
-    if ask.kind.classifies and extractor.num_classes is None:
+    name = figure_name(request.kind.names[0], extractor)
+    if request.kind.classifies and extractor.num_classes is None:
         raise ValueError(f"{name} needs a classifier, and the extractor {extractor.name} gives no logits")
-    if ask.protocol.n_fake < ask.fewest:
-        raise _too_few(ask, name, "images", f"n_fake={ask.protocol.n_fake}", ask.protocol.n_fake)
-    if fakes is not None and len(fakes) < ask.protocol.n_fake:
-        raise ValueError(f"{name} asks for n_fake={ask.protocol.n_fake}, there are {len(fakes)} fake images")
-    if ask.kind.conditional and getattr(fakes, "num_classes", None) is None:
+    if request.protocol.n_fake < request.fewest:
+        raise _too_few(request, name, "images", f"n_fake={request.protocol.n_fake}", request.protocol.n_fake)
+    if fakes is not None and len(fakes) < request.protocol.n_fake:
+        raise ValueError(f"{name} asks for n_fake={request.protocol.n_fake}, there are {len(fakes)} fake images")
+    if request.kind.conditional and getattr(fakes, "num_classes", None) is None:
         raise ValueError(f"{name} is for conditional models: of these images no class was asked for")
-    if ask.kind.conditional and fakes.num_classes != extractor.num_classes:
+    if request.kind.conditional and fakes.num_classes != extractor.num_classes:
         raise ValueError(
             f"{name}: the model has {fakes.num_classes} classes, the extractor {extractor.name} tells "
             f"{extractor.num_classes} apart"
         )
-    if not ask.kind.needs:
+    if not request.kind.needs:
         return
-    if ask.protocol.stats is not None:
-        held = given_reference(ask.protocol, extractor, ask.kind.needs == "features").gaussian.n
+    if request.protocol.stats is not None:
+        held = given_reference(request.protocol, extractor, request.kind.needs == "features").gaussian.n
     elif reals is None:
         raise ValueError(f"{name} compares with real images: say which")
     else:
-        held = ask.real_count(reals)
+        held = request.real_count(reals)
         if len(reals) < held:
             raise ValueError(f"{name} asks for n_real={held}, {real_name} has {len(reals)} images")
-    if held is not None and held < ask.fewest:
-        raise _too_few(ask, name, "real images", str(held), min(held, ask.protocol.n_fake))
-    fewest = min(ask.protocol.n_fake, held or sys.maxsize)
-    if ask.kind.needs == "gaussian" and fewest <= extractor.feature_dim:
+    if held is not None and held < request.fewest:
+        raise _too_few(request, name, "real images", str(held), min(held, request.protocol.n_fake))
+    fewest = min(request.protocol.n_fake, held or sys.maxsize)
+    if request.kind.needs == "gaussian" and fewest <= extractor.feature_dim:
         rank_zero_warn(
             f"{name} of {fewest} images: with no more images than features ({extractor.feature_dim}) the covariance "
             "lacks full rank, and the score is biased upwards by much; compare it with scores of as many images only"
         )
 
 
-def _too_few(ask: Ask, name: str, what: str, given: str, n: int) -> ValueError:
+def _too_few(request: ScoreRequest, name: str, what: str, given: str, n: int) -> ValueError:
     """Says what a score needs, and how it is set to do with n."""
-    argument = ask.fitting(n) if n >= 2 else ""
-    remedy = f": use {ask.flags}{argument} or less" if argument else ""
-    return ValueError(f"{name} as it is set needs at least {ask.fewest} {what}, not {given}{remedy}")
+    argument = request.fitting(n) if n >= 2 else ""
+    remedy = f": use {request.flags}{argument} or less" if argument else ""
+    return ValueError(f"{name} as it is set needs at least {request.fewest} {what}, not {given}{remedy}")
 
 
 def look(
@@ -313,13 +316,13 @@ def keeper(device: torch.device) -> torch.device:
 # The real side.
 
 
-def wanted_of(asks: Sequence[Ask], reals: Source | None) -> dict[int | None, bool]:
+def wanted_of(requests: Sequence[ScoreRequest], reals: Source | None) -> dict[int | None, bool]:
     """Numbers of real images that scores compare with -> whether they need all features, not just the moments."""
     wanted: dict[int | None, bool] = {}
-    for ask in asks:
-        if ask.kind.needs:
-            n = ask.real_count(reals)
-            wanted[n] = wanted.get(n, False) or ask.kind.needs == "features"
+    for request in requests:
+        if request.kind.needs:
+            n = request.real_count(reals)
+            wanted[n] = wanted.get(n, False) or request.kind.needs == "features"
     return wanted
 
 
@@ -438,7 +441,7 @@ def figure_name(name: str, extractor: Extractor) -> str:
 
 
 def card(
-    ask: Ask,
+    request: ScoreRequest,
     metric: FeatureMetric,
     extractor: Extractor,
     real: Reference | None,
@@ -455,29 +458,31 @@ def card(
         }
     return {
         **compared,
-        "n_fake": ask.protocol.n_fake,
+        "n_fake": request.protocol.n_fake,
         "extractor": extractor.name,
         "hash": extractor.hash[:12],
         "resizer": extractor.resizer,
         "precision": "float32",
-        "seed": ask.protocol.seed,
+        "seed": request.protocol.seed,
         **metric.settings,
         **about,
     }
 
 
-def card_of(module: ImageGenerator, protocol: Protocol, step: int) -> dict[str, Any]:
-    """The card's fields on a model's fakes."""
+def subject(module: AdversarialModule, step: int) -> dict[str, Any]:
+    """The card's fields on what was scored: a model at a generator step."""
+    return dict(zip(SUBJECT, (type(module).__name__, step, module.images_seen), strict=True))
+
+
+def card_of(module: ImageGenerator, protocol: Protocol) -> dict[str, Any]:
+    """The card's fields on how a model makes its fakes."""
     return {
-        "model": type(module).__name__,
         "weights": protocol.weights,
         "batch_norm": f"standing, {protocol.standing} batches" if protocol.standing else "running averages",
         **({} if protocol.truncation is None else {"truncation": protocol.truncation}),
         "generator": str(module.dtype).removeprefix("torch."),
         "image_shape": "x".join(map(str, module.image_shape)),
         **({"labels": "balanced"} if module.num_classes else {}),
-        "step": step,
-        "images_seen": module.images_seen,
     }
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
-from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, whole
+from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, gather_batch
 from gan_lightning.core import AdversarialModule, ImageStep, Step, TwoPlayerGAN
 from gan_lightning.core.translator import Translator
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
@@ -285,7 +285,7 @@ class PlainFeatures(networks.MLPDiscriminator):
     def forward(self, image: Tensor) -> Tensor:
         """Scores of the whole batch in training, (n,) in evaluation."""
         h = self.features(image)
-        return self.head(self.minibatch(whole(h) if self.training else h)).squeeze(1)
+        return self.head(self.minibatch(gather_batch(h) if self.training else h)).squeeze(1)
 
 
 def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from lightning.pytorch import Callback, Trainer
 
 from gan_lightning import losses, models, networks, optim
 from gan_lightning.augment import ADA, DiffAugment
-from gan_lightning.callbacks import Checkpoint
+from gan_lightning.callbacks import Checkpoint, ScheduledScore, When
 from gan_lightning.checkpoints import AtomicCheckpointIO, build, load_model, previous, read
 from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, Step
 from gan_lightning.core.hyperparameters import instantiate, plain_hyperparameters, resolve
@@ -463,6 +463,39 @@ def test_the_greatest_score_can_be_the_best(tmp_path: Path) -> None:
     checkpoint = Checkpoint(str(tmp_path), monitor="score", mode="max")
     fit(small(), checkpoint, 3, At(dict.fromkeys((1, 2, 3), log)))
     assert (checkpoint.best_score, checkpoint.best_step) == (3.0, 2)
+
+
+class Scripted(ScheduledScore):
+    """A score of known values by step, made with a card of one's own."""
+
+    def __init__(self, values: dict[int, float], **about: Any) -> None:
+        super().__init__(When(every_n_steps=1))
+        self.values, self.about = values, about
+
+    def compute(self, module: AdversarialModule, data: Any) -> tuple[dict[str, float], dict[str, Any]]:
+        return {"FID-pixels": self.values[module.trainer.global_step]}, self.about
+
+
+def test_the_best_score_is_the_best_of_its_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def goes_on(until: int, value: float, **about: Any) -> tuple[float, int, str]:
+        """A run that goes on from `last.ckpt`, one step more: its best score, the step of its file, what it said."""
+        checkpoint, last = Checkpoint(str(tmp_path)), str(tmp_path / "last.ckpt")
+        score = Scripted(dict.fromkeys(range(1, until), 3.0) | {until: value}, **about)
+        fit(small(), checkpoint, until, score, ckpt_path=last if until > 2 else None)
+        said = capsys.readouterr().out
+        return checkpoint.best_score, read(tmp_path / "best.ckpt")["global_step"], said
+
+    assert goes_on(2, 2.0, n_fake=100, weights="ema")[:2] == (2.0, 2)
+    assert goes_on(3, 9.0, n_fake=100, weights="ema") == (2.0, 2, "")
+    assert goes_on(4, float("nan"), n_fake=200, weights="live") == (2.0, 2, "")
+    best, step, said = goes_on(5, 9.0, n_fake=200, weights="live")
+    assert (best, step) == (9.0, 5)
+    assert said == (
+        "best.ckpt begins anew at step 5: FID-pixels cannot be compared with the best so far, the cards differ in "
+        "n_fake: 100, 200; weights: ema, live\n"
+    )
+    assert goes_on(6, 9.5, n_fake=200, weights="live") == (9.0, 5, "")
+    assert goes_on(7, 8.5, n_fake=200, weights="live") == (8.5, 7, "")
 
 
 def test_the_config_is_in_the_file_and_the_trainer_folder_is_the_default(tmp_path: Path) -> None:

@@ -63,10 +63,11 @@ def test_a_trainer_file_composes_by_relative_path(tmp_path: Path) -> None:
 
 def test_scores_are_set_in_yaml_and_by_flags() -> None:
     flags = ["callbacks+=KID", "callbacks.subset_size=50", "callbacks.protocol.n_fake=300"]
-    flags += ["callbacks.extractor=StackedDigitFeatures"]
+    flags += ["callbacks.extractor=StackedDigitFeatures", "callbacks.when.every_n_epochs=2"]
     cli = parse(f"--config={ROOT / 'dcgan' / 'digits.yaml'}", *(f"--trainer.{flag}" for flag in flags))
     fid, *_, kid = cli.parser.instantiate_classes(cli.config).trainer.callbacks
-    assert (type(fid).__name__, fid.every_n_steps, fid.protocol.n_fake) == ("FID", 375, 2000)
+    assert (type(fid).__name__, fid.when.every_n_steps, fid.protocol.n_fake) == ("FID", 375, 2000)
+    assert (kid.when.every_n_steps, kid.when.every_n_epochs, kid.when.at_end) == (None, 2, True)
     assert (kid.subset_size, kid.protocol.n_fake, kid.extractor.name) == (50, 300, "stacked-digits")
 
 

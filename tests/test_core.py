@@ -39,7 +39,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import lr_scheduler
 
 from gan_lightning import fit, losses, optim
-from gan_lightning.batches import Labeled, split, whole
+from gan_lightning.batches import Labeled, gather_batch, split
 from gan_lightning.checkpoints import load_model
 from gan_lightning.core import AdversarialModule, ImageStep, Step, Terms, TwoPlayerGAN
 from gan_lightning.data import Digits
@@ -220,7 +220,7 @@ def test_split_keeps_the_order():
 
 def test_whole_is_the_batch_itself_without_parts():
     rows = torch.randn(3)
-    assert whole(rows) is rows
+    assert gather_batch(rows) is rows
 
 
 @pytest.mark.parametrize("name", ["RelativisticGAN", "DCGAN"])
@@ -804,10 +804,10 @@ def test_checkpoint_of_other_players_is_refused(tmp_path):
     class Renamed(DCGAN):
         def players(self) -> dict:
             generator, discriminator = (super(Renamed, self).players()[n] for n in ("generator", "discriminator"))
-            return {"generator": generator, "discriminator": discriminator}
+            return {"discriminator": discriminator, "generator": generator}
 
     model = Renamed(SHAPE, **plain_networks())
-    with pytest.raises(ValueError, match="the checkpoint's players are .'discriminator', 'generator'."):
+    with pytest.raises(ValueError, match="the checkpoint's players are .'generator', 'discriminator'."):
         trained(model, 2, ckpt_path=tmp_path / "a.ckpt")
 
 
@@ -837,7 +837,7 @@ def test_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
     read = f"import torch; print(torch.load({str(tmp_path / 'a.ckpt')!r}, weights_only=True)['gan_lightning'])"
     found = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert "'players': ['discriminator', 'generator']" in found.stdout and "'iteration': 2" in found.stdout
+    assert "'players': ['generator', 'discriminator']" in found.stdout and "'iteration': 2" in found.stdout
 
 
 # Samples

@@ -101,10 +101,10 @@ def test_all_scores_of_images_are_those_of_torch_fidelity(weights: Path) -> None
     protocol = Protocol(n_fake=n, batch_size=7)
     score = {"fid": FID, "is": InceptionScore, "kid": KID, "prc": PRDC}
     own = {"is": {"splits": 4}, "kid": {"subsets": 10, "subset_size": 12}, "prc": {"k": 3}}
-    asks = [kind(protocol=protocol, **own.get(name, {})).ask for name, kind in score.items()]
+    requests = [kind(protocol=protocol, **own.get(name, {})).request for name, kind in score.items()]
     sides = (InMemory(images, torch.zeros(n, dtype=torch.int64)) for images in (fake, real))
     extractor = Inception(weights)
-    found = scores_of(asks, extractor, *sides, "made", {"model": "made"}, torch.device("cpu"))
+    found = scores_of(requests, extractor, *sides, "made", {"model": "made"}, torch.device("cpu"))
     # With other weights than the published ones the scores have another name.
     ours = {name.replace(f"-{extractor.name}", ""): v for figures, _ in found for name, v in figures.items()}
     theirs = fidelity.calculate_metrics(
@@ -422,8 +422,8 @@ def test_the_documented_adapter_works(monkeypatch: pytest.MonkeyPatch) -> None:
     extractor = space["DINOv2"]()
     assert asked == [("facebookresearch/dinov2", "dinov2_vits14")]
     protocol = Protocol(n_fake=20, batch_size=8)
-    asks = [FID(protocol=protocol).ask, PRDC(protocol=protocol).ask]
+    requests = [FID(protocol=protocol).request, PRDC(protocol=protocol).request]
     sides = (InMemory(pictures(20, 30, seed), torch.zeros(20, dtype=torch.int64)) for seed in (0, 1))
-    (fid, card), (prdc, _) = scores_of(asks, extractor, *sides, "made", {}, torch.device("cpu"))
+    (fid, card), (prdc, _) = scores_of(requests, extractor, *sides, "made", {}, torch.device("cpu"))
     assert list(fid) == ["FID-dinov2-vits14"] and "recall-dinov2-vits14" in prdc
     assert (card["hash"], card["resizer"]) == (extractor.hash[:12], "bicubic-antialias-224")

@@ -81,7 +81,7 @@ def test_scores_leave_no_trace(name):
     plain, scored = game(name), game(name)
     trained(plain, STAGES, played(name))
     kind = getattr(callbacks, scored.scored_by)
-    score = kind(every_n_steps=1, **({"n": 10} if name == "SeqGAN" else {}))
+    score = kind(when=callbacks.When(every_n_steps=1), **({"n": 10} if name == "SeqGAN" else {}))
     trained(scored, STAGES, played(name), callbacks=[score])
     assert score.scores and all(map(math.isfinite, score.scores.values()))
     assert_same(tensors(scored), tensors(plain))

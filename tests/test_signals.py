@@ -328,7 +328,7 @@ def test_a_long_score_ends_after_a_batch_of_its_own(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("gan_lightning.scoring._show", interrupted)
     score = ["--trainer.callbacks+=FID", "--trainer.callbacks.protocol.n_fake=2000"]
-    for args, step in (([*score, "--trainer.callbacks.every_n_steps=2"], 2), (score, 4)):
+    for args, step in (([*score, "--trainer.callbacks.when.every_n_steps=2"], 2), (score, 4)):
         seen.clear()
         folder = tmp_path / str(step)
         folder.mkdir()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gan_lightning import fit
 from gan_lightning.batches import Paired
-from gan_lightning.callbacks import Checkpoint, SampleGrid, TranslationScores
+from gan_lightning.callbacks import Checkpoint, SampleGrid, TranslationScores, When
 from gan_lightning.callbacks.sample_grid import side_by_side
 from gan_lightning.core import ImageShape, Step
 from gan_lightning.core.translator import Translator
@@ -207,7 +207,7 @@ def test_domains_alone_without_an_extractor_are_warned_of() -> None:
 
 def test_figures_reach_loggers_and_the_best_checkpoint(tmp_path: Path) -> None:
     scores, best = (
-        TranslationScores(Pixels(), every_n_steps=2),
+        TranslationScores(Pixels(), when=When(every_n_steps=2)),
         Checkpoint(str(tmp_path), monitor="AtoB/psnr", mode="max"),
     )
     options = {"callbacks": [scores, best], "logger": CSVLogger(tmp_path, "", ""), "enable_checkpointing": True}
@@ -222,7 +222,7 @@ def test_figures_reach_loggers_and_the_best_checkpoint(tmp_path: Path) -> None:
         assert float(rows[-1][name]) == pytest.approx(value)
     noisy = [float(row["noisy/l1"]) for row in rows]
     assert noisy[0] == noisy[1] == noisy[2], "the same noise at every step"
-    resumed = TranslationScores(Pixels(), every_n_steps=2)
+    resumed = TranslationScores(Pixels(), when=When(every_n_steps=2))
     trained(Learning(), 5, Negatives(SHAPE), callbacks=[resumed], ckpt_path=tmp_path / "last.ckpt")
     assert resumed.scores == scores.scores and resumed.card == scores.card
 
@@ -242,14 +242,17 @@ def after(callbacks: list, **options: Any) -> tuple[dict[str, Tensor], Tensor]:
 
 def test_neither_scores_nor_pictures_leave_a_trace(tmp_path: Path) -> None:
     plain = after([])
-    watched = after([TranslationScores(Pixels(), every_n_steps=1), SampleGrid(1, 2, str(tmp_path))])
+    watched = after([TranslationScores(Pixels(), when=When(every_n_steps=1)), SampleGrid(1, 2, str(tmp_path))])
     assert_same(watched, plain)
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_every_model_is_scored_and_drawn_without_a_trace(name: str, tmp_path: Path) -> None:
     runs = []
-    scores, grid = TranslationScores(Pixels(), every_n_steps=1, batch_size=3), SampleGrid(1, 3, str(tmp_path))
+    scores, grid = (
+        TranslationScores(Pixels(), when=When(every_n_steps=1), batch_size=3),
+        SampleGrid(1, 3, str(tmp_path)),
+    )
     for callbacks in ([], [scores, grid]):
         model = translator(name)
         trained(model, 4, NoisyBatches(name), callbacks=callbacks)
@@ -269,9 +272,8 @@ def test_every_model_is_scored_and_drawn_without_a_trace(name: str, tmp_path: Pa
 
 def test_what_cannot_be_scored_is_refused_before_training() -> None:
     for make, message in {
-        (lambda: TranslationScores(n=0)): "at least 1 sample, not n=0",
+        (lambda: TranslationScores(n=0)): r"n \(0; null takes all\)",
         (lambda: TranslationScores(batch_size=0)): "batch_size",
-        (lambda: TranslationScores(every_n_steps=0)): "TranslationScores's every_n_steps must be at least 1",
         (lambda: TranslationScores("Pixels")): "for the one that the data names",
     }.items():
         with pytest.raises(ValueError, match=message):
@@ -279,7 +281,7 @@ def test_what_cannot_be_scored_is_refused_before_training() -> None:
     refused = {
         "asks for 11 validation samples, Negatives has 10": [TranslationScores(None, n=11)],
         "needs at least 2 validation samples of Negatives, not 1": [TranslationScores(Pixels(), n=1)],
-        "same names": [TranslationScores(None), TranslationScores(Pixels())],
+        "called TranslationScores": [TranslationScores(None), TranslationScores(Pixels())],
     }
     for message, scores in refused.items():
         model = Linear(SHAPE)
@@ -432,7 +434,7 @@ def main_of_two(folder: Path) -> None:
     found: dict[str, Any] = {"figures": figures(2)}
     several = {"devices": 2, "strategy": "ddp"}
     found["plain"] = after([], **several)[0]
-    scores = TranslationScores(Pixels(), every_n_steps=1, batch_size=3)
+    scores = TranslationScores(Pixels(), when=When(every_n_steps=1), batch_size=3)
     found["watched"] = after([scores, SampleGrid(1, 2, str(folder))], **several)[0]
     found["noisy"] = scores.scores["noisy/l1"]
     try:

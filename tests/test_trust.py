@@ -415,7 +415,7 @@ INITIALISER = "gan_lightning.networks.resnet.orthogonal_init"
         ("loss", "gan_lightning.losses.relativistic"),
         ("either", "auto"),
         ("either", {"class_path": "lightning.pytorch.callbacks.Timer"}),
-        ("several", [{"class_path": "FID", "init_args": {"every_n_steps": 3}}]),
+        ("several", [{"class_path": "FID", "init_args": {"when": {"every_n_steps": 3}}}]),
         ("several", "Timer"),
         ("named", {"a": {"class_path": "Timer"}}),
         ("kind", "torch.nn.Linear"),

@@ -71,6 +71,9 @@ PARSED = {  # refused by the parser
     "--model.augment=DiffAugment": "unknown argument augment: give --model.step.augment",
     "--model.augment.p=0.1": "unknown flag --augment.p: give --model.step.augment",
     "--config=older.yaml": "unknown argument scheduler: give --model.step.scheduler",
+    "--config=every.yaml": "give --trainer.callbacks.when.every_n_steps of a score, `when: {every_n_steps:",
+    "--every_n_epochs=2": "unknown flag --every_n_epochs: give --trainer.callbacks.when.every_n_epochs of a score",
+    "--config=when.yaml": "unknown argument every_n_step, did you mean 'every_n_steps'",
     "--model.step.schedular=CosineDecay": "unknown flag --step.schedular, did you mean '--step.scheduler'",
     "--config=step.yaml": "unknown argument schedular, did you mean 'scheduler'",
     "--model.step.scheduler=CosinDecay": "step.scheduler: unknown name CosinDecay, did you mean 'CosineDecay'",
@@ -103,6 +106,7 @@ MADE = {  # refused by the Trainer, or when the run begins
     "--trainer.limit_train_batches=0.001": "limit_train_batches",
     "--trainer.profiler=foo": "profiler",
     "--trainer.callbacks+=LearningRateMonitor": "logger",
+    "--trainer.callbacks+={class_path: FID, init_args: {when: {every_n_steps: 0}}}": "every_n_steps of a score must be",
     "--trainer.callbacks+=Health": "more than one",
     "--trainer.default_root_dir=file/x": "choose another --trainer.default_root_dir",
     "--checkpoint.folder=file": "file is a file, not a folder: choose another --checkpoint.folder",
@@ -116,6 +120,9 @@ def test_a_line_says_what_to_do(kind: str, folder: Path, capfd: pytest.CaptureFi
     schedule = "{class_path: LinearDecay, init_args: {end: 9}}"
     (folder / "older.yaml").write_text(f"model: {{class_path: GAN, init_args: {{scheduler: {schedule}}}}}\n")
     (folder / "step.yaml").write_text(f"model: {{class_path: GAN, init_args: {{step: {{schedular: {schedule}}}}}}}\n")
+    for file, settings in (("every", "every_n_steps: 5"), ("when", "when: {every_n_step: 5}")):
+        score = f"{{class_path: FID, init_args: {{{settings}}}}}"
+        (folder / f"{file}.yaml").write_text(f"trainer: {{callbacks: [{score}]}}\n")
     (folder / "bytes.yaml").write_bytes(b"\x80\x02}q\x00")
     for name in ("empty.yaml", "file"):
         (folder / name).touch()

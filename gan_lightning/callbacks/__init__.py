@@ -7,7 +7,7 @@ from gan_lightning.callbacks.progress import GANProgressBar
 from gan_lightning.callbacks.ranking import RankingScores
 from gan_lightning.callbacks.run_summary import RunSummary
 from gan_lightning.callbacks.sample_grid import SampleGrid
-from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning.callbacks.scheduled import ScheduledScore, When
 from gan_lightning.callbacks.scores import (
     FID,
     KID,
@@ -40,4 +40,5 @@ __all__ = [
     "Score",
     "TextScores",
     "TranslationScores",
+    "When",
 ]

@@ -17,7 +17,8 @@ from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from gan_lightning import signals
+from gan_lightning import scoring, signals
+from gan_lightning.callbacks.scheduled import ScheduledScore
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.checkpoints import AtomicCheckpointIO, link
 from gan_lightning.core import AdversarialModule, resume
@@ -45,7 +46,8 @@ class Checkpoint(callbacks.Checkpoint):
         every_n_steps: generator steps (`trainer.global_step`); at the first batch that reaches each multiple.
         every_minutes: by the clock of the first process, which the others follow.
         monitor: the logged score whose best is kept, with or without its extractor's name ("FID" for "FID-digits");
-            it must be logged on every process. None for no `best.ckpt`.
+            it must be logged on every process. None for no `best.ckpt`. Scores with different cards are not compared:
+            a run that goes on with another protocol begins with no best score, and a line says why.
         mode: whether the best score is the least ("min") or the greatest ("max").
 
     Attributes:
@@ -53,6 +55,7 @@ class Checkpoint(callbacks.Checkpoint):
             config.yaml when training begins; a run that goes on tells in which settings it differs from the file's.
         last_path, best_path: the files; None while there is none.
         best_score, best_step: the best score so far, and the generator step it was reached at.
+        best_card: how the best score was made (see :class:`ScheduledScore`); empty for a figure that is not a score.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Checkpoint(callbacks.Checkpoint):
         self.best_path: str | None = None
         self.best_score: float | None = None
         self.best_step: int | None = None
+        self.best_card: dict[str, Any] = {}
         self._saved: int | None = None  # the iteration of the newest file; None outside of training
         self._step = 0  # generator steps at the last batch's end
         self._time = 0.0  # of the last save
@@ -127,6 +131,7 @@ class Checkpoint(callbacks.Checkpoint):
             self.best_path = best
         else:  # a run that goes on in a new folder finds its best anew
             self.best_score = self.best_step = self.best_path = None
+            self.best_card = {}
         self._looked, self._look = (pl_module.iteration, self._time), pl_module.iteration + 1
         if trainer.world_size > 1:  # one process must not leave while another begins its first batch
             self._listener.saving = True
@@ -217,18 +222,28 @@ class Checkpoint(callbacks.Checkpoint):
         return int(stop), bool(late)
 
     def _improved(self, trainer: Trainer) -> bool:
-        """Whether a new score is the best, the same on all processes; if so it is noted."""
+        """Whether a new score is the best of its card, the same on all processes; if so it is noted."""
         named = (n for n in trainer.callback_metrics if n == self.monitor or n.startswith(f"{self.monitor}-"))
-        score = trainer.callback_metrics.get(next(named, None))
+        name = next(named, None)
+        score = trainer.callback_metrics.get(name)
         if score is None or score is self._seen:
             return False
         self._seen = score
         value = trainer.strategy.broadcast(float(score))
+        if not math.isfinite(value):
+            return False
+        makers = (c for c in trainer.callbacks if isinstance(c, ScheduledScore) and name in c.scores)
+        card = next((maker.card for maker in makers), {})
+        if self.best_score is not None and (different := scoring.differences(self.best_card, card)):
+            if trainer.is_global_zero:
+                why = f"cannot be compared with the best so far, the cards differ in {'; '.join(different)}"
+                print(f"best.ckpt begins anew at step {trainer.global_step}: {name} {why}", flush=True)
+            self.best_score = None
         sign = 1 if self.mode == "min" else -1
-        better = math.isfinite(value) and (self.best_score is None or sign * value < sign * self.best_score)
-        if better:
-            self.best_score, self.best_step = value, trainer.global_step
-        return better
+        if self.best_score is not None and sign * value >= sign * self.best_score:
+            return False
+        self.best_score, self.best_step, self.best_card = value, trainer.global_step, card
+        return True
 
     # What.
 
@@ -270,9 +285,10 @@ class Checkpoint(callbacks.Checkpoint):
             print("\n".join(resume.lines(changed)) or "resumed with the same settings", flush=True)
 
     def state_dict(self) -> dict[str, Any]:
-        best = {"best_score": self.best_score, "best_step": self.best_step}
+        best = {"best_score": self.best_score, "best_step": self.best_step, "best_card": self.best_card}
         return {"monitor": self.monitor, "mode": self.mode} | best
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if (state["monitor"], state.get("mode", self.mode)) == (self.monitor, self.mode):
             self.best_score, self.best_step = state["best_score"], state["best_step"]
+            self.best_card = state["best_card"]

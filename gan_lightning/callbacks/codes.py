@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When, held_out
 from gan_lightning.core import AdversarialModule
+from gan_lightning.processes import from_first, together
 
 
 class CodeScores(ScheduledScore):
@@ -26,7 +28,7 @@ class CodeScores(ScheduledScore):
     of codes that are not rounded. All are plug-in estimates, whose bias the card gives for two independent units.
 
     Args:
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the scores are taken.
         linear_examples: training examples that PCA and FastICA are fitted to, the first ones; 0 leaves them out.
 
     Raises:
@@ -36,51 +38,49 @@ class CodeScores(ScheduledScore):
 
     def __init__(
         self,
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         linear_examples: int = 10_000,
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         if linear_examples < 0:
             raise ValueError(f"CodeScores' linear_examples must not be negative, and is {linear_examples}")
         self.linear_examples = linear_examples
         self._linear: dict[str, Tensor] = {}  # bits of the linear codes: they stay the same
 
-    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if getattr(pl_module, "scored_by", "") != type(self).__name__:
-            raise ValueError(f"CodeScores needs a model that makes codes, which {type(pl_module).__name__} does not")
-        data = trainer.datamodule
-        if getattr(data, "image_shape", None) is None or len(data.reference("val")) < 2:
-            raise ValueError("CodeScores needs a data module of gan_lightning with images for validation, at least two")
+    def check(self, module: AdversarialModule, data: Any) -> None:
+        super().check(module, data)
+        if getattr(module, "scored_by", "") != type(self).__name__:
+            raise ValueError(f"CodeScores needs a model that makes codes, which {type(module).__name__} does not")
+        if data.image_shape is None or len(data.reference("val")) < 2:
+            raise ValueError("CodeScores needs data with images for validation, at least two")
         self._linear = {}
 
-    def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
-        data = trainer.datamodule
-        image, label = _examples(data, "val")
-        parts = [part.to(pl_module.device) for part in image.split(1000)]
-        codes = {"": metrics.bits_of(torch.cat([pl_module.encode(part) for part in parts]).cpu())}
+    def compute(self, module: AdversarialModule, data: LightningDataModule) -> Measured:
+        with together():
+            image, label = _examples(data, "val")
+            causes = data.bits(label) if hasattr(data, "bits") else None
+        codes = {"": metrics.bits_of(_by_parts(module, module.encode, image))}
         units = codes[""].shape[1]
         if self.linear_examples and not self._linear:
             train, _ = _examples(data, "train", self.linear_examples)
-            self._linear = {kind: metrics.linear_code(kind, train, image, units) for kind in ("pca", "ica")}
+            for kind in ("pca", "ica"):
+                with together():
+                    self._linear[kind] = metrics.linear_code(kind, train, image, units)
         codes |= {f"/{kind}": bits for kind, bits in self._linear.items()}
-        causes = data.bits(label) if hasattr(data, "bits") else None
         figures = {}
         for suffix, bits in codes.items():
-            figures |= {f"{name}{suffix}": value for name, value in code_figures(bits, image, causes).items()}
-        if getattr(pl_module, "decoder", None) is not None:
-            made = torch.cat([pl_module.reconstruct(part) for part in parts]).cpu()
+            with together():
+                figures |= {f"{name}{suffix}": value for name, value in code_figures(bits, image, causes).items()}
+        if getattr(module, "decoder", None) is not None:
+            made = _by_parts(module, module.reconstruct, image)
             figures["reconstruction/decoder"] = float((made.double() - image.double()).square().mean())
-        about = {
+        return from_first(figures), held_out(data) | {
             "linear_examples": self.linear_examples,
             "examples": len(image),
             "units": units,
             "bias": 1 / (2 * len(image) * math.log(2)),  # of the mutual information of two independent bits
             "data_entropy": metrics.entropy(image.flatten(1) if causes is None else causes),
         }
-        return figures, about
 
 
 def code_figures(bits: Tensor, image: Tensor, causes: Tensor | None) -> dict[str, float]:
@@ -105,3 +105,12 @@ def _examples(data: Any, split: str, count: int | None = None) -> tuple[Tensor, 
     index = list(range(min(count or len(examples), len(examples))))
     batch = data.on_after_batch_transfer(examples.__getitems__(index), 0)
     return batch.image.float(), batch.label
+
+
+def _by_parts(module: AdversarialModule, function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """What a model's function makes of images, a thousand at a time, on the CPU."""
+    made = []
+    for part in image.split(1000):
+        with together():
+            made.append(function(part.to(module.device)).cpu())
+    return torch.cat(made)

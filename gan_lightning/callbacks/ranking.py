@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from gan_lightning.batches import Ranked
-from gan_lightning.callbacks.scheduled import ScheduledScore
-from gan_lightning.core import AdversarialModule
+from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When, held_out
+from gan_lightning.core import Ranker
 from gan_lightning.metrics import ranking_figures
+from gan_lightning.processes import from_first, together
 
 
 class RankingScores(ScheduledScore):
@@ -24,7 +25,7 @@ class RankingScores(ScheduledScore):
     Every process computes the whole, so all have the same figures.
 
     Args:
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the scores are taken.
         batch_size: queries ranked at a time.
 
     Raises:
@@ -34,32 +35,27 @@ class RankingScores(ScheduledScore):
 
     def __init__(
         self,
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         batch_size: int = 256,
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         if batch_size < 1:
             raise ValueError(f"RankingScores's batch_size must be at least 1, not {batch_size}")
         self.batch_size = batch_size
 
-    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if stage != "fit":
-            return
-        data, model = trainer.datamodule, type(pl_module).__name__
-        if not hasattr(pl_module, "rank"):
-            raise ValueError(f"RankingScores scores rankers, and {model} is none: leave it out")
-        if not hasattr(data, "reference") or not isinstance(data.reference("train").__getitems__([0]), Ranked):
+    def check(self, module: Ranker, data: Any) -> None:
+        super().check(module, data)
+        if not isinstance(module, Ranker):
+            raise ValueError(f"RankingScores scores rankers, and {type(module).__name__} is none: leave it out")
+        if not isinstance(data.reference("train").__getitems__([0]), Ranked):
             raise ValueError("RankingScores needs data with queries, such as ImplicitFeedback or RankingPairs")
         if not any((batch.relevant > 0).any() for batch in data.reference("val").parts(self.batch_size)):
             raise ValueError(
                 f"{data.name} holds out nothing that is relevant: hold out more, or leave RankingScores out"
             )
 
-    def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
-        data, rankers = trainer.datamodule, {"": pl_module.rank}
+    def compute(self, module: Ranker, data: LightningDataModule) -> Measured:
+        rankers = {"": module.rank}
         if data.items:
             chosen = sum((batch.relevant > 0).sum(0) for batch in data.reference("train").parts(self.batch_size))
             rankers["/popularity"] = lambda batch: chosen.float().expand_as(batch.relevant)
@@ -67,13 +63,13 @@ class RankingScores(ScheduledScore):
                 rankers["/truth"] = lambda batch: truth[batch.query.cpu()]
         found: dict[str, list[dict[str, Tensor]]] = {name: [] for name in rankers}
         for batch in data.reference("val").parts(self.batch_size):
-            on_device = Ranked(*(field.to(pl_module.device) for field in batch))
-            for name, ranker in rankers.items():
-                scores = ranker(on_device).cpu()
-                found[name].append(ranking_figures(scores, batch.relevant, batch.candidate))
+            with together():
+                on_device = Ranked(*(field.to(module.device) for field in batch))
+                for name, ranker in rankers.items():
+                    scores = ranker(on_device).cpu()
+                    found[name].append(ranking_figures(scores, batch.relevant, batch.candidate))
         figures = {}
         for name, parts in found.items():
             for figure in parts[0] if not name else ["NDCG@10"]:
                 figures[figure + name] = float(torch.cat([part[figure] for part in parts]).mean())
-        queries = sum(len(part["MRR"]) for part in found[""])
-        return figures, {"n": queries}
+        return from_first(figures), held_out(data) | {"n": sum(len(part["MRR"]) for part in found[""])}

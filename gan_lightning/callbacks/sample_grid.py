@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -35,14 +36,13 @@ def picture(images: Tensor, columns: int) -> Tensor:
     return make_grid(images.clamp(-1, 1), nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
 
 
-def columns_of(trainer: Trainer, pl_module: Translator, index: list[int], split: str = "val") -> Columns:
+def columns_of(data: Any, pl_module: Translator, index: list[int], split: str = "val") -> Columns:
     """What a translator makes of the samples of these numbers."""
-    return pl_module.columns(brought(trainer, pl_module, index, split))
+    return pl_module.columns(brought(data, pl_module, index, split))
 
 
-def brought(trainer: Trainer, pl_module: LightningModule, index: list[int], split: str) -> tuple:
+def brought(data: Any, pl_module: LightningModule, index: list[int], split: str) -> tuple:
     """The batch of the samples of these numbers, brought to the model as Lightning's loaders do."""
-    data = trainer.datamodule
     batch = data.reference(split).__getitems__(index)
     batch = type(batch)(*(field.to(pl_module.device) for field in batch))
     return data.on_after_batch_transfer(batch, 0)
@@ -123,11 +123,11 @@ class SampleGrid(Callback):
         if isinstance(pl_module, Translator):
             split, index = self._first(trainer, self.rows)
             torch.manual_seed(0)  # of a model that draws noise in evaluation too
-            columns = columns_of(trainer, pl_module, index, split)
+            columns = columns_of(trainer.datamodule, pl_module, index, split)
             return picture(side_by_side(columns), len(columns))
         if hasattr(pl_module, "picture"):
             split, index = self._first(trainer, PICTURED)
-            return pl_module.picture(brought(trainer, pl_module, index, split)).float().cpu()
+            return pl_module.picture(brought(trainer.datamodule, pl_module, index, split)).float().cpu()
         if isinstance(pl_module, SequenceGenerator):
             sentences = (sentence(row, pl_module.vocabulary) for row in pl_module.sample(3 * self.rows).tolist())
             return "".join(f"{line}\n" for line in sentences)

@@ -5,56 +5,138 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import AdversarialModule
+from gan_lightning.scoring import subject
+
+Measured = tuple[dict[str, float], dict[str, Any]]  # the figures by name, and their card
+
+
+@dataclass(frozen=True)
+class When:
+    """When a score is taken while a model trains.
+
+    Attributes:
+        every_n_steps: at the first batch that reaches each multiple of so many generator steps
+            (`trainer.global_step`); None for not by steps.
+        every_n_epochs: after the last batch of each epoch whose number, from 1, is a multiple; None for not by epochs.
+        at_end: of the final weights.
+
+    Raises:
+        ValueError: an interval below 1.
+    """
+
+    every_n_steps: int | None = None
+    every_n_epochs: int | None = None
+    at_end: bool = True
+
+    def __post_init__(self) -> None:
+        for name, every in (("every_n_steps", self.every_n_steps), ("every_n_epochs", self.every_n_epochs)):
+            if every is not None and every < 1:
+                raise ValueError(f"{name} of a score must be at least 1, not {every}; null turns it off")
 
 
 class ScheduledScore(Callback):
-    """Base of all scores, taken when training passes a step or an epoch ends, and of the final weights.
+    """Base of all scores. It measures a model on data; while a model trains, at the times that :class:`When` names.
 
-    A score must stand before the callback that saves checkpoints by it, so that both see the same batch (Lightning
-    moves its own kind of checkpoint callbacks to the end by itself).
+    A subclass defines :meth:`compute`, and extends :meth:`check` by what it cannot score.
+
+    A score stands before the callback that saves checkpoints by it, so that both see the same batch (Lightning moves
+    its own checkpoint callbacks, and :class:`Checkpoint`, to the end).
 
     Args:
-        every_n_steps: score when `trainer.global_step` passes a multiple of it; None for not by steps.
-        every_n_epochs: score after the last batch of every so manyeth epoch; None for not by epochs.
-        at_end: score the final weights.
+        when: when the score is taken.
 
     Attributes:
         scores: the latest value of each figure; kept in checkpoints.
         card: how they were made; scores with different cards must not be compared.
-
-    Raises:
-        ValueError: at construction, intervals below 1.
     """
 
-    def __init__(
-        self, every_n_steps: int | None = None, every_n_epochs: int | None = None, at_end: bool = True
-    ) -> None:
-        for name, every in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
-            if every is not None and every < 1:
-                raise ValueError(f"{type(self).__name__}'s {name} must be at least 1, not {every}; null turns it off")
-        self.every_n_steps, self.every_n_epochs, self.at_end = every_n_steps, every_n_epochs, at_end
+    def __init__(self, when: When = When()) -> None:
+        self.when = when
         self.scores: dict[str, float] = {}
         self.card: dict[str, Any] = {}
-        self._step: int | None = None  # `trainer.global_step` when scores were last thought of
+        self._step: int | None = None  # `trainer.global_step` at the last look at whether a score is due
 
-    def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
-        """The figures of held-out examples by name, the same on every process; what they depend on, for the card."""
-        raise TypeError(f"{type(self).__name__} must define measure(trainer, pl_module)")
+    # What is measured.
 
-    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
-        if stage == "fit":
-            self.scores, self.card, self._step = {}, {}, None
+    def measure(self, module: AdversarialModule, data: LightningDataModule) -> Measured:
+        """The figures of a model on data. The model stays as it is, and needs no Trainer; every process must call.
+
+        Args:
+            module: the model.
+            data: a data module of this package.
+
+        Returns:
+            the figures by name, the same on every process; and their card, without the fields that say what was scored
+            (:func:`scoring.subject`).
+
+        Raises:
+            ValueError: see :meth:`check`; or the model makes what cannot be scored, such as NaN.
+        """
+        self.check(module, data)
+        with apart(module):
+            return self.compute_together([self], module, data)[0]
+
+    def check(self, module: AdversarialModule, data: Any) -> None:
+        """Refuse a model or data that this score cannot measure, before anything is computed.
+
+        Raises:
+            ValueError: `data` is no data module of this package; subclasses add their own reasons.
+        """
+        name = type(self).__name__
+        if not hasattr(data, "reference"):
+            raise ValueError(f"{name} needs a data module of gan_lightning: leave {name} out")
+
+    def compute(self, module: AdversarialModule, data: LightningDataModule) -> Measured:
+        """What :meth:`measure` returns, of a model and data that have been checked."""
+        raise TypeError(f"{type(self).__name__} must define compute(module, data)")
+
+    def compute_together(
+        self, scores: Sequence[Any], module: AdversarialModule, data: LightningDataModule, progress: bool = False
+    ) -> list[Measured]:
+        """What :meth:`compute` returns, of each of the scores that :meth:`sharing` named; `progress` shows a bar."""
+        return [score.compute(module, data) for score in scores]
+
+    def sharing(self, trainer: Trainer) -> list[Any]:
+        """The scores of a run that are computed together with this one where they are due; itself too."""
+        return [self]
+
+    @property
+    def title(self) -> str:
+        """What its figures are called; a run has one score of a title."""
+        return type(self).__name__
 
     # When.
+
+    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
+        """Refuse before training what cannot be scored.
+
+        Raises:
+            ValueError: see :meth:`check`; or an earlier score of the run has the same figures.
+        """
+        if stage != "fit":
+            return
+        self.check(pl_module, trainer.datamodule)
+        if any(other.title == self.title for other in self._earlier(trainer)):
+            raise ValueError(
+                f"two scores would be called {self.title}, and figures of different protocols do not belong in one "
+                "column: leave one out"
+            )
+        self.scores, self.card, self._step = {}, {}, None
+
+    def _earlier(self, trainer: Trainer) -> list[ScheduledScore]:
+        """The scores of the run that have been set up before this one."""
+        everyone = [callback for callback in trainer.callbacks if isinstance(callback, ScheduledScore)]
+        return everyone[: everyone.index(self)]
 
     def on_train_start(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
         if self._step is None:  # else the checkpoint says what was scored, and what an end within a score left out
@@ -64,15 +146,15 @@ class ScheduledScore(Callback):
         self, trainer: Trainer, pl_module: AdversarialModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._due(trainer):
-            self._score_together(trainer, pl_module, [c for c in self._fellows(trainer) if c._due(trainer)])
+            self._score(trainer, pl_module, [score for score in self.sharing(trainer) if score._due(trainer)])
         self._step = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
         if self._due_at_end(trainer):
-            self._score_together(trainer, pl_module, [c for c in self._fellows(trainer) if c._due_at_end(trainer)])
+            self._score(trainer, pl_module, [score for score in self.sharing(trainer) if score._due_at_end(trainer)])
 
     def on_fit_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
-        self.on_train_end(trainer, pl_module)  # which is left out where a finished run is resumed
+        self.on_train_end(trainer, pl_module)  # which Lightning leaves out where a finished run is resumed
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step, "scores": self.scores, "card": self.card}
@@ -81,41 +163,33 @@ class ScheduledScore(Callback):
         self._step, self.scores, self.card = state_dict["step"], state_dict["scores"], state_dict["card"]
 
     def _due(self, trainer: Trainer) -> bool:
-        if self.card.get("step") == trainer.global_step:  # with a fellow, or during a critic's extra batches
+        if self.card.get("step") == trainer.global_step:  # taken with another one, or during a critic's extra batches
             return False
-        epochs = trainer.current_epoch + 1
-        epoch = self.every_n_epochs is not None and trainer.is_last_batch and epochs % self.every_n_epochs == 0
-        return epoch or passed(self.every_n_steps, self._step, trainer.global_step)
+        every = self.when.every_n_epochs
+        epoch = every is not None and trainer.is_last_batch and (trainer.current_epoch + 1) % every == 0
+        return epoch or passed(self.when.every_n_steps, self._step, trainer.global_step)
 
     def _due_at_end(self, trainer: Trainer) -> bool:
-        return self.at_end and self.card.get("step") != trainer.global_step
+        return self.when.at_end and self.card.get("step") != trainer.global_step
 
-    def _fellows(self, trainer: Trainer) -> list[ScheduledScore]:
-        """Those that are taken together with this one, itself too."""
-        return [self]
-
-    # What.
-
-    def score(self, trainer: Trainer, pl_module: AdversarialModule) -> dict[str, float]:
-        """Score the module as it is now, log it, and keep it in `scores` and `card`; every process must call."""
-        self._score_together(trainer, pl_module, [self])
-        return self.scores
-
-    def _score_together(self, trainer: Trainer, pl_module: AdversarialModule, scores: Sequence[ScheduledScore]) -> None:
-        for score in scores:
-            with apart(pl_module):
-                score.scores, about = score.measure(trainer, pl_module)
-            of_run = {"model": type(pl_module).__name__, "step": trainer.global_step}
-            data = trainer.datamodule
-            held = {"data": data.name, "data_hash": data.reference("val").fingerprint[:12], "split": "val"}
-            score.card = held | about | of_run | {"images_seen": pl_module.images_seen}
+    def _score(self, trainer: Trainer, pl_module: AdversarialModule, scores: Sequence[ScheduledScore]) -> None:
+        progress = trainer.is_global_zero and trainer.progress_bar_callback is not None
+        with apart(pl_module):
+            found = self.compute_together(scores, pl_module, trainer.datamodule, progress)
+        for score, (figures, card) in zip(scores, found, strict=True):
+            score.scores, score.card = figures, card | subject(pl_module, trainer.global_step)
         log_scores(trainer, scores)
 
 
+def held_out(data: Any) -> dict[str, Any]:
+    """The card's fields on the data, for a score of the validation set."""
+    return {"data": data.name, "data_hash": data.reference("val").fingerprint[:12], "split": "val"}
+
+
 def log_scores(trainer: Trainer, scores: Sequence[ScheduledScore]) -> None:
-    """Figures go to every logger; cards, which are words, into the CSV file and W&B's summary."""
+    """Hand figures to every logger; cards, which are words, to the CSV file and to W&B's summary."""
     figures = {name: value for score in scores for name, value in score.scores.items()}
-    cards = {f"{next(iter(score.scores))}/card": score.card for score in scores}
+    cards = {f"{next(iter(score.scores))}/card": score.card for score in scores if score.scores}
     for name, value in figures.items():
         trainer.callback_metrics[name] = torch.tensor(value, dtype=torch.float64)
     if not trainer.is_global_zero:
@@ -130,7 +204,7 @@ def log_scores(trainer: Trainer, scores: Sequence[ScheduledScore]) -> None:
 
 @contextmanager
 def apart(pl_module: AdversarialModule) -> Iterator[None]:
-    """Leave no trace in the training: random states, gradients, buffers."""
+    """Within it a model can be used without a trace in its training: random states, gradients, buffers."""
     with isolate_rng(), torch.no_grad(), torch.autocast(pl_module.device.type, enabled=False):
         buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
         pl_module.average_batch_statistics()  # else each process would have a generator of its own

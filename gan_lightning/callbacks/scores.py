@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import ScheduledScore, apart, log_scores
-from gan_lightning.core import TwoPlayerGAN
+from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When
+from gan_lightning.core import ImageGenerator
 from gan_lightning.metrics import Extractor, Reference
 from gan_lightning.metrics.base import FeatureMetric
-from gan_lightning.scoring import Ask, Protocol, Samples, card_of, check_ask, extractor_named, figure_name, scores_of
+from gan_lightning.scoring import (
+    Protocol,
+    Samples,
+    ScoreRequest,
+    card_of,
+    check_request,
+    extractor_named,
+    figure_name,
+    scores_of,
+)
 
 
 class Score(ScheduledScore):
@@ -26,7 +36,7 @@ class Score(ScheduledScore):
         extractor: makes the features; None for the one that the data names. It belongs to the callback: no checkpoint
             holds it. Scores with the same extractor and the same protocol (but for the numbers of images) share a pass.
         protocol: which images are compared.
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the score is taken.
 
     Raises:
         ValueError: at construction, numbers that make no score; in `setup`, a run without a data module of this
@@ -39,14 +49,9 @@ class Score(ScheduledScore):
     kind: type[FeatureMetric]
 
     def __init__(
-        self,
-        extractor: Extractor | None = None,
-        protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        self, extractor: Extractor | None = None, protocol: Protocol = Protocol(), when: When = When()
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         self.given, self.extractor, self.protocol = extractor, extractor, protocol
 
     def metric(self, extractor: Extractor, real: Reference | None) -> FeatureMetric:
@@ -54,8 +59,8 @@ class Score(ScheduledScore):
         raise TypeError(f"{type(self).__name__} must define metric(extractor, real)")
 
     @property
-    def ask(self) -> Ask:
-        return Ask(self.kind, self.metric, self.protocol, self.fewest, self.fitting)
+    def request(self) -> ScoreRequest:
+        return ScoreRequest(self.kind, self.metric, self.protocol, self.fewest, self.fitting)
 
     @property
     def fewest(self) -> int:
@@ -66,71 +71,70 @@ class Score(ScheduledScore):
         """The argument, as it is written in a flag, that makes it do with n images; empty where none does."""
         return ""
 
-    # When.
+    def check(self, module: ImageGenerator, data: Any) -> None:
+        """Refuse what cannot be scored, and choose the extractor.
 
-    def setup(self, trainer: Trainer, pl_module: TwoPlayerGAN, stage: str) -> None:
-        if stage != "fit":
-            return
-        data, name = trainer.datamodule, type(self).__name__
-        if not hasattr(data, "reference"):
-            raise ValueError(f"{name} needs a data module of gan_lightning, for its real images: train without {name}")
-        if data.image_shape is None or not hasattr(pl_module, "sample"):
-            raise ValueError(f"{name} scores images, and {type(pl_module).__name__} makes none: train without {name}")
+        Raises:
+            ValueError: see the class.
+            FileNotFoundError: the extractor's weights cannot be had.
+        """
+        super().check(module, data)
+        name = type(self).__name__
+        if data.image_shape is None or not isinstance(module, ImageGenerator):
+            raise ValueError(f"{name} scores images, and {type(module).__name__} makes none: leave {name} out")
         if tuple(data.image_shape[1:]) == (1, 1):
-            raise ValueError(f"{name} scores images, and {data.name} has points: train without {name}")
-        everyone = [callback for callback in trainer.callbacks if isinstance(callback, Score)]
-        before = everyone[: everyone.index(self)]  # these have been set up
-        self.extractor = self.given
-        if self.given is None:
-            named = [c.extractor for c in before if c.given is None]
-            self.extractor = named[0] if named else extractor_named(data.extractor)
-        for other in before:
-            if _same(other.extractor, self.extractor):
-                self.extractor = other.extractor  # one copy of the network
-                if other.kind is self.kind:
-                    raise ValueError(
-                        f"two scores would be called {figure_name(self.kind.names[0], self.extractor)}, and figures of "
-                        "different protocols do not belong in one column: leave one out"
-                    )
-        check_ask(self.ask, self.extractor, Samples(pl_module, self.protocol), self._reals(trainer), data.name)
-        super().setup(trainer, pl_module, stage)
+            raise ValueError(f"{name} scores images, and {data.name} has points: leave {name} out")
+        if self.given is not None:
+            self.extractor = self.given
+        elif type(self.extractor).__name__ != data.extractor.rpartition(".")[2]:
+            self.extractor = extractor_named(data.extractor)
+        check_request(self.request, self.extractor, Samples(module, self.protocol), self._reals(data), data.name)
 
-    @property
-    def state_key(self) -> str:
-        return self._generate_state_key(extractor=self.given and self.given.name, protocol=self.protocol)
+    def compute_together(
+        self, scores: Sequence[Score], module: ImageGenerator, data: LightningDataModule, progress: bool = False
+    ) -> list[Measured]:
+        device = torch.device("cpu") if self.protocol.device == "cpu" else module.device
+        return scores_of(
+            [score.request for score in scores],
+            self.extractor.to(device),
+            Samples(module, self.protocol),
+            next((reals for score in scores if (reals := score._reals(data)) is not None), None),
+            data.name,
+            card_of(module, self.protocol),
+            device,
+            progress,
+        )
 
-    def _fellows(self, trainer: Trainer) -> list[Score]:
-        """Those that share a pass with this one, itself too."""
+    def sharing(self, trainer: Trainer) -> list[Score]:
+        """The scores with this one's extractor and protocol, but for the numbers of images."""
 
         def shared(score: Score) -> tuple:
             return id(score.extractor), replace(score.protocol, n_fake=2, n_real=None)
 
         return [c for c in trainer.callbacks if isinstance(c, Score) and shared(c) == shared(self)]
 
-    # What.
+    @property
+    def title(self) -> str:
+        return figure_name(self.kind.names[0], self.extractor)
 
-    def _score_together(self, trainer: Trainer, pl_module: TwoPlayerGAN, scores: list[Score]) -> None:
-        device = torch.device("cpu") if self.protocol.device == "cpu" else pl_module.device
-        self.extractor.to(device)
-        with apart(pl_module):
-            found = scores_of(
-                [score.ask for score in scores],
-                self.extractor,
-                Samples(pl_module, self.protocol),
-                next((reals for score in scores if (reals := score._reals(trainer)) is not None), None),
-                trainer.datamodule.name,
-                card_of(pl_module, self.protocol, trainer.global_step),
-                device,
-                progress=trainer.is_global_zero and trainer.progress_bar_callback is not None,
-            )
-        for score, (figures, card) in zip(scores, found, strict=True):
-            score.scores, score.card = figures, card
-        log_scores(trainer, scores)
+    def setup(self, trainer: Trainer, pl_module: ImageGenerator, stage: str) -> None:
+        if stage != "fit":
+            return
+        earlier = [score for score in self._earlier(trainer) if isinstance(score, Score)]
+        if self.given is None:
+            self.extractor = next((score.extractor for score in earlier if score.given is None), None)
+        super().setup(trainer, pl_module, stage)
+        same = (score.extractor for score in earlier if _same(score.extractor, self.extractor))
+        self.extractor = next(same, self.extractor)  # one copy of the network
 
-    def _reals(self, trainer: Trainer) -> Any:
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(extractor=self.given and self.given.name, protocol=self.protocol)
+
+    def _reals(self, data: Any) -> Any:
         if self.kind.needs is None or self.protocol.stats is not None:
             return None
-        return trainer.datamodule.reference(self.protocol.split)
+        return data.reference(self.protocol.split)
 
 
 def _same(one: Extractor, other: Extractor) -> bool:
@@ -164,12 +168,10 @@ class InceptionScore(Score):
         self,
         extractor: Extractor | None = None,
         protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         splits: int = 10,
     ) -> None:
-        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        super().__init__(extractor, protocol, when)
         self.splits = splits
         metrics.InceptionScore(1, max(protocol.n_fake, 2 * splits), splits)  # says what is wrong with them
 
@@ -198,13 +200,11 @@ class KID(Score):
         self,
         extractor: Extractor | None = None,
         protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         subsets: int = 100,
         subset_size: int = 1000,
     ) -> None:
-        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        super().__init__(extractor, protocol, when)
         self.subsets, self.subset_size = subsets, subset_size
         metrics.KID(1, None, subsets, subset_size)  # says what is wrong with them
 
@@ -232,12 +232,10 @@ class PRDC(Score):
         self,
         extractor: Extractor | None = None,
         protocol: Protocol = Protocol(),
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
         k: int = 5,
     ) -> None:
-        super().__init__(extractor, protocol, every_n_steps, every_n_epochs, at_end)
+        super().__init__(extractor, protocol, when)
         self.k = k
         metrics.PRDC(1, None, k)  # says what is wrong with it
 

@@ -6,12 +6,12 @@ from itertools import chain
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import ScheduledScore
-from gan_lightning.core import AdversarialModule
+from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When, held_out
+from gan_lightning.core import SequenceGenerator
 from gan_lightning.scoring import from_first, together
 from gan_lightning.text import words
 
@@ -33,8 +33,7 @@ class TextScores(ScheduledScore):
     A sentence ends before its first padding; an oracle's sequences, in which every token is a word, do not. Logged as
     by every :class:`ScheduledScore`; every process computes all of it, and the first one's figures count.
 
-    The model must have `sample(n, seed, first) -> (n, T) int64`, sequences number `first` on, and `nll((n, T)) ->
-    (n,)`, in nats for each token, both in evaluation mode; the oracle, a module or not, such an `nll` too.
+    The model is a :class:`SequenceGenerator`. The oracle, a module or not, has an `nll` as such a model has.
 
     Args:
         n: sequences that the model generates.
@@ -43,7 +42,7 @@ class TextScores(ScheduledScore):
         order: the greatest n-grams of both, at least 2.
         seed: of the sequences generated, the same at every step.
         batch_size: of sequences looked at at once; it moves figures by rounding errors only.
-        every_n_steps, every_n_epochs, at_end: see :class:`ScheduledScore`.
+        when: when the scores are taken.
 
     Raises:
         ValueError: at construction, numbers that make no score; in `setup`, a model that generates no sequences, data
@@ -59,11 +58,9 @@ class TextScores(ScheduledScore):
         order: int = 5,
         seed: int = 0,
         batch_size: int = 100,
-        every_n_steps: int | None = None,
-        every_n_epochs: int | None = None,
-        at_end: bool = True,
+        when: When = When(),
     ) -> None:
-        super().__init__(every_n_steps, every_n_epochs, at_end)
+        super().__init__(when)
         if n < 2 or order < 2:
             raise ValueError(f"TextScores compares at least 2 sequences by n-grams up to 2, not n={n}, order={order}")
         if batch_size < 1 or (references is not None and references < 1):
@@ -73,54 +70,48 @@ class TextScores(ScheduledScore):
         self.n, self.references, self.bleu, self.order = n, references, bleu, order
         self.seed, self.batch_size = seed, batch_size
 
-    def setup(self, trainer: Trainer, pl_module: AdversarialModule, stage: str) -> None:
-        if stage != "fit":
-            return
-        data, model = trainer.datamodule, type(pl_module).__name__
-        if not (callable(getattr(pl_module, "sample", None)) and callable(getattr(pl_module, "nll", None))):
-            raise ValueError(f"TextScores scores sequences, and {model} generates none: train without TextScores")
+    def check(self, module: SequenceGenerator, data: Any) -> None:
+        if not isinstance(module, SequenceGenerator):
+            model = type(module).__name__
+            raise ValueError(f"TextScores scores sequences, and {model} generates none: leave TextScores out")
         if getattr(data, "length", None) is None or not hasattr(data, "reference"):
             named = getattr(data, "name", type(data).__name__)
             raise ValueError(f"TextScores scores sequences, and {named} has none: use data such as TextLines")
-        if any(isinstance(c, TextScores) and c is not self for c in trainer.callbacks):
-            raise ValueError("two TextScores would log figures of the same names: leave one out")
         held = len(data.reference("val"))
         if held < (self.references or 1):
             raise ValueError(
                 f"TextScores asks for {self.references or 'some'} held-out sequences, {data.name} has {held}"
             )
-        super().setup(trainer, pl_module, stage)
 
     @property
     def state_key(self) -> str:
         return self._generate_state_key(n=self.n, references=self.references, order=self.order, seed=self.seed)
 
-    def measure(self, trainer: Trainer, pl_module: AdversarialModule) -> tuple[dict[str, float], dict[str, Any]]:
-        data = trainer.datamodule
+    def compute(self, module: SequenceGenerator, data: LightningDataModule) -> Measured:
         held = data.reference("val")
         count = self.references or len(held)
         with together():
             real = held.__getitems__(list(range(count))).token
-            figures = self._figures(pl_module, getattr(data, "oracle", None), real)
-        return from_first(figures), {
-            "n": self.n,
-            "references": count,
-            "length": data.length,
-            "seed": self.seed,
-        }
+        figures = self._figures(module, getattr(data, "oracle", None), real)
+        how = {"n": self.n, "references": count, "length": data.length, "seed": self.seed}
+        return from_first(figures), held_out(data) | how
 
-    def _figures(self, pl_module: AdversarialModule, oracle: Any, real: Tensor) -> dict[str, float]:
-        parts = torch.arange(self.n).split(self.batch_size)
-        fake = torch.cat([pl_module.sample(part.tolist(), self.seed).cpu() for part in parts])
+    def _figures(self, module: SequenceGenerator, oracle: Any, real: Tensor) -> dict[str, float]:
+        made = []
+        for part in torch.arange(self.n).split(self.batch_size):
+            with together():
+                made.append(module.sample(part.tolist(), self.seed).cpu())
+        fake = torch.cat(made)
         figures = {} if oracle is None else {"NLL_oracle": self._nll("NLL_oracle", oracle, fake)}
-        figures["NLL_generator"] = self._nll("NLL_generator", pl_module, real)
+        figures["NLL_generator"] = self._nll("NLL_generator", module, real)
         sentences = [row if oracle is not None else words(row) for row in fake.tolist()]
-        if self.bleu:
-            if oracle is None:
-                references = [words(row) for row in real.tolist()]
-                figures |= self._means("BLEU", metrics.bleu(sentences, references, self.order))
-            figures |= self._means("self-BLEU", metrics.self_bleu(sentences, self.order))
-        return figures | {"distinct": metrics.distinct(sentences)}
+        with together():
+            if self.bleu:
+                if oracle is None:
+                    references = [words(row) for row in real.tolist()]
+                    figures |= self._means("BLEU", metrics.bleu(sentences, references, self.order))
+                figures |= self._means("self-BLEU", metrics.self_bleu(sentences, self.order))
+            return figures | {"distinct": metrics.distinct(sentences)}
 
     def _means(self, kind: str, values: Tensor) -> dict[str, float]:
         """By order, from 2 on, of (n, order)."""
@@ -134,7 +125,11 @@ class TextScores(ScheduledScore):
         """
         tensors = chain(judge.parameters(), judge.buffers()) if isinstance(judge, nn.Module) else iter(())
         device = next(tensors, token).device
-        value = torch.cat([judge.nll(part.to(device)).double() for part in token.split(self.batch_size)]).mean().item()
+        values = []
+        for part in token.split(self.batch_size):
+            with together():
+                values.append(judge.nll(part.to(device)).double())
+        value = torch.cat(values).mean().item()
         if not abs(value) < float("inf"):
             raise ValueError(f"{name} is not finite: a token has no probability, or the weights hold NaN or infinity")
         return value

@@ -99,8 +99,8 @@ class IRGAN(Ranker):
     def players(self) -> dict[str, Player]:
         generator_optimizer, discriminator_optimizer = self._players_of
         return {
-            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
             "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
         }
 
     def setup(self, stage: str) -> None:

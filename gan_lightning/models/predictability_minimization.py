@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_lightning.batches import Labeled, whole
+from gan_lightning.batches import Labeled, gather_batch
 from gan_lightning.core import (
     AdversarialModule,
     Encoder,
@@ -90,8 +90,8 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
         encoder_optimizer, predictor_optimizer = self._players_of
         coder = nn.ModuleList([self.encoder] if self.decoder is None else [self.encoder, self.decoder])
         return {
-            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
             "encoder": Player(coder, encoder_optimizer, self.step.scheduler),
+            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
         }
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
@@ -119,7 +119,7 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
 
     def variance(self, code: Tensor) -> Tensor:
         """V of the codes of the whole batch, in [0, units / 8]."""
-        return whole(code).var(0, unbiased=False).sum() / 2
+        return gather_batch(code).var(0, unbiased=False).sum() / 2
 
     # What is looked at.
 

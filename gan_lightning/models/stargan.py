@@ -70,7 +70,7 @@ class StarGAN(Translator):
 
     def wanted(self, batch: Attributed) -> Tensor:
         """(n, attributes) of other images of the batch."""
-        everyone = batches.whole(batch.attributes)
+        everyone = batches.gather_batch(batch.attributes)
         return everyone[self.noise.integers(len(everyone), len(batch.attributes))]
 
     def classification(self, logits: Tensor, attributes: Tensor) -> Tensor:

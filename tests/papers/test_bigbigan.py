@@ -341,7 +341,7 @@ def test_both_move_in_one_turn_the_encoder_ten_times_as_far():
         name: pytest.approx(rate, rel=0.01)
         for name, rate in (("generator", 1e-4), ("encoder", 1e-3), ("discriminator", 1e-4))
     }
-    optimizer = trainer.optimizers[1]
+    optimizer = trainer.optimizers[0]
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.75e-4, 0.75e-3])
     owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert owned == {id(p) for network in (model.generator, model.encoder) for p in network.parameters()}

@@ -103,7 +103,7 @@ def chosen(probability: np.ndarray, at: float) -> int:
 def test_the_defaults_are_the_authors():
     model = SeqGAN([str(word) for word in range(50)], 20)
     players = model.players()
-    assert list(players) == ["imitator", "discriminator", "generator"]
+    assert list(players) == ["imitator", "generator", "discriminator"]
     assert players["imitator"].network is players["generator"].network is model.generator
     for name, rate in (("imitator", 1e-2), ("generator", 1e-2), ("discriminator", 1e-4)):
         optimizer = players[name].optimizer(players[name].network.parameters())
