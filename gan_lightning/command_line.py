@@ -30,8 +30,7 @@ from gan_lightning import (
     scoring,
     trainer_arguments,
 )
-from gan_lightning.core import AdversarialModule, ImageStep
-from gan_lightning.core.translator import Translator
+from gan_lightning.core import AdversarialModule, ImageStep, Ranker, SequenceGenerator, Translator
 from gan_lightning.errors import nearest, program
 from gan_lightning.trust import USER, Source, packages_beyond
 from gan_lightning.yaml_text import allow_any_names
@@ -298,11 +297,12 @@ def closing(cli: LightningCLI) -> str:
         lines += [f"curves      {os.path.relpath(cli.summary.curves)}"]
     last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
-        looks = [f"  {program('translate')} {last} --input DIR --out {folder}/translated"]
+        wanted = f" --attributes +{shlex.quote(cli.model.attributes[0])}" if cli.model.attributes else ""
+        looks = [f"  {program('translate')} {last} --input DIR --out {folder}/translated{wanted}"]
     elif cli.model.scored_by:
-        flags = ["--n 20"] if getattr(cli.model, "vocabulary", None) else []
-        if users := getattr(cli.model, "users", None):
-            flags += [f"--user {shlex.quote(users[0])} --k 10"]
+        flags = ["--n 20"] if isinstance(cli.model, SequenceGenerator) else []
+        if isinstance(cli.model, Ranker) and cli.model.users:
+            flags += [f"--user {shlex.quote(cli.model.users[0])} --k 10"]
         looks = [f"  {program('sample')} {last} {flag}" for flag in flags]
         looks += [f"  {program('evaluate')} {last} --json {folder}/scores.json"]
     else:

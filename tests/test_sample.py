@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
+from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageShape, ImageStep, Terms, TwoPlayerGAN
 from gan_lightning.core.sampling import lerp, slerp
 from gan_lightning.data.finding import image_files
@@ -343,15 +344,24 @@ def test_standing_statistics_stand_for_those_of_training(checkpoint: str, tmp_pa
 
 
 class Warm(Able):
-    """A model of a user's own, whose samples have one argument more."""
+    """A model of a user's own, whose samples have two arguments more."""
 
-    def sample(self, numbers, seed=0, live=False, truncation=None, condition=None, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self,
+        numbers,
+        seed=0,
+        live=False,
+        truncation=None,
+        condition=None,
+        temperature: float = 1.0,
+        up: bool = True,
+    ) -> Tensor:
         """As ever.
 
         Args:
             temperature: factor of the latents.
         """
-        z = temperature * self.latents(numbers, seed, truncation)
+        z = (temperature if up else -temperature) * self.latents(numbers, seed, truncation)
         return self.generate(z, live, self.condition_of(numbers) if condition is None else condition, numbers, seed)
 
 
@@ -361,12 +371,23 @@ def test_an_argument_of_a_model_of_ones_own_is_a_flag(tmp_path: Path, capsys: py
     main([path, "--n", "5", "--label", "1", "--temperature", "0.5", "--out", str(tmp_path / "cold")])
     assert torch.equal(pixels(tmp_path / "as_ever")[:, 0], levels(numbers(5), 1))
     assert torch.equal(pixels(tmp_path / "cold")[:, 0], levels(0.5 * numbers(5), 1))
+    main([path, "--n", "5", "--label", "1", "--no-up", "--out", str(tmp_path / "down")])
+    assert torch.equal(pixels(tmp_path / "down")[:, 0], levels(-numbers(5), 1))
     walk = ["--interpolate", "slerp", "--out", str(tmp_path / "walk")]
     assert "--temperature is of samples by number" in refused([path, *walk, "--temperature", "0.5"], capsys)
     assert not (tmp_path / "walk").exists()
     shown = helped([path], capsys)
     assert "--temperature TEMPERATURE factor of the latents (default 1.0)" in shown
     assert "--seed SEED of the latents (default 0)" in shown, "the words of the base class"
+
+
+def test_an_argument_of_ones_own_takes_no_flags_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Warm, "sample", lambda self, numbers, out="": None)
+    Warm.sample.__annotations__["out"] = str
+    parser = ModelParser("sample", "", ["sample"])
+    parser.add_argument("--out")
+    with pytest.raises(ValueError, match="Warm.sample has an argument out, a flag of this command: rename it"):
+        parser.add_method(Warm, "sample")
 
 
 def helped(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

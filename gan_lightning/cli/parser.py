@@ -99,14 +99,21 @@ class ModelParser(Parser):
             kind: of the model.
             method: one of `METHODS`.
             names: what an argument may name, by the argument.
+
+        Raises:
+            ValueError: an argument has the name of a flag of the command.
         """
         types, said = _types_and_words(kind, method)
         for name, argument in list(inspect.signature(getattr(kind, method)).parameters.items())[1:]:
             if name in METHODS[method] or (how := _taken(types.get(name), (names or {}).get(name, ()))) is None:
                 continue
+            if f"--{name}" in self._option_string_actions:
+                raise ValueError(f"{kind.__name__}.{method} has an argument {name}, a flag of this command: rename it")
             words, default = said.get(name, ""), argument.default
             if default is inspect.Parameter.empty:
                 how["required"] = True
+            elif default is True:
+                how = {"action": argparse.BooleanOptionalAction, "default": True}
             elif how.get("action") is None:
                 how["default"] = default
                 words += "" if default is None else " (default %(default)s)"
