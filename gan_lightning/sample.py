@@ -11,8 +11,9 @@ row, `--n` to each label, and the i-th of every row is of the same latent. The s
 from __future__ import annotations
 
 from gan_lightning.cli import flags
+from gan_lightning.cli.arguments import typed
 from gan_lightning.cli.parser import ModelParser
-from gan_lightning.errors import printable, short_errors, typed
+from gan_lightning.runtime.errors import printable, short_errors
 
 
 @short_errors()

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gan_lightning.cli.arguments import program, typed
 from gan_lightning.cli.parser import HELP, ModelParser
-from gan_lightning.errors import printable, program, short_errors, typed
-from gan_lightning.reading import Reading, add_flags, reading_of
+from gan_lightning.runtime.errors import printable, short_errors
+from gan_lightning.runtime.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
     from torch import Tensor

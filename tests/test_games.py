@@ -12,10 +12,11 @@ import pytest
 import torch
 from conftest import GAMES, assert_same, game, gap, played, tensors, trained
 
-from gan_lightning import callbacks, evaluate, fit, sample, signals
-from gan_lightning.checkpoints import load_model
+from gan_lightning import callbacks, evaluate, fit, sample
 from gan_lightning.cli.flags import SENTENCES
 from gan_lightning.core import AdversarialModule, Ranker, SequenceGenerator
+from gan_lightning.load import load_model
+from gan_lightning.runtime import signals
 from gan_lightning.text import sentence
 
 STAGES = 4  # generator steps, in which every player moves

@@ -35,7 +35,6 @@ from torch.nn.utils import parametrizations, parametrize
 
 from gan_lightning import losses, models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Labeled
-from gan_lightning.checkpoints import load_model
 from gan_lightning.core import (
     AdversarialModule,
     ImageStep,
@@ -46,6 +45,7 @@ from gan_lightning.core import (
     TwoPlayerGAN,
 )
 from gan_lightning.data import Gaussians
+from gan_lightning.load import load_model
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 OF_PAIRS = ["BigBiGAN"]  # its discriminator sees images with latents: its own file has what follows here

@@ -15,11 +15,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from gan_lightning import data, errors, evaluate, fit, sample, yaml_text
+from gan_lightning import data, evaluate, fit, sample
+from gan_lightning.cli import yaml_text
 from gan_lightning.cli.samples import label_of
 from gan_lightning.data.decoding import read_pixels
 from gan_lightning.data.finding import image_files, suffixes
-from gan_lightning.reading import Reading
+from gan_lightning.runtime import errors
+from gan_lightning.runtime.reading import Reading
 
 
 def noise(number: int, height: int = 12, width: int = 12) -> np.ndarray:

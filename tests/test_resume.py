@@ -33,10 +33,11 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 from torch.optim import lr_scheduler
 
-from gan_lightning import fit, fit_cli, models, optim
+from gan_lightning import fit, models, optim
 from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
+from gan_lightning.cli import fit_cli
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN, resume
 from gan_lightning.data import ImplicitFeedback, TextLines
 from gan_lightning.data.base import ImageData

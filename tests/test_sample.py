@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import Labeled
-from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageShape, ImageStep, Terms, TwoPlayerGAN
 from gan_lightning.core.sampling import lerp, slerp
 from gan_lightning.data.finding import image_files
-from gan_lightning.errors import NotFiniteError, nearest, short_errors
+from gan_lightning.load import load_model
 from gan_lightning.metrics import to_uint8
 from gan_lightning.noise import SampleNoise, truncated_normal
+from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
+from gan_lightning.runtime.errors import NotFiniteError, nearest, short_errors
 from gan_lightning.sample import main
 
 SHAPE = (1, 8, 8)

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from gan_lightning import translate
 from gan_lightning.batches import Paired, central_hole
-from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
 from gan_lightning.cli.parser import signed
 from gan_lightning.cli.samples import require_images
 from gan_lightning.core import AdversarialModule, ImageShape, Inpainter, Step, Terms, Translator
 from gan_lightning.core.tiling import lengthened, tiled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import Examples, Split
+from gan_lightning.load import load_model
+from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
 from gan_lightning.translate import main
 
 

@@ -183,7 +183,7 @@ def test_the_extractor_that_the_data_names(monkeypatch: pytest.MonkeyPatch, tmp_
     def missing(name: str) -> None:
         raise FileNotFoundError(f"{name}: there is no weights file")
 
-    monkeypatch.setattr("gan_lightning.callbacks.translation.extractor_named", missing)
+    monkeypatch.setattr("gan_lightning.callbacks.scores.translation.extractor_named", missing)
     scores = TranslationScores()
     with pytest.warns(UserWarning, match="leaves features out: the weights of Inception cannot be had"):
         found = scored(0.0, scores)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gan_lightning.cli.parser import ModelParser
-from gan_lightning.layout import RECONSTRUCTIONS, SHEETS
-from gan_lightning.reading import add_flags
+from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
+from gan_lightning.runtime.reading import add_flags
 
 IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
 FOLDER = Path("samples")  # of images, where --out does not say which

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 
 from docstring_parser import google
 
-from gan_lightning import catalog
-from gan_lightning.errors import Parser, nearest, program
+from gan_lightning.cli import catalog
+from gan_lightning.cli.arguments import Parser, program
+from gan_lightning.runtime.errors import nearest
 
 if TYPE_CHECKING:  # it loads torch, which takes seconds
     from gan_lightning.core import AdversarialModule
@@ -83,8 +84,8 @@ class ModelParser(Parser):
         Raises:
             FileNotFoundError, ValueError: see :func:`checkpoints.load_model`.
         """
-        from gan_lightning.checkpoints import load_model
-        from gan_lightning.processes import device_named
+        from gan_lightning.load import load_model
+        from gan_lightning.runtime.processes import device_named
 
         module = load_model(given.checkpoint, device_named(given.device), given.trust)
         self.model = type(module).__name__

@@ -17,10 +17,10 @@ from torchvision.utils import make_grid
 from gan_lightning.cli.flags import GRID_MOST
 from gan_lightning.core import ImageGenerator
 from gan_lightning.core.sampling import closed_walk, lerp, slerp
-from gan_lightning.errors import printable
-from gan_lightning.layout import RECONSTRUCTIONS, is_numbered, numbered
 from gan_lightning.metrics import to_uint8
-from gan_lightning.reading import Reading
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import RECONSTRUCTIONS, is_numbered, numbered
+from gan_lightning.runtime.reading import Reading
 
 WALKERS = 16  # latents that walk or are traversed side by side
 STATIONS = 5  # latents that each of them visits

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan_lightning.cli import flags, pictures
+from gan_lightning.cli.arguments import program
 from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
-from gan_lightning.errors import nearest, printable, program
-from gan_lightning.layout import RECONSTRUCTIONS, SHEETS
-from gan_lightning.reading import reading_of
+from gan_lightning.runtime.errors import nearest, printable
+from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
+from gan_lightning.runtime.reading import reading_of
 from gan_lightning.text import sentence
 
 

@@ -17,14 +17,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
-from gan_lightning import batches, processes, torchfile, trainer_arguments
+from gan_lightning import batches
 from gan_lightning.core import resume
 from gan_lightning.core.hyperparameters import plain_hyperparameters, rebuilt
 from gan_lightning.core.step import Move, Player, Step, Terms
 from gan_lightning.core.training_log import TrainingLog
-from gan_lightning.errors import NotFiniteError, nearest
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
-from gan_lightning.trust import Source
+from gan_lightning.runtime import processes, torchfile, trainer_arguments
+from gan_lightning.runtime.errors import NotFiniteError, nearest
+from gan_lightning.runtime.trust import Source
 
 if TYPE_CHECKING:
     from typing_extensions import Self

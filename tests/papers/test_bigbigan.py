@@ -17,10 +17,10 @@ from torch.nn.utils import parametrize
 from gan_lightning import evaluate, networks, optim
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
-from gan_lightning.checkpoints import load_model
 from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits
 from gan_lightning.data.base import to_unit
+from gan_lightning.load import load_model
 from gan_lightning.losses.bidirectional import pair_hinge_discriminator
 from gan_lightning.metrics import linear_probe
 from gan_lightning.models.bigbigan import BigBiGAN

@@ -18,22 +18,13 @@ from lightning.pytorch import LightningDataModule, Trainer, loggers
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gan_lightning import (
-    augment,
-    callbacks,
-    checkpoints,
-    data,
-    metrics,
-    models,
-    networks,
-    optim,
-    scoring,
-    trainer_arguments,
-)
+from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
+from gan_lightning.cli.arguments import program
+from gan_lightning.cli.yaml_text import allow_any_names
 from gan_lightning.core import AdversarialModule, ImageStep, Ranker, SequenceGenerator, Translator
-from gan_lightning.errors import nearest, program
-from gan_lightning.trust import USER, Source, packages_beyond
-from gan_lightning.yaml_text import allow_any_names
+from gan_lightning.runtime import checkpoint_io, trainer_arguments
+from gan_lightning.runtime.errors import nearest
+from gan_lightning.runtime.trust import USER, Source, packages_beyond
 
 allow_any_names()
 CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a config, by class_path
@@ -217,10 +208,10 @@ def config_of(
         content: of the file, where it has been read.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`checkpoints.read`; or what stands there is no config, or names what
+        FileNotFoundError, ValueError: see :func:`checkpoint_io.read`; or what stands there is no config, or names what
             no file may name.
     """
-    if (text := (checkpoints.read(path) if content is None else content).get("config")) is None:
+    if (text := (checkpoint_io.read(path) if content is None else content).get("config")) is None:
         return None
     try:  # no alias: a few of them can stand for more than any memory holds
         config = None if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)) else yaml.safe_load(text)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from docstring_parser import google
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 METAVARS = {"int": "INT", "float": "FLOAT", "str": "TEXT", "bool": "{true,false}"}
 LISTS = ("list", "tuple", "Sequence")
 
