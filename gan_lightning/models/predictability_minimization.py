@@ -50,7 +50,7 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
         predictor_turns: for each turn of the encoder.
         unpredictability_weight: of V_C in the encoder's loss; 0 leaves an ordinary autoencoder.
         variance_weight, reconstruction_weight: alpha of V and gamma of I.
-        step: see :class:`Step`; a scheduler counts encoder steps.
+        step: see :class:`Step`; a scheduler counts encoder steps, also for the predictors.
 
     Raises:
         ValueError: no predictor turns, or weights that are negative.

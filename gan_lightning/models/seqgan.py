@@ -48,7 +48,7 @@ class SeqGAN(SequenceGenerator):
         baseline: what is taken off a reward, to lessen the gradient's variance: nothing, or the mean over the batch
             of the rewards at the same token.
         weight_decay: of the discriminator's last layer, its `output`, times half its squared norm.
-        step: see :class:`Step`; a scheduler counts the steps by likelihood too, and leaves their own rate as it is.
+        step: see :class:`Step`; a scheduler counts the generator's turns of the game, and all of the discriminator's.
 
     Raises:
         ValueError: no vocabulary, negative numbers, no roll-outs, a decay outside of [0, 1], or an unknown baseline.
