@@ -150,6 +150,31 @@ def test_score_is_the_distance_of_the_samples_to_the_training_split() -> None:
     }
 
 
+def test_a_model_is_measured_without_a_trainer() -> None:
+    """The same figures as a run's, the same card but for what was scored, and the model stays as it is."""
+    scored, alone, model = FID(Pixels(), Protocol(n_fake=70)), FID(Pixels(), Protocol(n_fake=70)), tiny("DCGAN")
+    trained(model, 3, digits(), callbacks=[scored])
+    before, random, mode = tensors(model), torch.get_rng_state(), model.training
+    figures, card = alone.measure(model, digits())
+    assert figures == scored.scores
+    assert card | {"model": "DCGAN", "step": 3, "images_seen": 192} == scored.card and "step" not in card
+    assert_same(tensors(model), before)
+    assert torch.equal(torch.get_rng_state(), random) and model.training == mode
+    with pytest.raises(ValueError, match="n_real=2000, Digits has 1500"):
+        FID(Pixels(), Protocol(n_real=2000)).measure(model, digits())
+    with pytest.raises(ValueError, match="FID needs a data module of gan_lightning: leave FID out"):
+        alone.measure(model, None)
+
+
+def test_a_score_follows_the_extractor_that_the_data_names() -> None:
+    """One score, measured on data of two kinds: never by the extractor of the first."""
+    score, found = ModeCoverage(protocol=Protocol(n_fake=30)), []
+    for data in (digits(), StackedDigits(size=16, n=64, batch_size=64), digits()):
+        model = tiny("LSGAN", plain_networks(), image_shape=data.image_shape)
+        found += [next(iter(score.measure(model, data)[0]))]
+    assert found == ["modes-digits", "modes-stacked-digits", "modes-digits"]
+
+
 def test_live_weights_and_a_part_of_another_split_can_be_scored() -> None:
     fid, model = FID(Pixels(), Protocol(n_fake=40, n_real=30, weights="live", split="val")), plain()
     trained(model, 3, digits(), callbacks=[fid])

@@ -16,9 +16,9 @@ class SRGAN(Translator):
 
     Equations 1 to 6: first `pretraining` turns on the squared error of pixels, without a discriminator (SRResNet), by
     an optimizer of their own with a constant rate; then the squared error of features phi, divided by 12.75^2 as
-    section 3.2 rescales VGG's, plus 10^-3 times -log D(G(x)). Learning rate 1e-4, of which `step.scheduler`, which counts
-    the adversarial turns of each player, makes 1e-5 after half of them (section 3.2). Deviation: low-resolution images
-    are in [-1, 1] like all others, not in [0, 1].
+    section 3.2 rescales VGG's, plus 10^-3 times -log D(G(x)). The learning rate is 1e-4; `step.scheduler` counts the
+    adversarial turns of each player and makes it 1e-5 after half of them (section 3.2). Deviation: low-resolution
+    images are in [-1, 1] like all others, not in [0, 1].
 
     Args:
         generator: builds a network for image_shape with a `scale`, from low to high resolution.

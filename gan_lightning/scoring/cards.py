@@ -16,7 +16,7 @@ SUBJECT = ("model", "step", "images_seen")  # fields of a card that say what was
 
 
 def figure_name(name: str, extractor: Extractor) -> str:
-    """`FID` of Inception, `FID-digits` of any other extractor: only the first is what publications report."""
+    """A figure's name: `FID` with Inception, as publications report it, `FID-digits` with another extractor."""
     base, slash, rest = name.partition("/")
     return name if extractor.name == "inception" else f"{base}-{extractor.name}{slash}{rest}"
 
@@ -28,7 +28,7 @@ def card(
     real: Reference | None,
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """How a score was made, in plain values; scores whose cards differ (but for SUBJECT) must not be compared."""
+    """How a score was made, in plain values. Scores are compared only if their cards differ in SUBJECT alone."""
     compared = {}
     if real is not None:
         compared = {
@@ -68,7 +68,7 @@ def card_of(module: ImageGenerator, protocol: Protocol) -> dict[str, Any]:
 
 
 def table(figures: dict[str, float]) -> list[str]:
-    """Figures a line each, a deviation or the like behind what it belongs to."""
+    """A line for each figure; its standard deviation or the like stands on the same line."""
     lines: dict[str, str] = {}
     for name, value in figures.items():
         base, slash, rest = name.partition("/")
@@ -80,7 +80,7 @@ def table(figures: dict[str, float]) -> list[str]:
 
 
 def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
-    """Cards in words, a paragraph for all that do not contradict each other, as those of one pass seldom do."""
+    """Cards in words; cards without a contradiction, such as those of one pass, share a paragraph."""
     merged: list[dict[str, Any]] = []
     for one in cards:
         fitting = (m for m in merged if all(m.get(name, value) == value for name, value in one.items()))
@@ -93,8 +93,8 @@ def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The fields, beside what was scored, in which two cards differ: each as `field: a, b`."""
-    fields = [field for field in {**one, **other} if field not in (*SUBJECT, "data")]  # of that the hash decides
+    """The fields in which two cards differ, but for those on what was scored: each as `field: a, b`."""
+    fields = [field for field in {**one, **other} if field not in (*SUBJECT, "data")]  # the data is known by its hash
     return [
         f"{field}: {one.get(field, '-')}, {other.get(field, '-')}"
         for field in fields

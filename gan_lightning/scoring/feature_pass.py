@@ -27,10 +27,19 @@ def look(
     device: torch.device,
     progress: bool,
 ) -> None:
-    """Show images to metrics through one extractor; of W processes each sees every W-th batch.
+    """Update metrics with the features of images; each of W processes computes every W-th batch.
 
     Args:
-        shown: each metric with the sorted numbers of the images in `source` that are its set.
+        extractor: computes the features, on `device`.
+        source: the images.
+        shown: each metric, with the sorted numbers (n,) of its images in `source`.
+        real: whether they are real images.
+        batch_size: images in a batch.
+        device: where the extractor runs.
+        progress: show a bar.
+
+    Raises:
+        PeerError: another process failed.
     """
     rows = torch.cat([chosen for _, chosen in shown]).unique()
     rank, world = place()
@@ -54,7 +63,7 @@ def _show(
     real: bool,
     device: torch.device,
 ) -> None:
-    """One batch: the images of these numbers, to the metrics that they belong to."""
+    """Update each metric with those images of one batch, of the numbers `index`, that are among its images."""
     seen = extractor(batch.image.to(device))
     if batch.label is not None:
         seen = seen._replace(label=batch.label.to(device))
@@ -68,11 +77,11 @@ def _show(
 
 
 def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
-    """The batches; files are read one batch ahead by a thread for each core, since decoding frees the interpreter."""
+    """The batches. Threads, one for each core, read files one batch ahead: decoding releases the interpreter's lock."""
     if isinstance(source, Samples):
         yield from (source.__getitems__(index.tolist()) for index in indices)
         return
-    # What a set says of its images' classes is not what a generator was asked for: it is left out.
+    # A set's own classes are left out: they are not classes that a generator was asked for.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
 
         def begin(index: Tensor) -> list[Future]:
@@ -85,5 +94,5 @@ def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
 
 
 def keeper(device: torch.device) -> torch.device:
-    """Where sums in float64 can be kept: Metal has none."""
+    """The device for sums in float64: the CPU beside Metal, which has no float64."""
     return torch.device("cpu") if device.type == "mps" else device

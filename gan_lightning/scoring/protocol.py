@@ -16,19 +16,22 @@ class Protocol:
     """Which images a score compares.
 
     Attributes:
-        n_fake: generated images; more than the extractor has features, or FID is mostly bias.
-        n_real: real images, drawn without replacement; None for all of them (for KID and PRDC as many as there are
-            fakes, if there are).
-        split: of the data that the real images are of: "train" or "val".
-        weights: the generator's average, or the weights that are trained.
-        seed: of the latents; of a folder of fakes, of the choice among them.
-        batch_size: of images looked at at once; it moves a score by rounding errors only.
-        stats: file of the real set's statistics (of `evaluate stats`, or of pytorch-fid's form); None to find
-            them in the cache, or make them.
-        device: where the extractor runs: with the model, or on the CPU.
-        standing: batches of samples whose batch statistics the generator takes; 0 for the averages that training
-            gathered. See :meth:`ImageGenerator.standing_statistics`.
-        truncation: of the latents, see :meth:`ImageGenerator.truncate`; None for none.
+        n_fake: number of generated images. If it is not above the number of features, FID is mostly bias.
+        n_real: number of real images, drawn without replacement; None for all of them, for KID and PRDC at most
+            `n_fake`.
+        split: the split of the data that the real images come from, "train" or "val".
+        weights: "ema" for the generator's average, "live" for the weights that are trained.
+        seed: of the latents; for a folder of fakes, of the choice among its images.
+        batch_size: images in a batch of the extractor; it changes a score by rounding errors only.
+        stats: a file with statistics of the real images, from `evaluate stats` or in pytorch-fid's form; None for
+            statistics from the cache, or from a pass over the real images.
+        device: "model" if the extractor runs on the model's device, "cpu" for the CPU.
+        standing: number of batches for the generator's standing statistics, see
+            :meth:`ImageGenerator.standing_statistics`; 0 for the running averages of training.
+        truncation: limit of the latents, see :meth:`ImageGenerator.truncate`; None for no truncation.
+
+    Raises:
+        ValueError: a number that makes no score.
     """
 
     n_fake: int = 10_000
@@ -59,17 +62,26 @@ Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> L
 
 
 class ScoreRequest(NamedTuple):
-    """One score that is asked for."""
+    """A score that :func:`scores_of` is to compute.
+
+    Attributes:
+        kind: the class of the metric.
+        make: builds the metric from the extractor and the statistics of the real images (None where it needs none).
+        protocol: which images are compared.
+        fewest: the least number of real and of fake images.
+        fitting: says, as a flag does, with which argument n images suffice; empty where there is none.
+        flags: what stands before that argument on the command line.
+    """
 
     kind: type[FeatureMetric]
-    make: Callable[[Extractor, Reference | None], FeatureMetric]  # the metric, with the real set's side
+    make: Callable[[Extractor, Reference | None], FeatureMetric]
     protocol: Protocol
-    fewest: int = 2  # images of each kind that it needs
-    fitting: Callable[[int], str] = lambda n: ""  # the argument that makes it do with n
-    flags: str = "--trainer.callbacks."  # where that is said
+    fewest: int = 2
+    fitting: Callable[[int], str] = lambda n: ""
+    flags: str = "--trainer.callbacks."
 
     def real_count(self, reals: Source | None) -> int | None:
-        """How many real images it compares with; None where these are a file of statistics."""
+        """The number of real images; None for all those of a file of statistics."""
         if reals is None or self.protocol.n_real is not None:
             return self.protocol.n_real
         return min(len(reals), self.protocol.n_fake) if self.kind.balanced else len(reals)

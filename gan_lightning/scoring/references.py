@@ -23,7 +23,7 @@ VERSION = 1  # of how the real side is computed: another one finds no file of an
 
 
 def wanted_of(requests: Sequence[ScoreRequest], reals: Source | None) -> dict[int | None, bool]:
-    """Numbers of real images that scores compare with -> whether they need all features, not just the moments."""
+    """For each number of real images that a score needs: whether a score needs the features, not only the moments."""
     wanted: dict[int | None, bool] = {}
     for request in requests:
         if request.kind.needs:
@@ -41,16 +41,18 @@ def references(
     device: torch.device,
     progress: bool,
 ) -> dict[int | None, Reference]:
-    """What scores need to know of so many real images: from a file, or from one pass that leaves a file behind.
+    """Statistics of the real images, by their number: from a file, or from one pass over the images, which is cached.
 
-    The cache's files are found by the images' fingerprint, their number and choice, and the extractor's weights and
-    resizer. The first process reads and writes them; the others are told.
+    A file of the cache is found by the fingerprint, the number and the choice of the images, and by the weights and the
+    resizer of the extractor. The first process reads and writes the files, and sends the others what they hold.
 
     Args:
         wanted: see :func:`wanted_of`.
+        extractor, reals, real_name, device, progress: see :func:`scores_of`.
+        protocol: which images, in which batches.
 
     Raises:
-        ValueError: the file that `protocol.stats` names cannot serve.
+        ValueError: the file `protocol.stats` does not fit.
     """
     if not wanted:
         return {}
@@ -90,11 +92,11 @@ def references(
 
 
 def given_reference(protocol: Protocol, extractor: Extractor, features: bool) -> Reference:
-    """The real side that `protocol.stats` names; for a file that does not say what it is of, the file stands for it.
+    """The statistics in the file `protocol.stats`. If it names no data, its own name and content stand for the data.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it was made otherwise than the score asks for.
+        ValueError: its extractor, its number of images or its content is not what the score needs.
     """
     path = Path(protocol.stats).expanduser()
     given = load_reference(path)
@@ -113,13 +115,13 @@ def given_reference(protocol: Protocol, extractor: Extractor, features: bool) ->
 
 
 def reference_file(made: dict[str, Any]) -> Path:
-    """Where statistics that are made so are kept; the data's name, which may hold a path, does not matter."""
+    """The file of the cache for statistics of this protocol; the name of the data does not matter: it may be a path."""
     text = json.dumps({name: value for name, value in made.items() if name != "data"}, sort_keys=True)
     return cache_folder() / "stats" / f"{made['extractor']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
 
 def cached(made: dict[str, Any]) -> Reference | None:
-    """The statistics that are made so, if the cache has them; a damaged file is as good as none."""
+    """The statistics of this protocol in the cache; None if there is no file, or a damaged one."""
     path = reference_file(made)
     try:
         return load_reference(path) if path.is_file() else None
@@ -129,7 +131,7 @@ def cached(made: dict[str, Any]) -> Reference | None:
 
 
 def keep(reference: Reference) -> None:
-    """Write statistics to the cache, or warn that they could not be."""
+    """Write statistics to the cache; warn if that fails."""
     path = reference_file(reference.protocol)
     try:
         save_reference(path, reference)

@@ -1,7 +1,7 @@
-"""How a score is made: one pass of one extractor over real and over fake images, for every score that is asked for.
+"""How a score is made: one pass of one extractor over real images and one over fake images, for all requested scores.
 
-Exactly so many images count, each once, on any number of processes: batches are the same ones however many processes
-share them, nothing is padded, and all that processes do in common is to put together what each has seen.
+Each requested image counts once, on any number of processes. The batches do not depend on the number of processes, and
+no batch is padded. The processes exchange only what the metrics have accumulated.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def scores_of(
     device: torch.device,
     progress: bool = False,
 ) -> list[tuple[dict[str, float], dict[str, Any]]]:
-    """The figures and the card of every score, from one pass over the fakes; every process must call.
+    """The figures and the card of each score, from one pass over the fake images; every process must call.
 
     Args:
-        requests: with protocols that differ in n_fake and n_real at most.
+        requests: the scores; their protocols may differ in n_fake and n_real only.
         extractor: on `device`.
-        fakes, reals: the images; `reals` may be None where no score compares with real ones, or `stats` is given.
-        real_name: of the data, for the card.
-        about: the card's fields on the fakes.
+        fakes, reals: the images; `reals` may be None if no score needs real images, or if the protocol has `stats`.
+        real_name: the name of the data, for the card.
+        about: the card's fields on the fake images.
         device: where the extractor runs.
         progress: show a bar.
 
@@ -72,12 +72,15 @@ def scores_of(
 def check_request(
     request: ScoreRequest, extractor: Extractor, fakes: Source | None, reals: Source | None, real_name: str
 ) -> None:
-    """Refuse a score that cannot be had, before anything is computed; warn of one that means little.
+    """Refuse a score that cannot be computed, before anything is; warn of one that means little.
 
-    Args: as of :func:`scores_of`; `fakes` is None where only the real side is made.
+    Args:
+        request: the score.
+        extractor, reals, real_name: see :func:`scores_of`.
+        fakes: the fake images; None where only statistics of the real images are computed.
 
     Raises:
-        ValueError: saying why.
+        ValueError: too few images, an extractor without logits, a model without classes, or statistics that do not fit.
     """
     name = figure_name(request.kind.names[0], extractor)
     if request.kind.classifies and extractor.num_classes is None:
@@ -114,7 +117,7 @@ def check_request(
 
 
 def _too_few(request: ScoreRequest, name: str, what: str, given: str, n: int) -> ValueError:
-    """Says what a score needs, and how it is set to do with n."""
+    """The error that says how many images a score needs, and with which argument n images suffice."""
     argument = request.fitting(n) if n >= 2 else ""
     remedy = f": use {request.flags}{argument} or less" if argument else ""
     return ValueError(f"{name} as it is set needs at least {request.fewest} {what}, not {given}{remedy}")

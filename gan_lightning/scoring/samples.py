@@ -52,7 +52,7 @@ class Samples:
 
 
 def subset(held: int, n: int, seed: int) -> Tensor:
-    """(n,) sorted numbers of `held` images, drawn without replacement: the first ones of a set may be of one class."""
+    """(n,) sorted numbers of `held` images, drawn without replacement: the first images may all be of one class."""
     if n >= held or held == Samples.ENDLESS:
         return torch.arange(n)
     return torch.randperm(held, generator=torch.Generator().manual_seed(seed))[:n].sort().values

@@ -1,4 +1,4 @@
-"""Scores of a binary code while it is learned, beside those of linear codes."""
+"""Scores of a binary code, and the same scores of linear codes."""
 
 from __future__ import annotations
 
@@ -17,35 +17,39 @@ from gan_lightning.runtime.processes import from_first, together
 
 
 class CodeScores(ScheduledScore):
-    """How independent the units of a code are and what they keep, of the validation set; so for PCA and FastICA.
+    """How independent the units of a binary code are, and what the code keeps of the validation images.
 
-    Figures, of units that are on above 1/2: `pairwise_mi` and `pairwise_mi_max`, the mean and the greatest mutual
-    information of two units; `total_correlation`; `code_entropy`, all in bits; and `reconstruction`, the mean squared
-    error of images in [-1, 1] that are read out of code words (:func:`metrics.readout_error`). Of a set whose causes
-    are known, too: `recovered`, the share of examples whose causes a table of code words gives back; and `unexplained`,
-    the bits of causes that the code leaves open. Each is there with "/pca" and "/ica" as well, of as many components,
-    fitted to training examples: see :func:`metrics.linear_code`. `reconstruction/decoder` is the decoder's own error,
-    of codes that are not rounded. All are plug-in estimates, whose bias the card gives for two independent units.
+    A unit is on where its value is above 1/2. The figures:
+
+    - `pairwise_mi` and `pairwise_mi_max`: the mean and the greatest mutual information of two units, in bits.
+    - `total_correlation` and `code_entropy`: of all units together, in bits.
+    - `reconstruction`: the mean squared error of images, in [-1, 1], that are reconstructed from the code words by
+      :func:`metrics.readout_error`.
+    - `recovered`, only where the data knows the causes of its images: the share of examples whose causes a table of
+      code words gives back.
+    - `unexplained`, only where the data knows the causes: the entropy of the causes given the code, in bits.
+    - `reconstruction/decoder`, only where the model has a decoder: the error of the decoder, from codes that are not
+      rounded.
+
+    Each figure but the last exists with "/pca" and "/ica" too: for the code of as many components of PCA and FastICA,
+    fitted to training examples (:func:`metrics.linear_code`). The information figures are plug-in estimates; the card
+    gives the bias of the estimate for two independent units.
 
     Args:
         when: when the scores are taken.
-        linear_examples: training examples that PCA and FastICA are fitted to, the first ones; 0 leaves them out.
+        linear_examples: number of training examples, from the first on, for PCA and FastICA; 0 leaves both out.
 
     Raises:
-        ValueError: at construction, a negative number of examples; in `setup`, a model that makes no codes, or data
-            without images or fewer than two for validation.
+        ValueError: at construction, a negative number of examples; in `check`, a model without codes, data without
+            images, or fewer than two validation images.
     """
 
-    def __init__(
-        self,
-        when: When = When(),
-        linear_examples: int = 10_000,
-    ) -> None:
+    def __init__(self, when: When = When(), linear_examples: int = 10_000) -> None:
         super().__init__(when)
         if linear_examples < 0:
             raise ValueError(f"CodeScores' linear_examples must not be negative, and is {linear_examples}")
         self.linear_examples = linear_examples
-        self._linear: dict[str, Tensor] = {}  # bits of the linear codes: they stay the same
+        self._linear: dict[str, Tensor] = {}  # bits of the linear codes, which do not change in training
 
     def check(self, module: AdversarialModule, data: Any) -> None:
         super().check(module, data)

@@ -1,4 +1,4 @@
-"""Scores of a generator while it trains. All that are due at a step share one pass of one extractor."""
+"""Scores of a generator of images. The scores that are due at one step share one pass of one extractor."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ from gan_lightning.scoring import (
 
 
 class Score(ScheduledScore):
-    """Base of the scores of images, which share passes of their extractors.
+    """Base of the scores of an :class:`ImageGenerator`. Several scores share one pass of one extractor.
 
-    Figures are logged as `<name>-<extractor>` (`<name>` alone for Inception), to the loggers and to
-    `trainer.callback_metrics`, the same value on every process. A run with scores trains bit for bit as one without.
+    A figure is called `<name>-<extractor>`, or `<name>` alone with Inception. It goes to the loggers and to
+    `trainer.callback_metrics`, with the same value on every process. A run with scores trains bit for bit as one
+    without.
 
     Args:
-        extractor: makes the features; None for the one that the data names. It belongs to the callback: no checkpoint
-            holds it. Scores with the same extractor and the same protocol (but for the numbers of images) share a pass.
+        extractor: computes the features; None for the extractor that the data names. No checkpoint holds it. Scores
+            share a pass if they have the same extractor and, but for the numbers of images, the same protocol.
         protocol: which images are compared.
         when: when the score is taken.
 
     Raises:
-        ValueError: at construction, numbers that make no score; in `setup`, a run without a data module of this
-            package, data that is not images, fewer real images than asked for, an extractor or a file of statistics
-            that cannot give the score, or another score of the same name; in training, images or features that are not
-            finite.
-        FileNotFoundError: in `setup`, the extractor's weights cannot be had.
+        ValueError: at construction, numbers that make no score; in `check`, data that is not images or is of no data
+            module of this package, fewer real images than the protocol names, or an extractor or a file of statistics
+            that cannot give the score; in `setup`, another score of the same name; in `measure` and in training, images
+            or features that are not finite.
+        FileNotFoundError: in `check`, the extractor has no weights.
     """
 
     kind: type[FeatureMetric]
@@ -55,29 +56,25 @@ class Score(ScheduledScore):
         self.given, self.extractor, self.protocol = extractor, extractor, protocol
 
     def metric(self, extractor: Extractor, real: Reference | None) -> FeatureMetric:
-        """The metric, with the real set's side where it has one."""
+        """The metric of one pass; `real` holds the statistics of the real images, None where the metric needs none."""
         raise TypeError(f"{type(self).__name__} must define metric(extractor, real)")
 
     @property
     def request(self) -> ScoreRequest:
+        """This score, as :func:`scoring.scores_of` takes it."""
         return ScoreRequest(self.kind, self.metric, self.protocol, self.fewest, self.fitting)
 
     @property
     def fewest(self) -> int:
-        """Images of each kind that it needs."""
+        """The least number of real and of fake images."""
         return 2
 
     def fitting(self, n: int) -> str:
-        """The argument, as it is written in a flag, that makes it do with n images; empty where none does."""
+        """The argument, as a flag says it, with which n images suffice; empty where there is none."""
         return ""
 
     def check(self, module: ImageGenerator, data: Any) -> None:
-        """Refuse what cannot be scored, and choose the extractor.
-
-        Raises:
-            ValueError: see the class.
-            FileNotFoundError: the extractor's weights cannot be had.
-        """
+        """Refuse what cannot be scored, and choose the extractor; see the class for the errors."""
         super().check(module, data)
         name = type(self).__name__
         if data.image_shape is None or not isinstance(module, ImageGenerator):
@@ -159,7 +156,7 @@ class InceptionScore(Score):
     """Inception score (Salimans et al. 2016, arXiv:1606.03498) of generated images; :class:`metrics.InceptionScore`.
 
     Args:
-        splits: whose scores are averaged.
+        splits: parts of the images; the score is the mean over the parts.
     """
 
     kind = metrics.InceptionScore
@@ -190,8 +187,8 @@ class KID(Score):
     """Kernel distance (Bińkowski et al. 2018, arXiv:1801.01401) of generated to real images: see :class:`metrics.KID`.
 
     Args:
-        subsets: how many.
-        subset_size: images of each kind in a subset.
+        subsets: number of random subsets; the score is the mean over them.
+        subset_size: real images, and fake images, in a subset.
     """
 
     kind = metrics.KID
@@ -223,7 +220,7 @@ class PRDC(Score):
     """Precision, recall, density and coverage (arXiv:1904.06991, 2002.09797): see :class:`metrics.PRDC`.
 
     Args:
-        k: neighbours.
+        k: the radius of an image's neighbourhood is the distance to its k-th nearest neighbour.
     """
 
     kind = metrics.PRDC

@@ -1,4 +1,4 @@
-"""Scores of a ranker while it trains: how high it puts what was held out."""
+"""Scores of a ranker: how high it ranks what is relevant to held-out queries."""
 
 from __future__ import annotations
 
@@ -16,28 +16,26 @@ from gan_lightning.runtime.processes import from_first, together
 
 
 class RankingScores(ScheduledScore):
-    """P@k and NDCG@k for k = 3, 5 and 10, MAP and MRR: means over the validation queries with something relevant.
+    """P@k and NDCG@k for k = 3, 5 and 10, MAP and MRR: means over the validation queries with a relevant item.
 
-    Of choices only items that the user did not choose in training are ranked (see the data's validation batches), and
-    NDCG@10 of two rankings stands beside: `NDCG@10/popularity`, the same items for all, those that most training users
-    chose; and, of made-up choices, `NDCG@10/truth`, that of the scores which they were drawn from.
+    If queries are users, the ranker ranks only the items that a user did not choose in training (see the data's
+    validation batches), and the figures of two other rankings are given:
 
-    Every process computes the whole, so all have the same figures.
+    - `NDCG@10/popularity`: every user gets the same ranking, by the number of training users who chose an item.
+    - `NDCG@10/truth`, only for made-up choices: the ranking by the scores from which the choices were drawn.
+
+    Every process computes all figures, and the figures of the first process count.
 
     Args:
         when: when the scores are taken.
-        batch_size: queries ranked at a time.
+        batch_size: queries that are ranked at a time.
 
     Raises:
-        ValueError: at construction, a batch_size below 1; in `setup`, a model that ranks nothing, data that are no
-            rankings, or no held-out query with something relevant.
+        ValueError: at construction, a batch_size below 1; in `check`, a model that is no :class:`Ranker`, data without
+            queries, or no validation query with a relevant item.
     """
 
-    def __init__(
-        self,
-        when: When = When(),
-        batch_size: int = 256,
-    ) -> None:
+    def __init__(self, when: When = When(), batch_size: int = 256) -> None:
         super().__init__(when)
         if batch_size < 1:
             raise ValueError(f"RankingScores's batch_size must be at least 1, not {batch_size}")

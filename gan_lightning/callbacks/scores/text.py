@@ -1,4 +1,4 @@
-"""Scores of a generator of sequences while it trains: how likely, how like real ones, and how diverse they are."""
+"""Scores of a generator of sequences: likelihood, likeness to real sentences, and diversity."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from gan_lightning.text import words
 
 
 class TextScores(ScheduledScore):
-    """What is said of generators of text, of a model's own sequences and of the data's held-out ones.
+    """Scores of a :class:`SequenceGenerator`, from sequences that it generates and from held-out sequences of the data.
 
-    Figures, in this order:
+    The figures, in this order:
 
-    - `NLL_oracle`, where the data has an `oracle` that its sequences are drawn from: the mean negative log-likelihood
-      under it of a token that the model generates, in nats. It falls just as well when all sequences become alike.
-    - `NLL_generator`: the mean negative log-likelihood of a held-out token under the model, in nats, which rises then.
-      Both are means over sequences of each one's own mean.
-    - `BLEU-2` to `BLEU-5`, where the data has no oracle: see :func:`metrics.bleu`, the mean over the sentences
-      generated, with the held-out ones as references.
-    - `self-BLEU-2` to `self-BLEU-5`: see :func:`metrics.self_bleu`, of the sentences generated.
-    - `distinct`: the share of different ones among them.
+    - `NLL_oracle`, only where the data has an `oracle`, the model that drew the data's sequences: the mean negative
+      log-likelihood, in nats, of the generated tokens under the oracle. This figure also falls if the generator always
+      generates the same few likely sequences.
+    - `NLL_generator`: the mean negative log-likelihood, in nats, of the held-out tokens under the generator. This
+      figure rises in that case.
+    - `BLEU-2` to `BLEU-5`, only where the data has no oracle: the mean of :func:`metrics.bleu` over the generated
+      sentences; the held-out sentences are the references.
+    - `self-BLEU-2` to `self-BLEU-5`: the mean of :func:`metrics.self_bleu` over the generated sentences.
+    - `distinct`: the number of different generated sentences, divided by the number of generated sentences.
 
-    A sentence ends before its first padding; an oracle's sequences, in which every token is a word, do not. Logged as
-    by every :class:`ScheduledScore`; every process computes all of it, and the first one's figures count.
-
-    The model is a :class:`SequenceGenerator`. The oracle, a module or not, has an `nll` as such a model has.
+    A likelihood is first averaged within each sequence, then over the sequences. A sentence ends before its first
+    padding token; in the sequences of an oracle every token is a word. Every process computes all figures, and the
+    figures of the first process count.
 
     Args:
-        n: sequences that the model generates.
-        references: held-out sequences that are looked at, the first ones; None for all.
-        bleu: compute BLEU and self-BLEU.
-        order: the greatest n-grams of both, at least 2.
-        seed: of the sequences generated, the same at every step.
-        batch_size: of sequences looked at at once; it moves figures by rounding errors only.
+        n: number of generated sequences.
+        references: number of held-out sequences, from the first on; None for all.
+        bleu: whether BLEU and self-BLEU are computed.
+        order: the greatest n of the n-grams in BLEU and self-BLEU, at least 2.
+        seed: of the generated sequences, the same at every step.
+        batch_size: sequences that are computed at a time; it changes figures by rounding errors only.
         when: when the scores are taken.
 
     Raises:
-        ValueError: at construction, numbers that make no score; in `setup`, a model that generates no sequences, data
-            that has none, no or fewer than `references` held-out ones, or a second callback of this kind; in training,
-            likelihoods that are not finite.
+        ValueError: at construction, numbers that make no score; in `check`, a model that generates no sequences, data
+            without sequences, or fewer held-out sequences than `references`; in `setup`, a second callback of this
+            kind; in `measure` and in training, a likelihood that is not finite.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class TextScores(ScheduledScore):
             return figures | {"distinct": metrics.distinct(sentences)}
 
     def _means(self, kind: str, values: Tensor) -> dict[str, float]:
-        """By order, from 2 on, of (n, order)."""
+        """The mean over sentences for each order from 2 on, of values (n, order)."""
         return {f"{kind}-{k}": value for k, value in enumerate(values.mean(0).tolist(), 1) if k > 1}
 
     def _nll(self, name: str, judge: Any, token: Tensor) -> float:
-        """The mean of what a module, on the device where it is, says of sequences.
+        """The mean negative log-likelihood, in nats, of sequences (n, length) under a module, on the module's device.
 
         Raises:
-            ValueError: it is not finite.
+            ValueError: the mean is not finite.
         """
         tensors = chain(judge.parameters(), judge.buffers()) if isinstance(judge, nn.Module) else iter(())
         device = next(tensors, token).device

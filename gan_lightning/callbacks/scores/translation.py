@@ -1,4 +1,4 @@
-"""Scores of a translator while it trains: how close to what is wanted, and how like the other domain."""
+"""Scores of a translator: the distance to the wanted images, and the likeness to the images of the other domain."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from gan_lightning.scoring import Protocol, ScoreRequest, check_request, extract
 
 
 class TranslationScores(ScheduledScore):
-    """Compares a :class:`Translator`'s images of the validation set, whose first `n` samples it translates.
+    """Scores of a :class:`Translator`, from its translations of the first `n` validation samples.
 
-    For each of the model's `pairs`, `<pair>/l1`, `<pair>/psnr`, `<pair>/ssim` and `<pair>/features-<extractor>` (see
-    :class:`metrics.PairScores`; without `<pair>/` for the pair ""); for each of its `domains`, the Fréchet distance
-    `fid/<domain>-<extractor>` of the images made to the real ones, both of the validation set. Without an extractor
-    there are `l1`, `psnr` and `ssim` alone.
+    The figures:
 
-    Logged as by every :class:`Score`, and like one it stands before the callback that saves checkpoints by it, and
-    leaves no trace in the training. Batches are the same ones however many processes share them, and each begins with
-    a random state of its own: a model that draws noise in evaluation draws the same at every step and on any number of
-    processes.
+    - For each of the model's `pairs`: `<pair>/l1`, `<pair>/psnr`, `<pair>/ssim` and `<pair>/features-<extractor>` (see
+      :class:`metrics.PairScores`). If the name of the pair is "", there is no `<pair>/`.
+    - For each of the model's `domains`: `fid/<domain>-<extractor>`, the Fréchet distance between the translated and
+      the real images of the validation set.
+
+    Without an extractor there are no features, hence no Fréchet distances. Several processes share the same batches.
+    Each batch begins with its own random state, so that a model that draws noise in evaluation draws the same numbers
+    at every step and on any number of processes.
 
     Args:
-        extractor: makes the features; "data" for the one that the data names, or none where its weights cannot be had;
-            None for none.
-        n: samples; None for the whole validation set.
-        batch_size: of samples looked at at once; it moves figures by rounding errors only, but of a model that draws
-            noise or, as StarGAN does, takes what it asks for from the rest of the batch.
+        extractor: computes the features. "data" is the extractor that the data names, or no extractor if it has no
+            weights; None is no extractor.
+        n: number of samples; None for the whole validation set.
+        batch_size: samples that are translated at a time. It changes figures by rounding errors only, except for models
+            that draw noise, and for StarGAN, which takes the wanted attributes from other samples of the batch.
         when: when the scores are taken.
 
     Raises:
-        ValueError: at construction, numbers that make no score; in `setup`, another model than a translator, data
-            without a module of this package, no or fewer than `n` validation samples, fewer than 2 for a Fréchet
-            distance, or a second callback of this kind; in training, images that are not finite.
+        ValueError: at construction, numbers that make no score; in `check`, a model that is no translator, data that is
+            of no data module of this package, fewer validation samples than `n`, or fewer than 2 for a Fréchet
+            distance; in `setup`, a second callback of this kind; in `measure` and in training, images that are not
+            finite.
     """
 
     def __init__(
