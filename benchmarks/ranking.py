@@ -24,7 +24,7 @@ import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from gan_lightning.callbacks import RankingScores, When
-from gan_lightning.command_line import Parser
+from gan_lightning.cli.command_line import Parser
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data import ImplicitFeedback
 

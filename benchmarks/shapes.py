@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from gan_lightning import data
 from gan_lightning.batches import Attributed, Masked, Paired
-from gan_lightning.checkpoints import load_model
 from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import to_unit
 from gan_lightning.data.drawing import hue_class, shape_mask
+from gan_lightning.load import load_model
 from gan_lightning.metrics import DigitFeatures
 from gan_lightning.metrics.fid import frechet_distance
 from gan_lightning.networks import RandomFeatures

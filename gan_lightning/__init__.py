@@ -7,8 +7,8 @@ __version__ = "0.1.0"
 
 # What Lightning says of every GAN here, and is meant to be so: there is no validation step, since scores are callbacks;
 # the generator's average and the extractors stay in evaluation mode; factories are no plain values, and checkpoints
-# hold their import paths; log lines are so many batches apart, in whatever epochs these are; schedules count the
-# generator's steps, those too that come before their own player's first turn. And Lightning 2.6 uses a torch name that
+# hold their import paths; log lines are so many batches apart, in whatever epochs these are; a float16
+# scaler skips steps while it looks for its scale, and schedules go on. And Lightning 2.6 uses a torch name that
 # is to go.
 for _advice in (
     "no `validation_step`",
@@ -24,7 +24,7 @@ for _advice in (
 def __getattr__(name: str) -> Any:
     """`build` and `load_model`, loaded when they are used: a mistyped flag is answered before torch is there."""
     if name in ("build", "load_model"):
-        from gan_lightning import checkpoints
+        from gan_lightning import load
 
-        return getattr(checkpoints, name)
+        return getattr(load, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from gan_lightning import fit
-from gan_lightning.errors import leave, nearest
+from gan_lightning.runtime.errors import leave, nearest
 
 COMMANDS = {
     "fit": "train a model, or go on with a run",

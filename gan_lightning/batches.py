@@ -168,7 +168,7 @@ _part: ContextVar[_Part | None] = ContextVar("part", default=None)
 
 @contextmanager
 def part(index: int, count: int, rehearsed: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
-    """Within it, :func:`whole` knows its place; yields the list that `whole` records its rows in."""
+    """Within it, :func:`gather_batch` knows its place; yields the list that `gather_batch` records its rows in."""
     current = _Part(index, count, rehearsed)
     token = _part.set(current)
     try:
@@ -177,7 +177,7 @@ def part(index: int, count: int, rehearsed: list[list[Tensor]] | None) -> Iterat
         _part.reset(token)
 
 
-def whole(rows: Tensor) -> Tensor:
+def gather_batch(rows: Tensor) -> Tensor:
     """The rows of the whole batch, over all processes and micro-batches, in the batch's order.
 
     A statistic of a batch (a relativistic average, a minibatch deviation) belongs to the whole batch, not to the part

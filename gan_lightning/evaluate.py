@@ -20,8 +20,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from gan_lightning.errors import Parser, leave, nearest, program, short_errors
-from gan_lightning.reading import add_flags
+from gan_lightning.cli.arguments import Parser, program
+from gan_lightning.runtime.errors import leave, nearest, short_errors
+from gan_lightning.runtime.reading import add_flags
 
 METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", "linear_probe")
 COMMANDS = {

@@ -11,8 +11,9 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from gan_lightning import catalog
-from gan_lightning.errors import TRUST_HELP, Parser, nearest, program, short_errors, typed
+from gan_lightning.cli import catalog
+from gan_lightning.cli.arguments import TRUST_HELP, Parser, program, typed
+from gan_lightning.runtime.errors import nearest, short_errors
 
 ROOMS = {"model": "models", "data": "data"}  # flag that chooses a class -> the sub-package of these classes
 HELP, HELP_ALL = {"-h", "--help"}, "--help_all"
@@ -36,7 +37,8 @@ def main(args: list[str] | None = None, own_process: bool = False) -> None:
             args = ["--help"]
         elif HELP & set(args):
             return print(help_on(args))
-    from gan_lightning import fit_cli, signals
+    from gan_lightning.cli import fit_cli
+    from gan_lightning.runtime import signals
 
     if own_process:
         signals.listen_to_the_end()

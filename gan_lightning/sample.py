@@ -10,49 +10,25 @@ row, `--n` to each label, and the i-th of every row is of the same latent. The s
 
 from __future__ import annotations
 
-from gan_lightning.errors import Parser, printable, program, short_errors, typed
-
-
-def flags_of_all() -> Parser:
-    """The flags that do not depend on the model."""
-    parser = Parser(program("sample"), description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.epilog = "sample CKPT --help also shows the flags that this checkpoint's model follows"
-    parser.add_argument("checkpoint", help="a .ckpt file")
-    parser.add_trust()
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
-    return parser
-
-
-def first_words(argv: list[str]) -> list[str]:
-    """What is needed before a model can say what its flags are: the checkpoint, --device and --trust."""
-    words: list[str] = [word for word in argv if word.endswith(".ckpt") and not word.startswith("-")][:1]
-    if not words and argv and not argv[0].startswith("-"):
-        words = argv[:1]  # a file of another name comes first
-    for flag, value in zip(argv, [*argv[1:], None], strict=True):
-        if flag in ("--device", "--trust") and value is not None:
-            words += [flag, value]
-        elif flag.startswith(("--device=", "--trust=")):
-            words.append(flag)
-    return words
+from gan_lightning.cli import flags
+from gan_lightning.cli.arguments import typed
+from gan_lightning.cli.parser import ModelParser
+from gan_lightning.runtime.errors import printable, short_errors
 
 
 @short_errors()
 def main(argv: list[str] | None = None) -> None:
-    argv, parser = typed(argv), flags_of_all()
-    known = parser.parse_args(first_words(argv) or argv)
+    argv = typed(argv)
+    parser = ModelParser("sample", "What a checkpoint alone can make.", ("sample", "recommend"), flags.of_all_kinds())
+    module = parser.load(parser.early(argv)).double()
 
-    from gan_lightning.checkpoints import load_model
     from gan_lightning.cli import samples
-    from gan_lightning.processes import device_named
 
-    module = load_model(known.checkpoint, device_named(known.device), known.trust).double()
-    add_flags, act, method = samples.of_kind(module)
-    parser.whose = type(module).__name__
-    add_flags(parser, module)
+    make = samples.of_kind(module, parser)
     given = parser.parse_args(argv)
     if (out := getattr(given, "out", None)) is not None and out.exists() and not out.is_dir():
         parser.error(f"--out {printable(out)} is a file, not a folder")
-    act(module, given, parser.arguments_of(method, given))
+    make(module, given, parser.arguments_of(given))
 
 
 if __name__ == "__main__":

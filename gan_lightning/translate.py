@@ -13,23 +13,22 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gan_lightning.errors import Parser, nearest, printable, program, short_errors
-from gan_lightning.reading import Reading, add_flags, reading_of
+from gan_lightning.cli.arguments import program, typed
+from gan_lightning.cli.parser import HELP, ModelParser
+from gan_lightning.runtime.errors import printable, short_errors
+from gan_lightning.runtime.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
-    from lightning.pytorch import LightningModule
     from torch import Tensor
 
-    from gan_lightning.core.translator import Translator
+    from gan_lightning.core import AdversarialModule, Translator
 
 OVERLAP = 64  # of tiles, where none is given
-LEAST = 16  # sides of what a network of any size sees: it may halve them, and reflect what is left, which takes 2
 OPAQUE = 128  # alpha from which a pixel counts as there
 TOUCHED = 1e-3  # share of hidden pixels in a resized one from which it is hidden too
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # what torch says on GPUs and CPUs
-Network = Callable[["Tensor"], "Tensor"]  # (1, C, H, W), a mask as a last channel where holes are filled -> images
 
 
 class Picture(NamedTuple):
@@ -39,29 +38,29 @@ class Picture(NamedTuple):
     alpha: Tensor | None  # (H, W) uint8; None where the file has none
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(program("translate"), description="Pictures made of pictures.", allow_abbrev=False)
-    parser.add_argument("checkpoint", help="a .ckpt file of a model that translates images")
-    parser.add_trust()
-    parser.add_argument("--input", type=Path, required=True, help="a picture, or a folder of them at any depth")
+def flags(argv: Sequence[str]) -> ModelParser:
+    """The flags that do not depend on the model."""
+    parser = ModelParser("translate", "Pictures made of pictures.", ["translate"])
+    needed = not set(HELP) & set(argv)
+    parser.add_argument("--input", type=Path, required=needed, help="a picture, or a folder of them at any depth")
     parser.add_argument("--out", type=Path, default=Path("translated"), help="folder to write to (default %(default)s)")
-    parser.add_argument("--direction", help="such as AtoB or BtoA (default: the model's first)")
-    parser.add_argument("--attributes", help="+Blond_Hair,-Male: what a face shall have, and what not")
     parser.add_argument("--tile", type=int, help="cut large pictures into squares of this side (default: do not)")
     parser.add_argument("--overlap", type=int, help=f"of tiles, blended from one to the next (default {OVERLAP})")
     add_flags(parser)
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
-    given = parser.parse_args(joined(sys.argv[1:] if argv is None else argv))
+    return parser
+
+
+def refuse(parser: ModelParser, given: argparse.Namespace) -> None:
+    """Refuse what is wrong with any model, before torch is loaded."""
     if given.overlap is not None and given.tile is None:
         parser.error("--overlap is of tiles: give --tile too")
-    given.overlap = OVERLAP if given.overlap is None else given.overlap
-    if given.tile is not None and not 0 <= given.overlap < given.tile:
-        parser.error(f"--overlap must be at least 0 and less than --tile {given.tile}, not {given.overlap}")
-    if not given.input.exists():
+    overlap = OVERLAP if given.overlap is None else given.overlap
+    if given.tile is not None and not 0 <= overlap < given.tile:
+        parser.error(f"--overlap must be at least 0 and less than --tile {given.tile}, not {overlap}")
+    if given.input is not None and not given.input.exists():
         raise FileNotFoundError(f"--input {given.input}: there is no such file or folder")
     if given.out.exists() and not given.out.is_dir():
         parser.error(f"--out {given.out} is a file, not a folder")
-    return given
 
 
 def joined(argv: Sequence[str]) -> list[str]:
@@ -134,7 +133,7 @@ def read(path: Path, channels: int, reading: Reading) -> Picture:
 def write(made: Picture, path: Path) -> None:
     from PIL import Image
 
-    from gan_lightning.sample import picture
+    from gan_lightning.cli.pictures import picture
 
     image = picture(made.image)
     if made.alpha is not None:
@@ -143,153 +142,48 @@ def write(made: Picture, path: Path) -> None:
     image.save(path)
 
 
-# What is asked for.
+# What the model can do.
 
 
-def wanted_of(text: str, known: Sequence[str]) -> dict[str, bool]:
-    """{"Blond_Hair": True, "Male": False} of "+Blond_Hair,-Male".
-
-    Raises:
-        ValueError: an attribute that the model does not know, without a sign, or twice.
-    """
-    wanted: dict[str, bool] = {}
-    for word in text.split(","):
-        sign, name = word.strip()[:1], word.strip()[1:]
-        if sign not in ("+", "-"):
-            raise ValueError(f"--attributes {word.strip()!r}: write +{word.strip()} or -{word.strip()}")
-        if name not in known:
-            raise ValueError(
-                f"there is no attribute {name!r}{nearest(name, known) or ': there are ' + ', '.join(known)}"
-            )
-        if name in wanted:
-            raise ValueError(f"--attributes names {name} twice")
-        wanted[name] = sign == "+"
-    return wanted
-
-
-def require_translator(module: LightningModule) -> None:
+def require_pictures(module: AdversarialModule) -> None:
     """Refuse a model that makes no pictures of pictures.
 
     Raises:
         ValueError: saying what to use instead.
     """
-    from gan_lightning.core.translator import Translator
+    from gan_lightning.core import ImageGenerator, Translator
 
     name = type(module).__name__
+    if isinstance(module, ImageGenerator):
+        raise ValueError(f"{name} makes images from latents: use {program('sample')}")
     if not isinstance(module, Translator):
-        what = "makes images from latents: use python -m gan_lightning.sample"
-        raise ValueError(f"{name} {what if hasattr(module, 'latent') else 'does not translate images'}")
+        raise ValueError(f"{name} does not translate images")
     if module.image_shape[0] not in (1, 3):
         raise ValueError(f"{name} was trained on images of {module.image_shape[0]} channels: pictures have 1 or 3")
 
 
-def require_what_was_asked_for(module: Translator, given: argparse.Namespace) -> None:
-    """Refuse flags that the model cannot follow.
+def refuse_tiles(module: Translator, tile: int, overlap: int) -> None:
+    """Refuse tiles that the model cannot be shown.
 
     Raises:
-        ValueError: it has no such direction or attribute, or cannot be shown tiles of these sides.
+        ValueError: it sees whole pictures, or tiles of other sides.
     """
+    from gan_lightning.core.tiling import LEAST
+
     name, multiple = type(module).__name__, module.multiple
-    known = getattr(module, "attributes", None)
-    module.which(given.direction)
-    if known:
-        if given.attributes is None:
-            raise ValueError(f"{name} changes attributes: give --attributes, as in +{known[0]}, of {', '.join(known)}")
-        wanted_of(given.attributes, known)
-    elif given.attributes is not None:
-        raise ValueError(f"{name} knows no attributes: leave --attributes out")
-    if given.tile is None:
-        return
-    if known:
+    if module.attributes:
         raise ValueError(f"{name} reads attributes off the whole picture: leave --tile out")
     if not module.any_size:
         height, width = module.image_shape[1:]
         raise ValueError(f"{name} makes images of {width}x{height} only, and resizes pictures: leave --tile out")
-    if given.tile % multiple or given.tile < LEAST:
-        raise ValueError(f"--tile {given.tile}: {name} needs at least {LEAST}, and a multiple of {multiple}")
-    if given.tile - given.overlap < multiple:
-        most = given.tile - multiple
-        raise ValueError(f"--overlap {given.overlap}: tiles of {given.tile} of {name} overlap by {most} at the most")
-
-
-def network_of(module: Translator, given: argparse.Namespace) -> Network:
-    """What the flags make of the model."""
-    if hasattr(module, "fill"):
-        return lambda source: module.fill(source[:, :-1], source[:, -1:] > TOUCHED)
-    if given.attributes is not None:
-        wanted = wanted_of(given.attributes, module.attributes)
-        return lambda source: module.translate(source, wanted)
-    return lambda source: module.translate(source, given.direction)
+    if tile % multiple or tile < LEAST:
+        raise ValueError(f"--tile {tile}: {name} needs at least {LEAST}, and a multiple of {multiple}")
+    if tile - overlap < multiple:
+        most = tile - multiple
+        raise ValueError(f"--overlap {overlap}: tiles of {tile} of {name} overlap by {most} at the most")
 
 
 # From a picture to a picture.
-
-
-def lengthened(source: Tensor, multiple: int) -> Tensor:
-    """(1, C, H, W) continued to the right and below by its reflection, to multiples, of at least `LEAST`.
-
-    Where it is too short to be reflected its edge is repeated.
-    """
-    from torch.nn import functional as F
-
-    for side, room in ((2, (0, 0, 0, 1)), (3, (0, 1, 0, 0))):
-        length = source.shape[side]
-        more = -(-max(length, LEAST) // multiple) * multiple - length
-        source = F.pad(source, [more * r for r in room], "reflect" if more < length else "replicate")
-    return source
-
-
-def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(1, C, H, W) float at another size, bilinear, antialiased; of its own size untouched."""
-    from torch.nn import functional as F
-
-    return image if image.shape[2:] == size else F.interpolate(image, size, mode="bilinear", antialias=True)
-
-
-def starts(length: int, tile: int, step: int) -> list[int]:
-    """Where tiles begin along a side: a step apart, the last one flush with the end."""
-    last = max(length - tile, 0)
-    return [*range(0, last, step), last]
-
-
-def ramp(first: bool, last: bool, tile: int, overlap: int) -> Tensor:
-    """(tile,) the weight of a tile's pixels along a side: it rises and falls linearly within the overlaps."""
-    import torch
-
-    rise = ((torch.arange(tile) + 0.5) / max(overlap, 1)).clamp(max=1)
-    flat = torch.ones(tile)
-    return torch.minimum(flat if first else rise, flat if last else rise.flip(0))
-
-
-def tiled(network: Network, source: Tensor, tile: int, overlap: int, multiple: int, scale: int) -> Tensor:
-    """What a network makes of (1, C, H, W), square by square, neighbours blended linearly where they overlap.
-
-    Args:
-        network: of images of any size whose sides are multiples of `multiple`; its images are `scale` times as large.
-        tile: side of a square, a multiple.
-        overlap: of neighbours, at least; less than the side by a multiple.
-    """
-    height, width = source.shape[2:]
-    step = (tile - overlap) // multiple * multiple
-    rows, columns = starts(height, tile, step), starts(width, tile, step)
-    if len(rows) == len(columns) == 1:
-        return network(source)
-    total, weights = None, source.new_zeros(scale * height, scale * width)
-    for top in rows:
-        for left in columns:
-            part = source[:, :, top : top + tile, left : left + tile]
-            down, across = (
-                ramp(begin == 0, begin + side == length, scale * side, scale * overlap)
-                for begin, side, length in ((top, part.shape[2], height), (left, part.shape[3], width))
-            )
-            weight = (down[:, None] * across).to(source)
-            made = network(part)
-            if total is None:
-                total = made.new_zeros(*made.shape[:2], *weights.shape)
-            down_to, across_to = scale * top + len(down), scale * left + len(across)
-            total[:, :, scale * top : down_to, scale * left : across_to] += made * weight
-            weights[scale * top : down_to, scale * left : across_to] += weight
-    return total / weights
 
 
 def hole_in(picture: Picture) -> Tensor:
@@ -300,34 +194,47 @@ def hole_in(picture: Picture) -> Tensor:
 
 
 def seen(module: Translator, picture: Picture) -> Tensor:
-    """(1, C, H, W) float32 in [-1, 1], of sides that the model takes, with the hole's mask as a last channel."""
+    """(1, C, H, W) float32 in [-1, 1], of sides that the model takes, with the mask as a last channel for holes."""
     import torch
 
     from gan_lightning.batches import central_hole
+    from gan_lightning.core import Inpainter
+    from gan_lightning.core.tiling import lengthened, resized
     from gan_lightning.data.base import to_unit
 
     source = to_unit(picture.image)[None]
-    fixed = tuple(side // module.scale for side in module.image_shape[1:])
-    if hasattr(module, "fill"):
+    fixed, fills = tuple(side // module.scale for side in module.image_shape[1:]), isinstance(module, Inpainter)
+    if fills:
         source = torch.cat([source, hole_in(picture)[None, None].float()], 1)
     if module.any_size:
         return lengthened(source, module.multiple)
     source = resized(source, fixed)
-    if hasattr(module, "fill") and picture.alpha is None:  # its own centre, not that of the picture, a pixel wider
+    if fills and picture.alpha is None:  # its own centre, not that of the picture, a pixel wider
         source[:, -1] = central_hole(*fixed).float()
     return source
 
 
-def translated(module: Translator, picture: Picture, given: argparse.Namespace) -> Picture:
+def network_of(module: Translator, how: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    """What the model makes of (1, C, H, W), with the mask of :func:`seen` for holes."""
+    from gan_lightning.core import Inpainter
+
+    if isinstance(module, Inpainter):
+        return lambda source: module.fill(source[:, :-1], source[:, -1:] > TOUCHED, **how)
+    return lambda source: module.translate(source, **how)
+
+
+def translated(module: Translator, picture: Picture, given: argparse.Namespace, how: dict[str, Any]) -> Picture:
     """What the model makes of a picture, `scale` times as large."""
     import torch
 
+    from gan_lightning.core import Inpainter
+    from gan_lightning.core.tiling import resized, tiled
     from gan_lightning.metrics import to_uint8
 
-    fills = hasattr(module, "fill")
+    fills = isinstance(module, Inpainter)
     if fills and not hole_in(picture).any():
         return Picture(picture.image, None)
-    source, network = seen(module, picture).to(module.device), network_of(module, given)
+    source, network = seen(module, picture).to(module.device), network_of(module, how)
     torch.manual_seed(0)  # for a model that draws noise in evaluation too
     if given.tile is None:
         made = network(source)
@@ -360,8 +267,14 @@ def exact(device: str) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
-def translate_all(module: Translator, files: dict[Path, Path], given: argparse.Namespace) -> int:
+def translate_all(module: Translator, files: dict[Path, Path], given: argparse.Namespace, how: dict[str, Any]) -> int:
     """Write what the model makes of every file; those that cannot be read are named on stderr.
+
+    Args:
+        module: in float32.
+        files: what is read -> what is written.
+        given: the flags.
+        how: the arguments of the model's `translate` that they give.
 
     Returns:
         how many were translated.
@@ -379,7 +292,7 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
             bar.write(f"skipped: {error}", file=sys.stderr)
             continue
         try:
-            made = translated(module, picture, given)
+            made = translated(module, picture, given, how)
         except RuntimeError as error:
             if not any(text in str(error) for text in NO_MEMORY):
                 raise
@@ -393,17 +306,19 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
 
 @short_errors()
 def main(argv: list[str] | None = None) -> None:
-    given = arguments(argv)
-
-    from gan_lightning.checkpoints import load_model
-    from gan_lightning.processes import device_named
-
-    module = load_model(given.checkpoint, device_named(given.device), given.trust).float()
-    require_translator(module)
-    require_what_was_asked_for(module, given)
+    argv = joined(typed(argv))
+    parser = flags(argv)
+    refuse(parser, early := parser.early(argv))
+    module = parser.load(early).float()
+    require_pictures(module)
+    parser.add_method(type(module), "translate", {"direction": module.directions, "attributes": module.attributes})
+    given = parser.parse_args(argv)
+    given.overlap = OVERLAP if given.overlap is None else given.overlap
+    if given.tile is not None:
+        refuse_tiles(module, given.tile, given.overlap)
     files = files_of(given.input, given.out)
     with exact(module.device.type):
-        done = translate_all(module, files, given)
+        done = translate_all(module, files, given, parser.arguments_of(given))
     count = f"{done} of {len(files)}" if done < len(files) else f"{done}"
     print(f"{count} picture{'' if len(files) == 1 else 's'} translated by {type(module).__name__}: {given.out}")
     if done < len(files):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
-from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, whole
+from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, gather_batch
 from gan_lightning.core import AdversarialModule, ImageStep, Step, TwoPlayerGAN
 from gan_lightning.core.translator import Translator
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
@@ -34,7 +34,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.e
 if "GAN_LIGHTNING_CACHE" not in os.environ:  # the user's own is not ours to fill; processes of a test share this one
     _cache = tempfile.TemporaryDirectory()
     os.environ["GAN_LIGHTNING_CACHE"] = _cache.name
-os.environ["GAN_LIGHTNING_TRUST"] = "conftest,test_sample,test_translate"  # their own classes stand in checkpoints
+os.environ["GAN_LIGHTNING_TRUST"] = (
+    "conftest,test_kinds,test_sample,test_translate"  # their own classes stand in checkpoints
+)
 torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and the machine may be shared
 warnings.filterwarnings("ignore", module="lightning")
 
@@ -283,7 +285,7 @@ class PlainFeatures(networks.MLPDiscriminator):
     def forward(self, image: Tensor) -> Tensor:
         """Scores of the whole batch in training, (n,) in evaluation."""
         h = self.features(image)
-        return self.head(self.minibatch(whole(h) if self.training else h)).squeeze(1)
+        return self.head(self.minibatch(gather_batch(h) if self.training else h)).squeeze(1)
 
 
 def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:

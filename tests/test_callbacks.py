@@ -14,13 +14,13 @@ from conftest import Noisy, NoisyBatches, game, plain_networks, played, sgd, tin
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from PIL import Image
 
-from gan_lightning import runs
 from gan_lightning.callbacks import GANProgressBar, Health, SampleGrid
 from gan_lightning.callbacks.sample_grid import picture, scatter
 from gan_lightning.data import Digits, Gaussians
 from gan_lightning.models import GAN
 from gan_lightning.networks import MLPDiscriminator, MLPGenerator
 from gan_lightning.noise import SampleNoise
+from gan_lightning.runtime import runs
 
 
 def small(image_shape: tuple[int, int, int] = (1, 8, 8)) -> GAN:

@@ -12,7 +12,8 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule
 
-from gan_lightning import command_line, data, fit, fit_cli, models
+from gan_lightning import data, fit, models
+from gan_lightning.cli import command_line, fit_cli
 from gan_lightning.core import AdversarialModule
 
 ROOT = Path(__file__).parents[1] / "configs"

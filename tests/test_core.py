@@ -39,14 +39,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import lr_scheduler
 
 from gan_lightning import fit, losses, optim
-from gan_lightning.batches import Labeled, split, whole
-from gan_lightning.checkpoints import load_model
+from gan_lightning.batches import Labeled, gather_batch, split
 from gan_lightning.core import AdversarialModule, ImageStep, Step, Terms, TwoPlayerGAN
 from gan_lightning.data import Digits
 from gan_lightning.ema import EMA
-from gan_lightning.errors import NotFiniteError
+from gan_lightning.load import load_model
 from gan_lightning.models import DCGAN
 from gan_lightning.noise import PartNoise, SampleNoise, key
+from gan_lightning.runtime.errors import NotFiniteError
 
 CPU = torch.device("cpu")
 
@@ -220,7 +220,7 @@ def test_split_keeps_the_order():
 
 def test_whole_is_the_batch_itself_without_parts():
     rows = torch.randn(3)
-    assert whole(rows) is rows
+    assert gather_batch(rows) is rows
 
 
 @pytest.mark.parametrize("name", ["RelativisticGAN", "DCGAN"])
@@ -804,10 +804,10 @@ def test_checkpoint_of_other_players_is_refused(tmp_path):
     class Renamed(DCGAN):
         def players(self) -> dict:
             generator, discriminator = (super(Renamed, self).players()[n] for n in ("generator", "discriminator"))
-            return {"generator": generator, "discriminator": discriminator}
+            return {"discriminator": discriminator, "generator": generator}
 
     model = Renamed(SHAPE, **plain_networks())
-    with pytest.raises(ValueError, match="the checkpoint's players are .'discriminator', 'generator'."):
+    with pytest.raises(ValueError, match="the checkpoint's players are .'generator', 'discriminator'."):
         trained(model, 2, ckpt_path=tmp_path / "a.ckpt")
 
 
@@ -832,12 +832,12 @@ def test_evaluation_changes_nothing():
 
 
 def test_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
-    """But for hyperparameters, which `gan_lightning.checkpoints` makes plain: it loads where nothing is trusted."""
+    """But for hyperparameters, which `gan_lightning.load` makes plain: it loads where nothing is trusted."""
     trained(scheduled(), 2).save_checkpoint(tmp_path / "a.ckpt")
     read = f"import torch; print(torch.load({str(tmp_path / 'a.ckpt')!r}, weights_only=True)['gan_lightning'])"
     found = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert "'players': ['discriminator', 'generator']" in found.stdout and "'iteration': 2" in found.stdout
+    assert "'players': ['generator', 'discriminator']" in found.stdout and "'iteration': 2" in found.stdout
 
 
 # Samples

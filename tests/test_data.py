@@ -21,8 +21,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
-from gan_lightning import command_line, data
+from gan_lightning import data
 from gan_lightning.batches import BatchIndex, Labeled
+from gan_lightning.cli import command_line
 from gan_lightning.core import AdversarialModule, Step
 from gan_lightning.data.base import ImageData, data_root, resize
 from gan_lightning.data.decoding import read_image

@@ -16,7 +16,8 @@ import pytest
 import torch
 import yaml
 
-from gan_lightning import fit, fit_cli, models
+from gan_lightning import fit, models
+from gan_lightning.cli import fit_cli
 
 TINY = [
     "--model.generator=MLPGenerator",

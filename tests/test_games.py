@@ -12,9 +12,11 @@ import pytest
 import torch
 from conftest import GAMES, assert_same, game, gap, played, tensors, trained
 
-from gan_lightning import callbacks, evaluate, fit, sample, signals
-from gan_lightning.checkpoints import load_model
-from gan_lightning.core import AdversarialModule
+from gan_lightning import callbacks, evaluate, fit, sample
+from gan_lightning.cli.flags import SENTENCES
+from gan_lightning.core import AdversarialModule, Ranker, SequenceGenerator
+from gan_lightning.load import load_model
+from gan_lightning.runtime import signals
 from gan_lightning.text import sentence
 
 STAGES = 4  # generator steps, in which every player moves
@@ -39,10 +41,10 @@ every_game = pytest.mark.parametrize("name", GAMES)
 
 def output(model: AdversarialModule) -> Any:
     """What the model is for."""
-    if hasattr(model, "vocabulary"):
+    if isinstance(model, SequenceGenerator):
         return model.sample(4, seed=3)
     batch = played(type(model).__name__).reference("val").__getitems__([0, 1, 2])
-    return model.rank(batch) if hasattr(model, "rank") else model.encode(torch.zeros(2, *model.image_shape))
+    return model.rank(batch) if isinstance(model, Ranker) else model.encode(torch.zeros(2, *model.image_shape))
 
 
 @every_game
@@ -178,7 +180,7 @@ def test_sample_prints_sentences(runs, tmp_path, capsys):
     assert said == lines and last.startswith("5 sequences of SeqGAN (seed 3): ")
     assert (tmp_path / "said" / "sentences.txt").read_text().splitlines() == lines
     sample.main([runs["SeqGAN"]])
-    assert len(capsys.readouterr().out.splitlines()) == sample.SENTENCES
+    assert len(capsys.readouterr().out.splitlines()) == SENTENCES
 
 
 def test_sample_lists_items(runs, capsys):
@@ -195,11 +197,26 @@ def test_sample_lists_items(runs, capsys):
 
 
 @pytest.mark.parametrize(
+    ("name", "shown", "hidden"),
+    [
+        ("SeqGAN", ("--n N", "--seed SEED of the draws (default 0)"), ("--grid", "--live", "--user", "--k")),
+        ("IRGAN", ("--user NAME", "--k K how many items (default 10)"), ("--n ", "--seed", "--out")),
+    ],
+)
+def test_help_shows_what_this_model_takes(name, shown, hidden, runs, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        sample.main([runs[name], "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert stopped.value.code == 0
+    assert all(flag in text for flag in shown) and not any(flag in text for flag in hidden), text
+
+
+@pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
-        ("SeqGAN", ["--grid"], "--grid means nothing to SeqGAN: leave it out"),
-        ("SeqGAN", ["--user", "1"], "--user means nothing to SeqGAN: leave it out"),
-        ("IRGAN", ["--n", "4"], "--n means nothing to IRGAN: leave it out"),
+        ("SeqGAN", ["--grid"], "unknown argument '--grid': SeqGAN does not take it"),
+        ("SeqGAN", ["--user", "1"], "unknown argument '--user': SeqGAN does not take it"),
+        ("IRGAN", ["--n", "4"], "unknown argument '--n': IRGAN does not take it"),
         ("IRGAN", [], "IRGAN lists items to a user: give --user NAME, such as 0"),
         ("IRGAN", ["--user", "4999"], "there is no user '4999', did you mean '499'"),
         ("IRGAN", ["--user", "4", "--k", "1000"], "items left: ask for 1 to as many, not 1000"),

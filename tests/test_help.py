@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from gan_lightning import __main__ as gan
-from gan_lightning import catalog, data, fit, models
+from gan_lightning import data, fit, models
+from gan_lightning.cli import catalog
 
 EXPORTED = [("models", name) for name in models.__all__] + [("data", name) for name in data.__all__]
 SLOW = ("torch", "lightning", "jsonargparse", "numpy", "PIL", "sklearn", "yaml")

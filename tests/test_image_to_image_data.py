@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from gan_lightning import command_line, data
+from gan_lightning import data
 from gan_lightning.batches import Attributed, BatchIndex, Labeled, Masked, Paired, PartlyLabeled, Unpaired
+from gan_lightning.cli import command_line
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.decoding import read_pixels
 from gan_lightning.data.loader import BatchDataset, Loader, TrainingOrder

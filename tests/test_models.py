@@ -35,10 +35,17 @@ from torch.nn.utils import parametrizations, parametrize
 
 from gan_lightning import losses, models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Labeled
-from gan_lightning.checkpoints import load_model
-from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
-from gan_lightning.core.translator import Translator
+from gan_lightning.core import (
+    AdversarialModule,
+    ImageStep,
+    Inpainter,
+    Ranker,
+    SequenceGenerator,
+    Translator,
+    TwoPlayerGAN,
+)
 from gan_lightning.data import Gaussians
+from gan_lightning.load import load_model
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 OF_PAIRS = ["BigBiGAN"]  # its discriminator sees images with latents: its own file has what follows here
@@ -168,7 +175,8 @@ def test_it_is_a_paper(name):
     kind = getattr(models, name)
     assert "arXiv:" in kind.__doc__
     assert inspect.getmodule(kind).__doc__.rstrip(".").split()[-1].isdigit()
-    bases = {Translator: TRANSLATORS, TwoPlayerGAN: GANS, AdversarialModule: GAMES}
+    bases = {Translator: TRANSLATORS, Inpainter: TRANSLATORS, TwoPlayerGAN: GANS}
+    bases |= {AdversarialModule: GAMES, SequenceGenerator: GAMES, Ranker: GAMES}
     assert name in bases[kind.__mro__[1]]
     first = next(iter(inspect.signature(kind).parameters.values()))
     assert first.name in LINKED_ARGUMENTS and first.default is inspect.Parameter.empty

@@ -15,10 +15,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from gan_lightning import data, errors, evaluate, fit, sample, yaml_text
+from gan_lightning import data, evaluate, fit, sample
+from gan_lightning.cli import yaml_text
+from gan_lightning.cli.samples import label_of
 from gan_lightning.data.decoding import read_pixels
 from gan_lightning.data.finding import image_files, suffixes
-from gan_lightning.reading import Reading
+from gan_lightning.runtime import errors
+from gan_lightning.runtime.reading import Reading
 
 
 def noise(number: int, height: int = 12, width: int = 12) -> np.ndarray:
@@ -467,7 +470,7 @@ def test_every_command_takes_names_of_any_bytes(odd, tmp_path, monkeypatch, caps
     ],
 )
 def test_a_class_is_meant_by_its_name_first(word, names, label):
-    assert sample.label_of(word, names, len(names) or 10) == label
+    assert label_of(word, names, len(names) or 10) == label
 
 
 @pytest.mark.parametrize(
@@ -482,4 +485,4 @@ def test_a_class_is_meant_by_its_name_first(word, names, label):
 )
 def test_a_word_that_means_no_class_is_refused(word, names, message):
     with pytest.raises(ValueError, match=message.replace("?", ".")):
-        sample.label_of(word, names, len(names) or 10)
+        label_of(word, names, len(names) or 10)

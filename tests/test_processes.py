@@ -42,13 +42,13 @@ from torch import Tensor
 from gan_lightning import losses
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
-from gan_lightning.checkpoints import read
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
 from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import Data
-from gan_lightning.errors import NotFiniteError
 from gan_lightning.models import DCGAN
 from gan_lightning.networks import UNetGenerator
+from gan_lightning.runtime.checkpoint_io import read
+from gan_lightning.runtime.errors import NotFiniteError
 
 STEPS = 10
 RELATIVISTIC = {

@@ -17,13 +17,15 @@ from torch import Tensor, nn
 
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import Labeled
-from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
-from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, Terms, TwoPlayerGAN
+from gan_lightning.cli.parser import ModelParser
+from gan_lightning.core import AdversarialModule, Encoder, ImageShape, ImageStep, Terms, TwoPlayerGAN
 from gan_lightning.core.sampling import lerp, slerp
 from gan_lightning.data.finding import image_files
-from gan_lightning.errors import NotFiniteError, nearest, short_errors
+from gan_lightning.load import load_model
 from gan_lightning.metrics import to_uint8
 from gan_lightning.noise import SampleNoise, truncated_normal
+from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
+from gan_lightning.runtime.errors import NotFiniteError, nearest, short_errors
 from gan_lightning.sample import main
 
 SHAPE = (1, 8, 8)
@@ -174,7 +176,7 @@ class Flat(nn.Module):
         return level.view(-1, 1, 1, 1).expand(-1, *self.image_shape)
 
 
-class Able(TwoPlayerGAN):
+class Able(TwoPlayerGAN, Encoder):
     """A model with three classes and all abilities that a flag may ask for, each in its simplest form."""
 
     codes = 2
@@ -342,6 +344,75 @@ def test_standing_statistics_stand_for_those_of_training(checkpoint: str, tmp_pa
     assert not torch.equal(pixels(tmp_path / "three"), pixels(tmp_path / "none"))
 
 
+class Warm(Able):
+    """A model of a user's own, whose samples have two arguments more."""
+
+    def sample(
+        self,
+        numbers,
+        seed=0,
+        live=False,
+        truncation=None,
+        condition=None,
+        temperature: float = 1.0,
+        up: bool = True,
+    ) -> Tensor:
+        """As ever.
+
+        Args:
+            temperature: factor of the latents.
+        """
+        z = (temperature if up else -temperature) * self.latents(numbers, seed, truncation)
+        return self.generate(z, live, self.condition_of(numbers) if condition is None else condition, numbers, seed)
+
+
+def test_an_argument_of_a_model_of_ones_own_is_a_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = kept(Warm(), tmp_path / "warm.ckpt")
+    main([path, "--n", "5", "--label", "1", "--out", str(tmp_path / "as_ever")])
+    main([path, "--n", "5", "--label", "1", "--temperature", "0.5", "--out", str(tmp_path / "cold")])
+    assert torch.equal(pixels(tmp_path / "as_ever")[:, 0], levels(numbers(5), 1))
+    assert torch.equal(pixels(tmp_path / "cold")[:, 0], levels(0.5 * numbers(5), 1))
+    main([path, "--n", "5", "--label", "1", "--no-up", "--out", str(tmp_path / "down")])
+    assert torch.equal(pixels(tmp_path / "down")[:, 0], levels(-numbers(5), 1))
+    walk = ["--interpolate", "slerp", "--out", str(tmp_path / "walk")]
+    assert "--temperature is of samples by number" in refused([path, *walk, "--temperature", "0.5"], capsys)
+    assert not (tmp_path / "walk").exists()
+    shown = helped([path], capsys)
+    assert "--temperature TEMPERATURE factor of the latents (default 1.0)" in shown
+    assert "--seed SEED of the latents (default 0)" in shown, "the words of the base class"
+
+
+def test_an_argument_of_ones_own_takes_no_flags_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Warm, "sample", lambda self, numbers, out="": None)
+    Warm.sample.__annotations__["out"] = str
+    parser = ModelParser("sample", "", ["sample"])
+    parser.add_argument("--out")
+    with pytest.raises(ValueError, match="Warm.sample has an argument out, a flag of this command: rename it"):
+        parser.add_method(Warm, "sample")
+
+
+def helped(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What `--help` prints, in one line."""
+    with pytest.raises(SystemExit) as exit_:
+        main([*args, "--help"])
+    assert exit_.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_shows_what_this_model_takes(
+    checkpoint: str, able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    general, some, all_ = helped([], capsys), helped([checkpoint], capsys), helped([able], capsys)
+    always = ("--seed SEED", "--live", "--truncation", "--grid", "--standing N", "--interpolate {slerp,lerp}")
+    at_times = ("--label CLASS", "--traverse CODE", "--reconstruct DIR", "--white WHITE")
+    for flag in ("checkpoint", "--trust PACKAGE", "--device {cpu,cuda,auto}"):
+        assert flag in general and flag in some and flag in all_
+    for flag in (*always, *at_times):
+        assert flag not in general and (flag in some) == (flag in always) and flag in all_, flag
+    info = helped([kept(tiny("InfoGAN"), tmp_path / "info.ckpt", conftest.SHAPE)], capsys)
+    assert "--traverse CODE" in info and "--label" not in info and "--reconstruct" not in info
+
+
 def test_models_with_these_abilities_are_drawn(tmp_path: Path) -> None:
     """BigGAN's classes and truncated latents, InfoGAN's codes."""
     path, out = kept(tiny("BigGAN"), tmp_path / "big.ckpt", conftest.SHAPE), tmp_path / "big"
@@ -391,15 +462,16 @@ def test_bad_input_is_one_line(checkpoint: str, able: str, tmp_path: Path, capsy
         ([checkpoint, "--out", str(file)], "is a file"),
         ([checkpoint, *out, "--sed", "1"], "unknown argument '--sed', did you mean '--seed'"),
         ([checkpoint, *out, "--interpolate", "cubic"], "invalid choice: 'cubic'"),
-        ([checkpoint, *out, "--label", "3"], "DCGAN was trained without classes"),
-        ([checkpoint, *out, "--labels", "0,1"], "DCGAN was trained without classes"),
-        ([checkpoint, *out, "--truncation", "1"], "DCGAN has no truncation: leave --truncation out"),
-        ([checkpoint, *out, "--traverse", "0"], "DCGAN has no codes: leave --traverse out"),
-        ([checkpoint, *out, "--reconstruct", str(spoilt)], "DCGAN has no reconstruction: leave --reconstruct out"),
+        ([checkpoint, *out, "--label", "3"], "unknown argument '--label': DCGAN does not take it"),
+        ([checkpoint, *out, "--labels", "0,1"], "unknown argument '--labels': DCGAN does not take it"),
+        ([checkpoint, *out, "--traverse", "0"], "unknown argument '--traverse': DCGAN does not take it"),
+        ([checkpoint, *out, "--reconstruct", str(spoilt)], "unknown argument '--reconstruct': DCGAN does not take it"),
+        ([checkpoint, *out, "--user", "3"], "unknown argument '--user': DCGAN does not take it"),
+        ([checkpoint, *out, "--wholly", "3"], "unknown argument '--wholly': DCGAN does not take it"),
         ([able, *out, "--label", "0", "--labels", "1,2"], "--labels: not allowed with argument --label"),
         ([able, *out, "--labels", "0,,1"], "there is no class '': the classes are 0 to 2"),
-        ([able, *out, "--truncation", "0"], "--truncation must be a number above 0, not 0.0"),
-        ([able, *out, "--truncation", "nan"], "--truncation must be a number above 0, not nan"),
+        ([able, *out, "--truncation", "0"], "truncation must be positive, not 0.0"),
+        ([able, *out, "--truncation", "nan"], "truncation must be positive, not nan"),
         ([able, *out, "--standing", "-1"], "--standing must be at least 0, not -1"),
         ([able, *out, "--traverse", "2"], "--traverse 2: Able has the codes 0 to 1"),
         ([able, *out, "--reconstruct", str(empty)], "empty holds no images"),
@@ -456,7 +528,7 @@ def test_nearest() -> None:
 
 def test_a_model_without_latents_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class_path = f"{Other.__module__}.{Other.__qualname__}"
-    about = {"class_path": class_path, "players": [], "seed": 0, "iteration": 0, "images_seen": 0}
+    about = {"class_path": class_path, "players": [], "seed": 0, "iteration": 0, "images_seen": 0, "turns": {}}
     content = {"gan_lightning": about, "state_dict": {}, "hyper_parameters": {}, "pytorch-lightning_version": "2.6.6"}
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "last.ckpt")
     message = refused([str(tmp_path / "last.ckpt"), "--out", str(tmp_path / "out")], capsys)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from gan_lightning.data.decoding import read_image
 from gan_lightning.data.scored import images_to_score
-from gan_lightning.errors import printable
 from gan_lightning.evaluate import main
 from gan_lightning.metrics import DigitFeatures, frechet_distance
+from gan_lightning.runtime.errors import printable
 
 DIGIT = ("--extractor", "DigitFeatures")
 

@@ -26,13 +26,14 @@ import torch
 from conftest import SHAPE, Noisy, assert_same, quiet, tensors, tiny
 from lightning.pytorch import Callback, Trainer
 
-from gan_lightning import fit, processes, signals, slurm
+from gan_lightning import fit
 from gan_lightning.callbacks import Checkpoint
-from gan_lightning.checkpoints import read
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.loader import Loader, TrainingOrder
 from gan_lightning.data.sets import InMemory
+from gan_lightning.runtime import processes, signals, slurm
+from gan_lightning.runtime.checkpoint_io import read
 
 pytestmark = pytest.mark.usefixtures("signals_at_default")
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}  # 128 + the number that Linux gives them

@@ -18,7 +18,7 @@ import pytest
 import torch
 from sklearn.datasets import load_svmlight_file
 
-from gan_lightning import command_line
+from gan_lightning.cli import command_line
 from gan_lightning.data import AttributeImages, ImplicitFeedback, OracleSequences, RankingPairs
 from gan_lightning.data.tables import moment, number
 

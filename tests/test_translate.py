@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -16,14 +18,17 @@ from conftest import TRANSLATORS, Noisy, NoisyBatches, quiet, tiny, translator
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from gan_lightning import sample, translate
+from gan_lightning import translate
 from gan_lightning.batches import Paired, central_hole
-from gan_lightning.checkpoints import AtomicCheckpointIO, load_model
-from gan_lightning.core import AdversarialModule, ImageShape, Step, Terms
-from gan_lightning.core.translator import Translator
+from gan_lightning.cli.parser import signed
+from gan_lightning.cli.samples import require_images
+from gan_lightning.core import AdversarialModule, ImageShape, Inpainter, Step, Terms, Translator
+from gan_lightning.core.tiling import lengthened, tiled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import Examples, Split
-from gan_lightning.translate import lengthened, main, tiled, wanted_of
+from gan_lightning.load import load_model
+from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
+from gan_lightning.translate import main
 
 
 class PairSet(Examples):
@@ -74,8 +79,7 @@ class Linear(Translator):
     def generator_loss(self, batch: Paired) -> Terms:
         return {"l1": (self.generator(batch.source) - batch.target).abs().mean()}
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
-        self.which(direction)
+    def translate(self, image: Tensor) -> Tensor:
         assert not any(side % self.multiple for side in image.shape[2:]) and image.dtype == self.dtype
         return self.made_by(self.generator, image)
 
@@ -103,7 +107,7 @@ class OneSize(Linear):
 
     any_size = False
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
+    def translate(self, image: Tensor) -> Tensor:
         assert image.shape[1:] == self.image_shape
         return super().translate(image)
 
@@ -124,11 +128,11 @@ class Faces(Linear):
         super().__init__(image_shape, step=step)
         self.attributes = ["Black_Hair", "Blond_Hair", "Male"]
 
-    def translate(self, image: Tensor, wanted: dict[str, bool] | None = None) -> Tensor:
-        return torch.full_like(image, {True: 1.0, False: -1.0, None: 0.2}[(wanted or {}).get("Male")])
+    def translate(self, image: Tensor, attributes: dict[str, bool]) -> Tensor:
+        return torch.full_like(image, {True: 1.0, False: -1.0, None: 0.2}[attributes.get("Male")])
 
 
-class Filler(Linear):
+class Filler(Inpainter, Linear):
     """Paints what is hidden at half of white, and forgets what was known."""
 
     def fill(self, image: Tensor, hole: Tensor) -> Tensor:
@@ -145,14 +149,14 @@ class SmallFiller(Filler):
 class Noise(Linear):
     """Draws in evaluation."""
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
+    def translate(self, image: Tensor) -> Tensor:
         return torch.rand_like(image)
 
 
 class Greedy(Linear):
     """Finds no memory."""
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
+    def translate(self, image: Tensor) -> Tensor:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
 
@@ -262,7 +266,7 @@ def test_tiles_show_no_seams(
     calls: list[int] = []
     network_of = translate.network_of
 
-    def counted(*what: object) -> translate.Network:
+    def counted(*what: object) -> Callable[[Tensor], Tensor]:
         network = network_of(*what)
 
         def watched(source: Tensor) -> Tensor:
@@ -395,8 +399,8 @@ def test_every_model_translates_pictures_of_any_size(name: str, tmp_path: Path) 
     for size in sizes:
         kept(noise(*size, 3), tmp_path / "in" / f"{size[0]}.png")
     flags = [tmp_path / "last.ckpt", "--input", tmp_path / "in"]
-    flags += ["--attributes", f"+{model.attributes[0]}"] if hasattr(model, "attributes") else []
-    tiles = ["--tile", 32, "--overlap", 16] if model.any_size and not hasattr(model, "attributes") else []
+    flags += ["--attributes", f"+{model.attributes[0]}"] if model.attributes else []
+    tiles = ["--tile", 32, "--overlap", 16] if model.any_size and not model.attributes else []
     for out, more in (("one", []), ("two", []), ("tiled", tiles)):
         assert run(*flags, "--out", tmp_path / out, *more) == 0
     for height, width in sizes:
@@ -430,19 +434,55 @@ def test_attributes(checkpoint: Checkpoints, tmp_path: Path, flags: tuple[str, .
     assert (np.asarray(made) == level).all()
 
 
+class Stronger(Linear):
+    """A translator of a user's own."""
+
+    def translate(self, image: Tensor, strength: float = 1.0) -> Tensor:
+        """As ever.
+
+        Args:
+            image: as ever.
+            strength: factor of what is made.
+        """
+        return strength * super().translate(image)
+
+
+def test_an_argument_of_a_model_of_ones_own_is_a_flag(checkpoint: Checkpoints, tmp_path: Path) -> None:
+    path = kept(np.full((20, 31, 3), 255, np.uint8), tmp_path / "white.png")
+    assert (np.asarray(made_of(checkpoint(Stronger), path)) == 0).all()
+    assert (np.asarray(made_of(checkpoint(Stronger), path, "--strength", 0.2)) == 102).all()  # -0.2 of [-1, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "hidden"),
+    [
+        (Linear, ("--input", "--tile"), ("--direction", "--attributes", "--strength")),
+        (TwoWays, ("--direction {AtoB,BtoA}",), ("--attributes",)),
+        (Faces, ("--attributes +Black_Hair,-Male",), ("--direction",)),
+        (Stronger, ("--strength STRENGTH", "factor of what is made (default 1.0)"), ("--direction",)),
+    ],
+)
+def test_help_shows_what_this_model_takes(
+    checkpoint: Checkpoints, kind: type, shown: tuple[str], hidden: tuple[str], capsys: pytest.CaptureFixture
+) -> None:
+    assert run(checkpoint(kind), "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(flag in text for flag in shown) and not any(flag in text for flag in hidden)
+
+
 def test_attributes_are_read() -> None:
     known = ["Black_Hair", "Blond_Hair", "Male"]
-    assert wanted_of("+Blond_Hair,-Male", known) == {"Blond_Hair": True, "Male": False}
+    assert signed("+Blond_Hair,-Male", known) == {"Blond_Hair": True, "Male": False}
     for text, message in {
-        "+Blonde_Hair": "no attribute 'Blonde_Hair', did you mean 'Blond_Hair', 'Black_Hair'",
+        "+Blonde_Hair": "no 'Blonde_Hair', did you mean 'Blond_Hair', 'Black_Hair'",
         "-male": "did you mean 'Male'",
-        "+Zebra": "no attribute 'Zebra': there are Black_Hair, Blond_Hair, Male",
+        "+Zebra": "no 'Zebra': there are Black_Hair, Blond_Hair, Male",
         "Male": r"write \+Male or -Male",
         "+Male,-Male": "names Male twice",
         "": "write",
     }.items():
-        with pytest.raises(ValueError, match=message):
-            wanted_of(text, known)
+        with pytest.raises(ArgumentTypeError, match=message):
+            signed(text, known)
 
 
 def test_what_is_transparent_is_filled_and_the_rest_stays(checkpoint: Checkpoints, tmp_path: Path) -> None:
@@ -555,14 +595,14 @@ def test_the_command_runs_by_itself(checkpoint: Checkpoints, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("kind", "flags", "message"),
     [
-        (Linear, ["--direction", "AtoB"], "direction 'AtoB': Linear translates one way"),
-        (TwoWays, ["--direction", "CtoA"], "direction 'CtoA': TwoWays knows AtoB and BtoA"),
-        (Linear, ["--attributes", "+Male"], "Linear knows no attributes: leave --attributes out"),
-        (Faces, [], "Faces changes attributes: give --attributes"),
-        (Faces, ["--attributes", "+Mal"], "no attribute 'Mal', did you mean 'Male'"),
-        (Faces, ["--attributes", "-Male", "--direction", "AtoB"], "Faces translates one way"),
+        (Linear, ["--direction", "AtoB"], "unknown argument '--direction': Linear does not take it"),
+        (TwoWays, ["--direction", "CtoA"], "argument --direction: invalid choice: 'CtoA' (choose from"),
+        (Linear, ["--attributes", "+Male"], "unknown argument '--attributes': Linear does not take it"),
+        (Faces, [], "required: --attributes"),
+        (Faces, ["--attributes", "+Mal"], "argument --attributes: there is no 'Mal', did you mean 'Male'"),
+        (Faces, ["--attributes", "-Male", "--direction", "AtoB"], "'--direction': Faces does not take it"),
         (Faces, ["--attributes", "-Male", "--tile", "64", "--overlap", "8"], "off the whole picture"),
-        (Filler, ["--direction", "AtoB"], "Filler translates one way"),
+        (Filler, ["--direction", "AtoB"], "'--direction': Filler does not take it"),
         (OneSize, ["--tile", "64", "--overlap", "8"], "OneSize makes images of 16x16 only"),
         (Linear, ["--tile", "62", "--overlap", "8"], "at least 16, and a multiple of 4"),
         (Linear, ["--tile", "8", "--overlap", "0"], "at least 16, and a multiple of 4"),
@@ -642,12 +682,12 @@ def test_models_that_do_not_translate(tmp_path: Path, capsys: pytest.CaptureFixt
     message = refusal(capsys, path, "--input", tmp_path / "a.png", "--out", tmp_path / "out")
     assert "DCGAN makes images from latents: use python -m gan_lightning.sample" in message
     with pytest.raises(ValueError, match="Other does not translate images"):
-        translate.require_translator(Other((3, 8, 8)))
+        translate.require_pictures(Other((3, 8, 8)))
     with pytest.raises(ValueError, match="images of 2 channels"):
-        translate.require_translator(Linear((2, 8, 8)))
+        translate.require_pictures(Linear((2, 8, 8)))
 
 
 def test_sampling_a_translator_says_what_to_use(checkpoint: Checkpoints, tmp_path: Path) -> None:
     module = load_model(checkpoint(Linear))
     with pytest.raises(ValueError, match="no images from latents: use python -m gan_lightning.translate"):
-        sample.require_images(module)
+        require_images(module)

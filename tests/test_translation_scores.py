@@ -60,6 +60,9 @@ class Named(Linear):
         Translator.__init__(self, image_shape, Gain(0.0, 1), None, still, still, step)
         self.attributes = attributes
 
+    def translate(self, image: Tensor, attributes: dict[str, bool] | None = None) -> Tensor:
+        return super().translate(image)
+
     def validation_step(self, batch: Paired, batch_idx: int) -> None:
         self.log("validation/error", 0.25)
 
@@ -180,7 +183,7 @@ def test_the_extractor_that_the_data_names(monkeypatch: pytest.MonkeyPatch, tmp_
     def missing(name: str) -> None:
         raise FileNotFoundError(f"{name}: there is no weights file")
 
-    monkeypatch.setattr("gan_lightning.callbacks.translation.extractor_named", missing)
+    monkeypatch.setattr("gan_lightning.callbacks.scores.translation.extractor_named", missing)
     scores = TranslationScores()
     with pytest.warns(UserWarning, match="leaves features out: the weights of Inception cannot be had"):
         found = scored(0.0, scores)
@@ -366,7 +369,8 @@ def test_a_run_ends_with_its_figures_and_the_command_that_translates(ended: Any,
         assert any(line.startswith(start) for line in lines), start
     folder = made.relative_to(tmp_path)
     last = f"{folder}/last.ckpt --trust test_translation_scores"  # its model is of a package of the user's own
-    assert f"  python -m gan_lightning.translate {last} --input DIR --out {folder}/translated" in lines
+    flags = f"--input DIR --out {folder}/translated --attributes +Warm"
+    assert f"  python -m gan_lightning.translate {last} {flags}" in lines
     assert "gan_lightning.sample" not in said and "gan_lightning.evaluate" not in said
     for name in ("best.ckpt", "samples.png", "config.yaml"):
         assert (made / name).exists()

@@ -24,27 +24,16 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from gan_lightning import (
-    build,
-    command_line,
-    evaluate,
-    fit,
-    fit_cli,
-    load_model,
-    models,
-    networks,
-    optim,
-    places,
-    sample,
-    translate,
-)
-from gan_lightning.checkpoints import read
-from gan_lightning.command_line import config_of
+from gan_lightning import build, evaluate, fit, load_model, models, networks, optim, sample, translate
+from gan_lightning.cli import command_line, fit_cli
+from gan_lightning.cli.command_line import config_of
 from gan_lightning.core import AdversarialModule, Step
 from gan_lightning.core.hyperparameters import resolve
 from gan_lightning.metrics.extractor import read_weights
 from gan_lightning.networks.resnet import orthogonal_init
-from gan_lightning.trust import Source, packages_beyond
+from gan_lightning.runtime import places
+from gan_lightning.runtime.checkpoint_io import read
+from gan_lightning.runtime.trust import Source, packages_beyond
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PLANTED = """
@@ -455,7 +444,7 @@ CIRCLE.append(CIRCLE)
         ("network", "one"),
         ("network", "./one"),
         ("network", "memory://one"),
-        ("hook", "gan_lightning.checkpoints.link"),
+        ("hook", "gan_lightning.runtime.checkpoint_io.link"),
         ("hook", "gan_lightning.networks.features._weights"),
         ("hook", "os.system"),
         ("hook", orthogonal_init),
@@ -796,11 +785,14 @@ def test_a_file_does_not_say_where_checkpoints_and_grids_go(contents: dict, mark
 @pytest.mark.parametrize(
     ("place", "spec"),
     [
-        ("logger", {"class_path": "gan_lightning.runs.RunCSVLogger", "init_args": {"folder": "x", "reached": [0, 0]}}),
+        (
+            "logger",
+            {"class_path": "gan_lightning.runtime.runs.RunCSVLogger", "init_args": {"folder": "x", "reached": [0, 0]}},
+        ),
         ("callbacks", [{"class_path": "gan_lightning.callbacks.SampleGrid", "init_args": {"folder": "/data/user"}}]),
         ("callbacks", [{"class_path": "Checkpoint", "init_args": {"folder": "x"}}]),
         ("callbacks", [{"class_path": f"{CALLBACKS}.EMAWeightAveraging", "init_args": {"device": "planted.hook"}}]),
-        ("callbacks", [{"class_path": "gan_lightning.fit_cli.FitCLI", "init_args": {"args": []}}]),
+        ("callbacks", [{"class_path": "gan_lightning.cli.fit_cli.FitCLI", "init_args": {"args": []}}]),
     ],
 )
 def test_what_is_no_part_of_a_config(place: str, spec: Any, contents: dict, marker: Path) -> None:

@@ -14,8 +14,9 @@ from conftest import Noisy, quiet, sgd, tiny
 from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from gan_lightning import errors, evaluate, fit, sample, trainer_arguments, translate
+from gan_lightning import evaluate, fit, sample, translate
 from gan_lightning.models import IRGAN
+from gan_lightning.runtime import errors, trainer_arguments
 
 TINY = [
     "--model=DCGAN",

@@ -1,14 +1,13 @@
 """What happens beside training: scores, pictures, checkpoints, alarms."""
 
 from gan_lightning.callbacks.checkpoint import Checkpoint
-from gan_lightning.callbacks.codes import CodeScores
 from gan_lightning.callbacks.health import Health
 from gan_lightning.callbacks.progress import GANProgressBar
-from gan_lightning.callbacks.ranking import RankingScores
 from gan_lightning.callbacks.run_summary import RunSummary
 from gan_lightning.callbacks.sample_grid import SampleGrid
-from gan_lightning.callbacks.scheduled import ScheduledScore, When
-from gan_lightning.callbacks.scores import (
+from gan_lightning.callbacks.scores.base import ScheduledScore, When
+from gan_lightning.callbacks.scores.codes import CodeScores
+from gan_lightning.callbacks.scores.images import (
     FID,
     KID,
     PRDC,
@@ -18,8 +17,9 @@ from gan_lightning.callbacks.scores import (
     ModeCoverage,
     Score,
 )
-from gan_lightning.callbacks.text import TextScores
-from gan_lightning.callbacks.translation import TranslationScores
+from gan_lightning.callbacks.scores.ranking import RankingScores
+from gan_lightning.callbacks.scores.text import TextScores
+from gan_lightning.callbacks.scores.translation import TranslationScores
 
 __all__ = [
     "Checkpoint",

@@ -17,14 +17,15 @@ from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from gan_lightning import scoring, signals
-from gan_lightning.callbacks.scheduled import ScheduledScore
+from gan_lightning import scoring
+from gan_lightning.callbacks.scores.base import ScheduledScore
 from gan_lightning.callbacks.trigger import passed
-from gan_lightning.checkpoints import AtomicCheckpointIO, link
 from gan_lightning.core import AdversarialModule, resume
 from gan_lightning.core.hyperparameters import plain_hyperparameters
-from gan_lightning.errors import NotFiniteError, make_folder
-from gan_lightning.processes import greatest
+from gan_lightning.runtime import signals
+from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, link
+from gan_lightning.runtime.errors import NotFiniteError, make_folder
+from gan_lightning.runtime.processes import greatest
 
 # How long several processes train before they tell each other of signals, and the first one of its clock: at most
 AGREE_EVERY = 20  # batches

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
 
-from gan_lightning.callbacks.scheduled import apart
+from gan_lightning.callbacks.scores.base import apart
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import Columns, ImageGenerator, SequenceGenerator, Translator
 from gan_lightning.text import sentence

@@ -14,15 +14,16 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 
-from gan_lightning import callbacks, command_line, scoring
+from gan_lightning import callbacks, scoring
+from gan_lightning.cli import command_line
 from gan_lightning.cli.comparison import Found, compared, shown
 from gan_lightning.cli.samples import require_pictures
 from gan_lightning.cli.score_sides import Checkpoint, Real, both_sides, data_of, real_side
 from gan_lightning.core import AdversarialModule, ImageGenerator, Translator, TwoPlayerGAN
 from gan_lightning.data.base import to_unit
-from gan_lightning.errors import PeerError, complain, printable
 from gan_lightning.metrics import Extractor, ProbeFeatures, linear_probe
-from gan_lightning.processes import device_named, place, together
+from gan_lightning.runtime.errors import PeerError, complain, printable
+from gan_lightning.runtime.processes import device_named, place, together
 from gan_lightning.scoring import ScoreRequest
 
 __all__ = ["compared", "keep_statistics", "score"]

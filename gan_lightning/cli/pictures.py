@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,20 +14,17 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from gan_lightning.cli.flags import GRID_MOST
 from gan_lightning.core import ImageGenerator
 from gan_lightning.core.sampling import closed_walk, lerp, slerp
-from gan_lightning.data.base import to_unit
-from gan_lightning.data.finding import holds, image_files
-from gan_lightning.data.folder import Files
-from gan_lightning.errors import printable
-from gan_lightning.layout import SHEETS, is_numbered, numbered
 from gan_lightning.metrics import to_uint8
-from gan_lightning.reading import Reading
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import RECONSTRUCTIONS, is_numbered, numbered
+from gan_lightning.runtime.reading import Reading
 
-GRID_MOST = 256  # images in a grid
 WALKERS = 16  # latents that walk or are traversed side by side
 STATIONS = 5  # latents that each of them visits
-RECONSTRUCTIONS = f"{SHEETS}/reconstructions"  # where they are numbered
+CODE_VALUES = 10  # of a code that is continuous
 
 
 class Painter:
@@ -36,10 +34,15 @@ class Painter:
         module: in float64.
         given: the flags.
         how: the arguments of the model's `sample` that the flags give: "seed", "live", "truncation" and its own.
+
+    Attributes:
+        how_of_latents: those of them that its `generate` takes too.
     """
 
     def __init__(self, module: ImageGenerator, given: argparse.Namespace, how: dict[str, Any]) -> None:
         self.module, self.how, self.batch_size = module, how, given.batch_size
+        taken = inspect.signature(module.generate).parameters
+        self.how_of_latents = {name: value for name, value in how.items() if name in taken}
 
     def condition(self, label: int | None, numbers: range) -> Tensor | None:
         """(n,) the class; None for what samples of these numbers have by themselves."""
@@ -60,7 +63,7 @@ class Painter:
         for numbers in torch.arange(len(z)).split(self.batch_size):
             own = None if condition is None else condition[numbers]
             rows = range(int(numbers[0]), int(numbers[-1]) + 1)
-            made += pixels(self.module.generate(z[numbers], self.how["live"], own, rows, self.how["seed"]))
+            made += pixels(self.module.generate(z[numbers], condition=own, numbers=rows, **self.how_of_latents))
         return made
 
 
@@ -102,12 +105,14 @@ def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:
     """A row for each value of the code, a column for each latent."""
     columns = range(min(WALKERS, given.n))
     condition = painter.condition(given.labels[0], columns)
-    rows = painter.module.traverse(painter.latents(columns), given.traverse)
+    rows = painter.module.traverse(painter.latents(columns), given.traverse, CODE_VALUES)
     return tiles([image for z in rows for image in painter.paint(z, condition)], len(columns))
 
 
 def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) -> Image.Image:
     """Write the numbered reconstructions of (n, C, H, W) uint8; returns the first ones, each beside its original."""
+    from gan_lightning.data.base import to_unit  # nothing else that is made here needs data
+
     module, shown = painter.module, []
     for first in range(0, len(originals), given.batch_size):
         part = originals[first : first + given.batch_size]
@@ -166,6 +171,9 @@ def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Read
         FileNotFoundError: there is no such folder.
         ValueError: there are none, one cannot be read, or the model's images are not square.
     """
+    from gan_lightning.data.finding import holds, image_files
+    from gan_lightning.data.folder import Files
+
     channels, height, width = image_shape
     if height != width:
         raise ValueError(f"--reconstruct brings pictures to squares, and the model's are {width}x{height}")

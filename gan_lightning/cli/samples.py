@@ -1,75 +1,21 @@
-"""What `sample` makes with a model of each kind, and the flags that it takes then."""
+"""What `sample` makes with a model of each kind."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gan_lightning.cli import pictures
+from gan_lightning.cli import flags, pictures
+from gan_lightning.cli.arguments import program
+from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
-from gan_lightning.errors import Parser, nearest, printable, program
-from gan_lightning.layout import SHEETS
-from gan_lightning.reading import add_flags, reading_of
+from gan_lightning.runtime.errors import nearest, printable
+from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
+from gan_lightning.runtime.reading import reading_of
 from gan_lightning.text import sentence
-
-IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
-FOLDER = Path("samples")  # of images, where --out does not say which
-
-
-def add_batches(parser: Parser, n: int, what: str) -> None:
-    """The flags on how many are made, and how many at a time."""
-    parser.add_argument("--n", type=int, default=n, help=f"how many {what} (default %(default)s)")
-    parser.add_argument("--batch_size", type=int, default=64, help="made at a time (default %(default)s)")
-    parser.least |= {"n": 1, "batch_size": 1}
-
-
-def flags_of_images(parser: Parser, module: ImageGenerator) -> None:
-    """Of an image generator: those of its `sample`, and of what is made of the images."""
-    add_batches(parser, IMAGES, "images, of each of --labels")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default %(default)s)")
-    parser.add_argument(
-        "--grid", action="store_true", help=f"also {SHEETS}/grid.png, of the first {pictures.GRID_MOST} at most"
-    )
-    parser.add_method(type(module).sample, without=("numbers", "condition"))
-    parser.add_argument("--standing", type=int, default=0, metavar="N", help="batch statistics of N batches of samples")
-    if module.num_classes:
-        classes = parser.add_mutually_exclusive_group()
-        classes.add_argument("--label", metavar="CLASS", help="name or number of the class (default: each in turn)")
-        rows = "cat,dog or 0,1,2: a row of the grid for each, of the same latents"
-        classes.add_argument("--labels", metavar="CLASSES", help=rows)
-        classes.add_argument("--classes", action="store_true", help="print the classes and their numbers, no more")
-    parser.add_argument(
-        "--interpolate",
-        choices=["slerp", "lerp"],
-        help=f"also {SHEETS}/walk.gif, a closed walk from latent to latent: along great circles (slerp, for normal "
-        "latents; White 2016, arXiv:1609.04468) or straight (lerp, for uniform ones), with --labels from label to "
-        "label",
-    )
-    parser.add_argument("--frames", type=int, default=60, help="of the walk (default %(default)s)")
-    if hasattr(module, "traverse"):
-        values = f"also {SHEETS}/traverse.png, a row for each value of it"
-        parser.add_argument("--traverse", type=int, metavar="CODE", help=values)
-    if isinstance(module, Encoder):
-        also = f"also {pictures.RECONSTRUCTIONS}.png, a folder's pictures beside what the model makes of them"
-        parser.add_argument("--reconstruct", type=Path, metavar="DIR", help=also)
-        add_flags(parser)
-    parser.least |= {"frames": 2, "standing": 0}
-
-
-def flags_of_sequences(parser: Parser, module: SequenceGenerator) -> None:
-    add_batches(parser, SENTENCES, "sequences")
-    parser.add_argument("--out", type=Path, help="folder to write sentences.txt to; they are printed in any case")
-    parser.add_method(type(module).sample, without=("numbers",))
-
-
-def flags_of_rankings(parser: Parser, module: Ranker) -> None:
-    parser.add_argument("--user", metavar="NAME", help=f"whom to list items to, such as {printable(module.users[0])}")
-    parser.add_method(type(module).recommend, without=("user",))
-    parser.least |= {"k": 1}
 
 
 def label_of(word: str, names: Sequence[str], count: int) -> int:
@@ -138,18 +84,24 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         ValueError: a class, a code or a folder that cannot be.
     """
     require_pictures(module)
-    name, reconstructed = type(module).__name__, getattr(given, "reconstruct", None)
+    name = type(module).__name__
+    code, reconstructed = getattr(given, "traverse", None), getattr(given, "reconstruct", None)
     if reconstructed is None and (of_pictures := [flag for flag in ("white", "max_pixels") if flag in given.set]):
         raise ValueError(f"--{of_pictures[0]} is of the pictures of --reconstruct: give that too")
+    if code is not None and not 0 <= code < module.codes:
+        raise ValueError(f"--traverse {code}: {name} has the codes 0 to {module.codes - 1}")
     if getattr(given, "classes", False):
         return print(class_list(module))
     given.labels = asked_labels(module, given)
     painter, sheets = pictures.Painter(module, given, how), given.out / SHEETS
+    own = [flag for flag in how if flag in given.set and flag not in {"truncation", *painter.how_of_latents}]
+    if own and (given.interpolate or code is not None):
+        raise ValueError(f"--{own[0]} is of samples by number: leave it out, or --interpolate and --traverse")
     pictures.refuse_older(given.out, given.n * len(given.labels))
     originals = None
     if reconstructed is not None:
         originals = pictures.read_pictures(reconstructed, module.image_shape, reading_of(given))
-        pictures.refuse_older(given.out / pictures.RECONSTRUCTIONS, len(originals))
+        pictures.refuse_older(given.out / RECONSTRUCTIONS, len(originals))
     with module.standing_statistics(given.standing, live=given.live):
         grid = pictures.draw(painter, given)
         weights, each = "live" if given.live else "averaged", " of each label" if len(given.labels) > 1 else ""
@@ -159,12 +111,10 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         if given.interpolate:
             frames = pictures.walk(painter, given)
             pictures.save(frames[0], sheets / "walk.gif", frames[1:])
-        if getattr(given, "traverse", None) is not None:
+        if code is not None:
             pictures.save(pictures.traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
-            pictures.save(
-                pictures.reconstruct(painter, given, originals), given.out / f"{pictures.RECONSTRUCTIONS}.png"
-            )
+            pictures.save(pictures.reconstruct(painter, given, originals), given.out / f"{RECONSTRUCTIONS}.png")
 
 
 def print_sequences(module: SequenceGenerator, given: argparse.Namespace, how: dict[str, Any]) -> None:
@@ -196,18 +146,36 @@ def print_recommendations(module: Ranker, given: argparse.Namespace, how: dict[s
         print(f"{place:>4}  {module.items[item]}  {score:.3f}")
 
 
-def of_kind(module: AdversarialModule) -> tuple[Any, Any, Any]:
-    """Of a model's kind: what adds the flags, what acts on them, and the method whose arguments they are.
+def require_images(module: AdversarialModule) -> None:
+    """Refuse a model that makes no images of 1 or 3 channels from latents.
+
+    Raises:
+        ValueError: saying what to use instead.
+    """
+    name = type(module).__name__
+    if not isinstance(module, ImageGenerator):
+        instead = f": use {program('translate')}" if isinstance(module, Translator) else ", so it cannot be sampled"
+        raise ValueError(f"{name} makes no images from latents{instead}")
+    if module.image_shape[0] not in (1, 3) or math.prod(module.image_shape[1:]) == 1:
+        raise ValueError(f"{name} was trained on points of shape {module.image_shape}, not on images")
+
+
+def of_kind(module: AdversarialModule, parser: ModelParser) -> Callable[..., None]:
+    """Add the flags of a model's kind; returns what acts on them.
 
     Raises:
         ValueError: it is of no kind that makes something from a checkpoint alone.
     """
-    name, kind = type(module).__name__, type(module)
-    if isinstance(module, ImageGenerator):
-        return flags_of_images, draw_images, kind.sample
+    kind = type(module)
     if isinstance(module, SequenceGenerator):
-        return flags_of_sequences, print_sequences, kind.sample
+        flags.of_sequences(parser)
+        parser.add_method(kind, "sample")
+        return print_sequences
     if isinstance(module, Ranker) and module.users:
-        return flags_of_rankings, print_recommendations, kind.recommend
-    instead = f": use {program('translate')}" if isinstance(module, Translator) else ", so it cannot be sampled"
-    raise ValueError(f"{name} makes no images from latents{instead}")
+        flags.of_rankings(parser)
+        parser.add_method(kind, "recommend")
+        return print_recommendations
+    require_images(module)
+    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder))
+    parser.add_method(kind, "sample")
+    return draw_images

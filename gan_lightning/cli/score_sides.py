@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import LightningDataModule
 
-from gan_lightning import checkpoints, command_line, data
+from gan_lightning import data, load
 from gan_lightning.batches import LINKED_ARGUMENTS
+from gan_lightning.cli import command_line
 from gan_lightning.core import AdversarialModule, ImageGenerator
 from gan_lightning.data.folder import Files
 from gan_lightning.data.scored import images_to_score, refuse_nested, refuse_one_folder
 from gan_lightning.data.sets import Examples
-from gan_lightning.errors import printable
-from gan_lightning.processes import place, together
-from gan_lightning.reading import Reading, reading_of
+from gan_lightning.runtime import checkpoint_io
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.processes import place, together
+from gan_lightning.runtime.reading import Reading, reading_of
 from gan_lightning.scoring import subject
 
 
@@ -39,10 +41,10 @@ class Checkpoint(NamedTuple):
         """Read the file.
 
         Raises:
-            FileNotFoundError, ValueError: see :func:`checkpoints.load_model` and :func:`command_line.config_of`.
+            FileNotFoundError, ValueError: see :func:`load.load_model` and :func:`command_line.config_of`.
         """
-        content = checkpoints.read(path)
-        module = checkpoints.model_of(content, path, device, trust)
+        content = checkpoint_io.read(path)
+        module = load.model_of(content, path, device, trust)
         return cls(path, module, command_line.config_of(path, trust, content) or {}, content["global_step"])
 
     @property

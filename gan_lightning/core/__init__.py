@@ -17,7 +17,7 @@ from gan_lightning.core.step import (
     Step,
     Terms,
 )
-from gan_lightning.core.translator import Columns, Translator
+from gan_lightning.core.translator import Columns, Inpainter, Translator
 
 __all__ = [
     "AdversarialModule",
@@ -29,6 +29,7 @@ __all__ = [
     "ImageNetwork",
     "ImageShape",
     "ImageStep",
+    "Inpainter",
     "LRSchedulerCallable",
     "OptimizerCallable",
     "Player",

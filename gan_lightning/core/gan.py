@@ -50,8 +50,8 @@ class TwoPlayerGAN(ImageGenerator):
     def players(self) -> dict[str, Player]:
         generator_optimizer, discriminator_optimizer = self._players_of
         return {
-            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler, self.n_critic),
             "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler, self.n_critic),
         }
 
     def setup(self, stage: str) -> None:

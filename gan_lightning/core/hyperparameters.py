@@ -22,8 +22,8 @@ from jsonargparse import ArgumentParser, Namespace, dict_to_namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import instantiate_module
 
-from gan_lightning.errors import nearest
-from gan_lightning.trust import USER, Source
+from gan_lightning.runtime.errors import nearest
+from gan_lightning.runtime.trust import USER, Source
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning calls for such hyper-parameters
 

@@ -39,6 +39,7 @@ class ImageGenerator(AdversarialModule):
 
     num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
     uniform_latents = False  # latents are from U[-1, 1), not from N(0, 1)
+    codes = 0  # of latents that have some: how many :meth:`traverse` knows
 
     def __init__(self, image_shape: ImageShape, generator: nn.Module, step: ImageStep) -> None:
         if not isinstance(step, ImageStep):
@@ -74,8 +75,22 @@ class ImageGenerator(AdversarialModule):
         """Latents (n, latent_dim) of the same distribution without what lies beyond +-psi, each at its own quantile.
 
         Of normal latents the truncation of Brock et al. 2019 (arXiv:1809.11096, section 3.1), without jumps in psi.
+
+        Args:
+            z: (n, latent_dim).
+            psi: positive; uniform latents have nothing beyond 1.
         """
-        return psi * z if self.uniform_latents else truncated_normal(z, psi)
+        return min(psi, 1.0) * z if self.uniform_latents else truncated_normal(z, psi)
+
+    def traverse(self, z: Tensor, code: int, steps: int) -> Tensor:
+        """(values, n, latent_dim) latents in which one code alone takes one value after the other.
+
+        Args:
+            z: (n, latent_dim).
+            code: number, from 0 to `codes` - 1.
+            steps: values of a code that has no values of its own, such as categories.
+        """
+        raise TypeError(f"{type(self).__name__} must define traverse(z, code, steps)")
 
     def condition_like(self, batch: tuple) -> Tensor | None:
         """What the fakes of a training batch are conditioned on: labels (n,), uniform over the classes, or None."""
@@ -104,7 +119,9 @@ class ImageGenerator(AdversarialModule):
     # Samples of a trained generator.
 
     def latents(self, numbers: Sequence[int], seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, latent_dim) the latents of samples; arguments as of :meth:`sample`."""
+        """(n, latent_dim) the latents of samples; arguments and errors as of :meth:`sample`."""
+        if truncation is not None and not truncation > 0:
+            raise ValueError(f"truncation must be positive, not {truncation}")
         z = self.latent(SampleNoise(seed, numbers, self.device), len(numbers))
         z = z.to(torch.promote_types(z.dtype, self.dtype))
         return z if truncation is None else self.truncate(z, truncation)

@@ -37,7 +37,7 @@ class Pool(nn.Module):
         """
         if not len(self.images):
             return fake.detach()
-        everyone = batches.whole(fake.detach().to(self.images.dtype)).clone()
+        everyone = batches.gather_batch(fake.detach().to(self.images.dtype)).clone()
         first = torch.distributed.get_rank() * len(fake) if len(everyone) > len(fake) else 0
         self.mix(everyone, torch.Generator().manual_seed(seed))
         return everyone[first : first + len(fake)].to(fake.dtype)

@@ -17,14 +17,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
-from gan_lightning import batches, processes, torchfile, trainer_arguments
+from gan_lightning import batches
 from gan_lightning.core import resume
 from gan_lightning.core.hyperparameters import plain_hyperparameters, rebuilt
 from gan_lightning.core.step import Move, Player, Step, Terms
 from gan_lightning.core.training_log import TrainingLog
-from gan_lightning.errors import NotFiniteError, nearest
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
-from gan_lightning.trust import Source
+from gan_lightning.runtime import processes, torchfile, trainer_arguments
+from gan_lightning.runtime.errors import NotFiniteError, nearest
+from gan_lightning.runtime.trust import Source
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,7 +42,7 @@ class AdversarialModule(LightningModule):
         images_seen: training images, or whatever an example is, of those batches, over all processes.
         turns: by player, the turns that it has taken.
         noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
-        averages: of its networks, by name; each follows its network after the turns of the player that owns it.
+        averages: of its networks, by name; each follows its network after each turn that moves any of it.
         trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples
             and its "classes" (their names, None where there are none); empty before a fit.
     """
@@ -84,9 +85,7 @@ class AdversarialModule(LightningModule):
         weights_only: bool = True,
         trust: Sequence[str] = (),
     ) -> Self:
-        """The model of a file, of this class; `gan_lightning.load_model` finds the class too.
-
-        Lightning's own would let a parser call whatever the file names.
+        """The model of a file, of this class; Lightning's own method would let a parser call what the file names.
 
         Args:
             checkpoint_path: the file.
@@ -177,7 +176,7 @@ class AdversarialModule(LightningModule):
 
     @contextmanager
     def _part(self, index: int, known: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
-        """Random numbers and :func:`batches.whole` for one micro-batch of this process."""
+        """Random numbers and :func:`batches.gather_batch` for one micro-batch of this process."""
         count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turn_in_batch)
         seed_torch(key(self.seed, *turn, rank, index), self.device)  # dropout and the like; `noise` is for the rest
         part, parts = rank * count + index, self.trainer.world_size * count
@@ -187,7 +186,7 @@ class AdversarialModule(LightningModule):
 
     @torch.no_grad()
     def _dry_run(self, objective: Objective, parts: list[tuple]) -> list[list[Tensor]] | None:
-        """What each micro-batch shows to `batches.whole`, found by a pass that leaves no trace; None if nothing."""
+        """What micro-batches show to `batches.gather_batch`, found by a pass that leaves no trace; None if nothing."""
         buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
         recorded, log = [], self.training_log
         watching, log.watching = log.watching, False  # the pass that counts will show its figures
@@ -204,10 +203,8 @@ class AdversarialModule(LightningModule):
 
     def _sync(self, last: bool) -> Any:
         """Processes exchange gradients after the last micro-batch only."""
-        if last or self.trainer.world_size == 1:
-            return nullcontext()
         block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if block is None else block()
+        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
 
     def _without_autocast(self) -> Any:
         kind = self.device.type
@@ -253,8 +250,7 @@ class AdversarialModule(LightningModule):
         Raises:
             NotFiniteError: naming the player and the term that was the first.
         """
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        log = self.training_log
+        scaler, log = getattr(self.trainer.precision_plugin, "scaler", None), self.training_log
         good = log.all_finite() if scaler is None else scaler.get_scale() >= DEAD_SCALE
         if not self.trainer.strategy.reduce_boolean_decision(good, all=True):
             what = log.first_not_finite() if scaler is None else "every step overflows float16"

@@ -75,17 +75,18 @@ class Move(NamedTuple):
     optimizer: Any  # Lightning's
     scheduler: Any  # torch's; None without one
     others: list[tuple[dict[str, nn.Parameter], str]]  # where the parameters stand that the player does not own
-    averages: list[EMA]  # of its networks
+    averages: list[EMA]  # of what is its own, or is so in part
 
     @classmethod
     def of(cls, name: str, players: dict[str, Player], optimizer: Any, scheduler: Any, averages: nn.ModuleDict) -> Move:
         network, others = players[name].network, []
-        mine, inside = {id(p) for p in network.parameters()}, {id(module) for module in network.modules()}
+        mine = {id(p) for p in network.parameters()}
         for player in players.values():
             for module in player.network.modules():
                 owned = ((module._parameters, key) for key, p in module._parameters.items() if p is not None)
                 others += [(held, key) for held, key in owned if id(held[key]) not in mine]
-        return cls(optimizer, scheduler, others, [one for one in averages.values() if id(one.live) in inside])
+        followed = [one for one in averages.values() if any(id(p) in mine for p in one.live.parameters())]
+        return cls(optimizer, scheduler, others, followed)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from gan_lightning.processes import means
+from gan_lightning.runtime.processes import means
 
 Value = Tensor | float
 

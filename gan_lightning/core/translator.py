@@ -1,26 +1,31 @@
-"""Base of the models that turn an image into another: translation, refinement, faces, holes, resolution."""
+"""Bases of the models that turn an image into another: translation, refinement, faces, resolution; and holes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from gan_lightning.core import AdversarialModule, ImageShape, Player, Step, Terms, evaluating, in_own_precision
+from gan_lightning.batches import central_hole
+from gan_lightning.core.module import AdversarialModule
+from gan_lightning.core.sampling import evaluating, in_own_precision
+from gan_lightning.core.step import ImageShape, Player, Step, Terms
 
 Columns = dict[str, Tensor]  # pictures by the name of their column, (n, C, H, W) in [-1, 1] each
 
 
 class Translator(AdversarialModule):
-    """A generator of images from images, and a discriminator of what it makes.
+    """A kind of model: images from images, by a generator and a discriminator of what it makes.
 
     A paper writes the two losses, :meth:`translate` and :meth:`columns`, and says by the attributes below what its
     pictures are compared with. Nothing is averaged over training: the papers use the last weights.
 
     Attributes:
-        directions: names of what :meth:`translate` can do, the usual one first; none where there is but one.
+        directions: names of what :meth:`translate` can do, the usual one first, where it takes a `direction`.
+        attributes: names of what it can change, where it takes `attributes`.
         scale: sides of a translated image, in sides of its source.
         multiple: the sides of a source must be multiples of this; pad and crop back.
         any_size: whether sources may have other sizes than `image_shape`.
@@ -37,6 +42,7 @@ class Translator(AdversarialModule):
     """
 
     directions: ClassVar[tuple[str, ...]] = ()
+    attributes: Sequence[str] = ()
     scale: int = 1
     multiple: int = 1
     any_size: bool = True
@@ -81,17 +87,16 @@ class Translator(AdversarialModule):
         """What the generator minimises."""
         raise TypeError(f"{type(self).__name__} must define generator_loss(batch)")
 
-    def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
+    def translate(self, image: Tensor) -> Tensor:
         """Translated images (n, C, scale * H, scale * W) of (n, C, H, W), both in [-1, 1], in evaluation mode.
+
+        A model with several ways takes further arguments, such as `direction: str | None = None` (one of `directions`,
+        the first where None) or `attributes: dict[str, bool]` (of `attributes`, whether an image shall have them).
 
         Args:
             image: sources; their sides are multiples of `multiple`.
-            direction: one of `directions`, the first where None.
-
-        Raises:
-            ValueError: there is no such direction.
         """
-        raise TypeError(f"{type(self).__name__} must define translate(image, direction)")
+        raise TypeError(f"{type(self).__name__} must define translate(image)")
 
     def columns(self, batch: tuple) -> Columns:
         """What a batch of validation looks like, sources and what is made of them, in the order of a grid's columns."""
@@ -106,8 +111,8 @@ class Translator(AdversarialModule):
         if direction is None:
             return 0
         if direction not in self.directions:
-            known = f"knows {' and '.join(self.directions)}" if self.directions else "translates one way"
-            raise ValueError(f"direction {direction!r}: {type(self).__name__} {known}")
+            known = " and ".join(self.directions)
+            raise ValueError(f"direction {direction!r}: {type(self).__name__} knows {known}")
         return self.directions.index(direction)
 
     @torch.no_grad()
@@ -115,3 +120,16 @@ class Translator(AdversarialModule):
         """A network's images of these inputs, float32, in evaluation mode and the network's own precision."""
         with evaluating(network):
             return in_own_precision(network, *inputs).float()
+
+
+class Inpainter(Translator):
+    """A translator that fills holes of any form: a paper writes :meth:`fill`, the losses and :meth:`columns`."""
+
+    def fill(self, image: Tensor, hole: Tensor) -> Tensor:
+        """Images (n, C, H, W) in [-1, 1] whose holes (n, 1, H, W), bool, are filled; the rest stays as it is."""
+        raise TypeError(f"{type(self).__name__} must define fill(image, hole)")
+
+    def translate(self, image: Tensor) -> Tensor:
+        """Images whose middle quarter, of half their sides, is filled anew."""
+        hole = central_hole(*image.shape[2:]).to(image.device)
+        return self.fill(image, hole.expand_as(image[:, :1]))

@@ -16,8 +16,8 @@ from gan_lightning.data.finding import identity, named_images
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
 from gan_lightning.data.tables import number, records, short, shown, unnamed
-from gan_lightning.errors import nearest, printable
-from gan_lightning.reading import MAX_PIXELS
+from gan_lightning.runtime.errors import nearest, printable
+from gan_lightning.runtime.reading import MAX_PIXELS
 
 LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 FILES = {"imageid", "image", "img", "imagename", "file", "filename", "name", "path"}  # columns that name the images

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from gan_lightning.batches import BatchIndex
-from gan_lightning.cache import cache_folder
 from gan_lightning.data.loader import MESSAGE, START, Loader, Position, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import global_seed
+from gan_lightning.runtime.cache import cache_folder
 
 
 class Data(LightningDataModule, ABC):

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from gan_lightning.cache import cache_folder
+from gan_lightning.runtime.cache import cache_folder
 
 if TYPE_CHECKING:
     import sqlite3

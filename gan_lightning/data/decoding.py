@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gan_lightning.errors import printable
-from gan_lightning.reading import Reading
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.reading import Reading
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # the EXIF tag

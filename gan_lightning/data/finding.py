@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 
-from gan_lightning.errors import printable
-from gan_lightning.layout import FIRST, SHEETS
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import FIRST, SHEETS
 
 log = logging.getLogger(__name__)
 # Formats whose files Pillow opens without decoding their pixels by itself, or that are seldom pictures.

@@ -21,8 +21,8 @@ from gan_lightning.data.contents import fingerprint_of
 from gan_lightning.data.decoding import MODES, read_image, read_pixels
 from gan_lightning.data.finding import holds, image_files, listed, refuse_splits
 from gan_lightning.data.sets import Examples, Split, labels_hash
-from gan_lightning.errors import printable
-from gan_lightning.reading import MAX_PIXELS, Reading
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 
 log = logging.getLogger(__name__)
 DARK, BRIGHT = 64, 191  # levels that a set is nearly black below, nearly white above: 14 bits in 16 reach 63

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from gan_lightning import signals
 from gan_lightning.batches import BatchIndex, PartlyLabeled, Unpaired, pictures
 from gan_lightning.data.sets import Examples
 from gan_lightning.noise import hashes, key
+from gan_lightning.runtime import signals
 
 
 class Position(NamedTuple):

@@ -14,7 +14,7 @@ from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.pictures import Pictures
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
-from gan_lightning.reading import MAX_PIXELS
+from gan_lightning.runtime.reading import MAX_PIXELS
 
 
 class LowResolution(Examples):

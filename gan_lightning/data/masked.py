@@ -14,7 +14,7 @@ from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.noise import hashes, key, shares
-from gan_lightning.reading import MAX_PIXELS
+from gan_lightning.runtime.reading import MAX_PIXELS
 
 Hole = Literal["centre", "random"]
 BLOCKS = 4  # at most, of a random hole; each covers a sixteenth of the image at most

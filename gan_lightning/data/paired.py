@@ -21,8 +21,8 @@ from gan_lightning.data.finding import (
 )
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
-from gan_lightning.errors import printable
-from gan_lightning.reading import MAX_PIXELS, Reading
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 
 Pair = tuple[Path, ...]  # the files of the two images, or the one with both
 

@@ -21,9 +21,9 @@ from gan_lightning.data.decoding import MODES, read_pixels
 from gan_lightning.data.finding import identity, listed
 from gan_lightning.data.folder import faults_of, held_out
 from gan_lightning.data.sets import Examples, Split, labels_hash
-from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
-from gan_lightning.reading import MAX_PIXELS, Reading
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 
 Frame = Literal["whole", "square", "own"]
 
@@ -182,7 +182,7 @@ class FileData(ImageData):
         jitter: what training images are resized to before a crop of `size` is taken at random; None is `size`.
         flip: mirror training images at random.
         val_fraction: share held out where no files are meant for validation.
-        white, max_pixels: see :class:`gan_lightning.reading.Reading`.
+        white, max_pixels: see :class:`gan_lightning.runtime.reading.Reading`.
 
     Raises:
         ValueError: an argument is out of range.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gan_lightning.data.encodings import codec_of
 from gan_lightning.data.tables import MARKS, Time, moment, names_columns, number, records, short, shown, unnamed
-from gan_lightning.errors import nearest
+from gan_lightning.runtime.errors import nearest
 
 # What the columns are usually called, without case, spaces, hyphens and underscores.
 NAMES = {

@@ -13,8 +13,8 @@ from PIL import Image
 from gan_lightning.data.contents import threaded
 from gan_lightning.data.decoding import ORIENTATION
 from gan_lightning.data.finding import holds, image_files, listed
-from gan_lightning.errors import printable
-from gan_lightning.layout import FIRST, is_numbered
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import FIRST, is_numbered
 
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a JPEG with several frames is a photo with a preview, a TIFF has pages
 

@@ -14,9 +14,9 @@ from gan_lightning.batches import BatchIndex, Unpaired
 from gan_lightning.data.finding import VALIDATION, holds, image_files, named_images, once, refuse_shared, refuse_splits
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Examples, Split
-from gan_lightning.errors import printable
 from gan_lightning.noise import hashes, key
-from gan_lightning.reading import MAX_PIXELS
+from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.reading import MAX_PIXELS
 
 
 class Domains(Examples):

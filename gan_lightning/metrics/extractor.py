@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gan_lightning import torchfile
 from gan_lightning.metrics.images import to_uint8
+from gan_lightning.runtime import torchfile
 
 
 class Features(NamedTuple):

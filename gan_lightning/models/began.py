@@ -74,7 +74,7 @@ class BEGAN(TwoPlayerGAN):
     @staticmethod
     def _whole_error(score: Tensor) -> Tensor:
         """() the mean error over all processes and micro-batches, without a gradient."""
-        return -batches.whole(score.detach()).mean()
+        return -batches.gather_batch(score.detach()).mean()
 
     def generator_turn(self, batch: Labeled) -> None:
         super().generator_turn(batch)

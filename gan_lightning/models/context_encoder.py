@@ -5,14 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lightning import losses, optim
-from gan_lightning.batches import Masked, central_hole
-from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
+from gan_lightning.batches import Masked
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, Inpainter, OptimizerCallable, Step, Terms
 from gan_lightning.networks import ContextGenerator, DCGANDiscriminator
 
 CONTEXT = 0.0  # what stands in a hole; the authors' code has ImageNet's mean, -0.08 to -0.18 by channel
 
 
-class ContextEncoder(Translator):
+class ContextEncoder(Inpainter):
     """Holes filled from what is around them (Pathak et al. 2016, arXiv:1604.07379).
 
     Equations 1 to 3: 0.999 times the squared error within the hole and 0.001 times the adversarial loss; a band of
@@ -80,14 +80,8 @@ class ContextEncoder(Translator):
         }
 
     def fill(self, image: Tensor, hole: Tensor) -> Tensor:
-        """Images (n, *image_shape) in [-1, 1] whose holes (n, 1, h, w), bool, are filled; the rest stays as it is."""
         made = self.made_by(self.generator, image.masked_fill(hole, CONTEXT), hole)
         return torch.where(hole, made, image.float())
-
-    def translate(self, image: Tensor) -> Tensor:
-        """Images whose middle quarter, of half their sides, is filled anew; see :meth:`fill` for other holes."""
-        hole = central_hole(*image.shape[2:]).to(image.device)
-        return self.fill(image, hole.expand_as(image[:, :1]))
 
     def columns(self, batch: Masked) -> Columns:
         return {

@@ -82,6 +82,12 @@ class CycleGAN(Translator):
         }
 
     def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
+        """As :meth:`Translator.translate`.
+
+        Args:
+            image: of the domain that the direction begins with.
+            direction: from which domain to which, the first where None.
+        """
         return self.made_by(self.generator[self.which(direction)], image)
 
     def columns(self, batch: Unpaired) -> Columns:

@@ -93,7 +93,12 @@ class FaceSwap(Translator):
         return self.made_by(self.generator.decoders[who], code)
 
     def translate(self, image: Tensor, direction: str | None = None) -> Tensor:
-        """Images whose middle is swapped: A to B makes them identity B's."""
+        """Images whose middle is swapped: A to B makes them identity B's.
+
+        Args:
+            image: of identity A or B.
+            direction: from which identity to which, the first where None.
+        """
         height, width = image.shape[2:]
         face = self.swap(image, 1 - self.which(direction))
         rows, cols = (max(1, round(side * self.coverage)) for side in (height, width))

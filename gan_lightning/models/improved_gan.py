@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from gan_lightning import losses, optim
-from gan_lightning.batches import Labeled, PartlyLabeled, whole
+from gan_lightning.batches import Labeled, PartlyLabeled, gather_batch
 from gan_lightning.core import (
     ClassNetwork,
     ImageNetwork,
@@ -102,7 +102,7 @@ class ImprovedGAN(TwoPlayerGAN):
         if self.semi_supervised:
             terms["adversarial"] = 0.5 * self.unsupervised_weight * terms["adversarial"]
             logits = self.show(batch.labeled_image)
-            label = batch.label if len(logits) == len(batch.label) else whole(batch.label)  # as the logits are
+            label = batch.label if len(logits) == len(batch.label) else gather_batch(batch.label)  # as the logits are
             terms["supervised"] = F.cross_entropy(logits, label)
         return terms | self._historical("discriminator")
 
@@ -110,7 +110,7 @@ class ImprovedGAN(TwoPlayerGAN):
         fake = self.fake_like(batch)
         if self.feature_matching:
             real_features, fake_features = (
-                whole(self.discriminator.features(self.augmented(x.image))) for x in (batch, fake)
+                gather_batch(self.discriminator.features(self.augmented(x.image))) for x in (batch, fake)
             )
             terms = {"feature_matching": losses.feature_matching(real_features, fake_features)}
         else:

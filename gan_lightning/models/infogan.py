@@ -33,6 +33,8 @@ class InfoGAN(TwoPlayerGAN):
         ValueError: no category, or a negative number of codes.
     """
 
+    uniform_latents = True
+
     def __init__(
         self,
         image_shape: ImageShape,
@@ -71,7 +73,7 @@ class InfoGAN(TwoPlayerGAN):
 
     def truncate(self, z: Tensor, psi: float) -> Tensor:
         """Latents (n, latent_dim) whose noise lies within +-psi; their codes stay."""
-        return torch.cat([psi * z[:, : self.noise_dim], z[:, self.noise_dim :]], 1)
+        return torch.cat([super().truncate(z[:, : self.noise_dim], psi), z[:, self.noise_dim :]], 1)
 
     def codes_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The category, one-hot (n, categories), and the continuous codes (n, continuous) of latents."""

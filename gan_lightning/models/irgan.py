@@ -43,7 +43,7 @@ class IRGAN(Ranker):
         candidates: uniform negatives, of which the highest scored is the pair's; 1 is BPR.
         pretrain_discriminator: the discriminator takes turns in the first stage too, with pairs of its own.
         discriminator_turns, generator_turns: batches of each phase of a round.
-        step: see :class:`Step`; a scheduler counts the generator's turns of the first stage too.
+        step: see :class:`Step`; a scheduler counts each player's own turns, those of the first stage too.
 
     Attributes:
         seen: (users, items) bool, what was chosen in training: a checkpoint alone can leave it out; empty of documents.
@@ -99,8 +99,8 @@ class IRGAN(Ranker):
     def players(self) -> dict[str, Player]:
         generator_optimizer, discriminator_optimizer = self._players_of
         return {
-            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
             "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
         }
 
     def setup(self, stage: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_lightning.batches import Labeled, whole
+from gan_lightning.batches import Labeled, gather_batch
 from gan_lightning.core import (
     AdversarialModule,
     Encoder,
@@ -50,7 +50,7 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
         predictor_turns: for each turn of the encoder.
         unpredictability_weight: of V_C in the encoder's loss; 0 leaves an ordinary autoencoder.
         variance_weight, reconstruction_weight: alpha of V and gamma of I.
-        step: see :class:`Step`; a scheduler counts encoder steps.
+        step: see :class:`Step`; a scheduler counts encoder steps, also for the predictors.
 
     Raises:
         ValueError: no predictor turns, or weights that are negative.
@@ -90,8 +90,8 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
         encoder_optimizer, predictor_optimizer = self._players_of
         coder = nn.ModuleList([self.encoder] if self.decoder is None else [self.encoder, self.decoder])
         return {
-            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
             "encoder": Player(coder, encoder_optimizer, self.step.scheduler),
+            "predictors": Player(self.predictors, predictor_optimizer, self.step.scheduler, self.predictor_turns),
         }
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
@@ -119,7 +119,7 @@ class PredictabilityMinimization(AdversarialModule, Encoder):
 
     def variance(self, code: Tensor) -> Tensor:
         """V of the codes of the whole batch, in [0, units / 8]."""
-        return whole(code).var(0, unbiased=False).sum() / 2
+        return gather_batch(code).var(0, unbiased=False).sum() / 2
 
     # What is looked at.
 

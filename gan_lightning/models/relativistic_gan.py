@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gan_lightning import losses, optim
-from gan_lightning.batches import Labeled, whole
+from gan_lightning.batches import Labeled, gather_batch
 from gan_lightning.core import ImageNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
 from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator
 
@@ -40,8 +40,8 @@ class RelativisticGAN(TwoPlayerGAN):
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.score_pair(batch, self.fake_like(batch).detach())
-        return {"adversarial": self.loss(whole(real), whole(fake))}
+        return {"adversarial": self.loss(gather_batch(real), gather_batch(fake))}
 
     def generator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.discriminate(batch), self.discriminate(self.fake_like(batch))
-        return {"adversarial": self.loss(whole(fake), whole(real))}
+        return {"adversarial": self.loss(gather_batch(fake), gather_batch(real))}

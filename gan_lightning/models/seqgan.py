@@ -9,7 +9,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from gan_lightning import losses
-from gan_lightning.batches import Sequences, size, whole
+from gan_lightning.batches import Sequences, gather_batch, size
 from gan_lightning.core import Player, SequenceGenerator, Step, Terms, evaluating
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.noise import SampleNoise
@@ -48,7 +48,7 @@ class SeqGAN(SequenceGenerator):
         baseline: what is taken off a reward, to lessen the gradient's variance: nothing, or the mean over the batch
             of the rewards at the same token.
         weight_decay: of the discriminator's last layer, its `output`, times half its squared norm.
-        step: see :class:`Step`; a scheduler counts the steps by likelihood too, and leaves their own rate as it is.
+        step: see :class:`Step`; a scheduler counts the generator's turns of the game, and all of the discriminator's.
 
     Raises:
         ValueError: no vocabulary, negative numbers, no roll-outs, a decay outside of [0, 1], or an unknown baseline.
@@ -98,8 +98,8 @@ class SeqGAN(SequenceGenerator):
         generator_optimizer, pretraining_optimizer, discriminator_optimizer = self._players_of
         return {
             "imitator": Player(self.generator, pretraining_optimizer),  # the generator, before there is a game
-            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
             "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
+            "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
         }
 
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
@@ -137,7 +137,7 @@ class SeqGAN(SequenceGenerator):
         if self.watching:
             self.watch("generator/reward", reward.mean())
         if self.baseline == "mean":
-            reward = reward - whole(reward).mean(0)
+            reward = reward - gather_batch(reward).mean(0)
         return {"policy": -(self.generator.log_likelihood(token) * reward).sum(1).mean()}
 
     def made(self, n: int) -> Tensor:

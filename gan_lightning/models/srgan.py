@@ -7,17 +7,18 @@ from torch import Tensor, nn
 
 from gan_lightning import losses, optim
 from gan_lightning.batches import Paired
-from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
+from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Player, Step, Terms, Translator
 from gan_lightning.networks import SRDiscriminator, SRResNet, VGG19Features
 
 
 class SRGAN(Translator):
     """Images of four times the sides, sharp rather than average (Ledig et al. 2017, arXiv:1609.04802).
 
-    Equations 1 to 6: first `pretraining` turns on the squared error of pixels, without a discriminator (SRResNet);
-    then the squared error of features phi, divided by 12.75^2 as section 3.2 rescales VGG's, plus 10^-3 times
-    -log D(G(x)). Learning rate 1e-4, of which `step.scheduler` makes 1e-5 after half of the adversarial turns (section
-    3.2). Deviation: low-resolution images are in [-1, 1] like all others, not in [0, 1].
+    Equations 1 to 6: first `pretraining` turns on the squared error of pixels, without a discriminator (SRResNet), by
+    an optimizer of their own with a constant rate; then the squared error of features phi, divided by 12.75^2 as
+    section 3.2 rescales VGG's, plus 10^-3 times -log D(G(x)). The learning rate is 1e-4; `step.scheduler` counts the
+    adversarial turns of each player and makes it 1e-5 after half of them (section 3.2). Deviation: low-resolution
+    images are in [-1, 1] like all others, not in [0, 1].
 
     Args:
         generator: builds a network for image_shape with a `scale`, from low to high resolution.
@@ -60,9 +61,13 @@ class SRGAN(Translator):
         super().on_fit_start()
         self._features = [self._make_features().to(self.device)]
 
+    def players(self) -> dict[str, Player]:
+        optimizer, _ = self._players_of
+        return {"pretraining": Player(self.generator, optimizer)} | super().players()
+
     def training_step(self, batch: Paired, batch_idx: int) -> None:
         if self.iteration <= self.pretraining:
-            self.turn("generator", self.pixel_loss, batch, advances_step=True)
+            self.turn("pretraining", self.pixel_loss, batch, advances_step=True)
         else:
             super().training_step(batch, batch_idx)
 

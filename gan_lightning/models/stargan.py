@@ -70,7 +70,7 @@ class StarGAN(Translator):
 
     def wanted(self, batch: Attributed) -> Tensor:
         """(n, attributes) of other images of the batch."""
-        everyone = batches.whole(batch.attributes)
+        everyone = batches.gather_batch(batch.attributes)
         return everyone[self.noise.integers(len(everyone), len(batch.attributes))]
 
     def classification(self, logits: Tensor, attributes: Tensor) -> Tensor:
@@ -121,25 +121,25 @@ class StarGAN(Translator):
         """Images (n, C, H, W) with these attributes (n, attributes), in evaluation mode."""
         return self.made_by(self.generator, image, attributes)
 
-    def translate(self, image: Tensor, wanted: dict[str, bool]) -> Tensor:
-        """Images (n, C, H, W) with some attributes as wanted, the others as the discriminator reads them.
+    def translate(self, image: Tensor, attributes: dict[str, bool]) -> Tensor:
+        """Images (n, C, H, W) with some attributes as asked for, the others as the discriminator reads them.
 
         The discriminator reads an image at the size of training.
 
         Args:
             image: in [-1, 1]; sides are multiples of `multiple`.
-            wanted: by the attribute's name; others are kept.
+            attributes: whether an image shall have them, by name; others are kept.
 
         Raises:
             ValueError: an unknown attribute.
         """
-        if unknown := [name for name in wanted if name not in self.attributes]:
+        if unknown := [name for name in attributes if name not in self.attributes]:
             raise ValueError(f"StarGAN was trained on {', '.join(self.attributes)}, not on {unknown[0]}")
         seen = F.interpolate(image, self.image_shape[1:], mode="bilinear", antialias=True)
-        attributes = self.classify(seen)
-        for name, present in sorted(wanted.items(), key=lambda item: item[1]):  # what is to be there comes last
-            attributes = self.asked(attributes, name, present)
-        return self.edit(image, attributes)
+        found = self.classify(seen)
+        for name, present in sorted(attributes.items(), key=lambda item: item[1]):  # what is to be there comes last
+            found = self.asked(found, name, present)
+        return self.edit(image, found)
 
     def columns(self, batch: Attributed) -> Columns:
         found = {"input": batch.image}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from gan_lightning.batches import whole
+from gan_lightning.batches import gather_batch
 from gan_lightning.networks.layers import normal_init, pyramid
 
 PAIRS = 64 * 64  # of samples that minibatch discrimination compares at once
@@ -136,8 +136,8 @@ class ImprovedDiscriminator(nn.Module):
 
     With minibatch discrimination, in training, the scores are those of the whole batch over all processes and
     micro-batches, of which the network is shown a part. For a loss that is a mean over scores the gradients are then
-    exact, see :func:`gan_lightning.batches.whole`; on several parts they are not for a gradient penalty, nor for a
-    loss that gathers the scores itself (relativistic averages).
+    exact, see :func:`gan_lightning.batches.gather_batch`; on several parts they are not for a gradient penalty, nor
+    for a loss that gathers the scores itself (relativistic averages).
 
     Args:
         image_shape: (channels, height, width).
@@ -195,7 +195,7 @@ class ImprovedDiscriminator(nn.Module):
         """(n, *image_shape) -> scores (n,), or logits (n, num_classes)."""
         h = self.features(image)
         if self.minibatch is not None:
-            h = self.minibatch(whole(h) if self.training else h)
+            h = self.minibatch(gather_batch(h) if self.training else h)
         out = self.head(h)
         return out if self.num_classes else out.squeeze(1)
 

@@ -17,10 +17,10 @@ from torch.nn.utils import parametrize
 from gan_lightning import evaluate, networks, optim
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
-from gan_lightning.checkpoints import load_model
 from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits
 from gan_lightning.data.base import to_unit
+from gan_lightning.load import load_model
 from gan_lightning.losses.bidirectional import pair_hinge_discriminator
 from gan_lightning.metrics import linear_probe
 from gan_lightning.models.bigbigan import BigBiGAN
@@ -341,7 +341,7 @@ def test_both_move_in_one_turn_the_encoder_ten_times_as_far():
         name: pytest.approx(rate, rel=0.01)
         for name, rate in (("generator", 1e-4), ("encoder", 1e-3), ("discriminator", 1e-4))
     }
-    optimizer = trainer.optimizers[1]
+    optimizer = trainer.optimizers[0]
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.75e-4, 0.75e-3])
     owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert owned == {id(p) for network in (model.generator, model.encoder) for p in network.parameters()}

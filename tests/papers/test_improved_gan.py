@@ -539,7 +539,7 @@ def test_micro_batches_equal_the_whole(case):
 
 def test_micro_batches_would_differ_without_the_whole(monkeypatch):
     """The test above can fail."""
-    monkeypatch.setattr(improved, "whole", lambda rows: rows)
+    monkeypatch.setattr(improved, "gather_batch", lambda rows: rows)
     assert gap(run("adversarial", step=ImageStep(micro_batches=2)), run("adversarial")) > 1e-4
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from gan_lightning import fit
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import SampleGrid
-from gan_lightning.checkpoints import load_model
 from gan_lightning.core import Step
 from gan_lightning.data import FactorialPatterns
+from gan_lightning.load import load_model
 from gan_lightning.models import PredictabilityMinimization
 from gan_lightning.networks import CodeDecoder, CodeEncoder, Predictors
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from gan_lightning import fit
 from gan_lightning.batches import Sequences, part, split
 from gan_lightning.callbacks import TextScores
-from gan_lightning.checkpoints import load_model
 from gan_lightning.core import Step
 from gan_lightning.data import OracleSequences
+from gan_lightning.load import load_model
 from gan_lightning.models import SeqGAN
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.networks.text import _inverted
@@ -103,7 +103,7 @@ def chosen(probability: np.ndarray, at: float) -> int:
 def test_the_defaults_are_the_authors():
     model = SeqGAN([str(word) for word in range(50)], 20)
     players = model.players()
-    assert list(players) == ["imitator", "discriminator", "generator"]
+    assert list(players) == ["imitator", "generator", "discriminator"]
     assert players["imitator"].network is players["generator"].network is model.generator
     for name, rate in (("imitator", 1e-2), ("generator", 1e-2), ("discriminator", 1e-4)):
         optimizer = players[name].optimizer(players[name].network.parameters())

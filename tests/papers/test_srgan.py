@@ -13,7 +13,7 @@ from conftest import NoisyBatches, draw, quiet, translator
 from torch import nn
 
 from gan_lightning.batches import Paired
-from gan_lightning.checkpoints import load_model
+from gan_lightning.load import load_model
 from gan_lightning.networks import RandomFeatures, SRDiscriminator, SRResNet, VGG19Features
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 SHEETS = "sheets"  # folder beside numbered pictures of what is no sample of its own: grids, walks, reconstructions
+RECONSTRUCTIONS = f"{SHEETS}/reconstructions"  # where those are numbered
 
 
 def numbered(number: int) -> str:

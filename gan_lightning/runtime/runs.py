@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
-from gan_lightning.errors import is_utf8, make_folder, printable
+from gan_lightning.runtime.errors import is_utf8, make_folder, printable
 
 log = logging.getLogger(__name__)
 _FOLDER = "GAN_LIGHTNING_RUN"  # how the processes that a run starts learn its folder

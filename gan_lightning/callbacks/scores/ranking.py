@@ -9,10 +9,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from gan_lightning.batches import Ranked
-from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When, held_out
+from gan_lightning.callbacks.scores.base import Measured, ScheduledScore, When, held_out
 from gan_lightning.core import Ranker
 from gan_lightning.metrics import ranking_figures
-from gan_lightning.processes import from_first, together
+from gan_lightning.runtime.processes import from_first, together
 
 
 class RankingScores(ScheduledScore):

@@ -1,4 +1,4 @@
-"""Checkpoints: written so that no crash spoils them, read with messages that help, models from the file alone."""
+"""Checkpoint files: written so that no crash spoils them, read with messages that help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections import OrderedDict
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from gan_lightning import models, torchfile
-from gan_lightning.core import AdversarialModule
-from gan_lightning.core.hyperparameters import instantiate, own_record, rebuilt, resolve
-from gan_lightning.errors import nearest
-from gan_lightning.trust import USER, Source
+from gan_lightning.runtime import torchfile
+from gan_lightning.runtime.errors import nearest
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 
@@ -115,60 +111,6 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
                 torchfile.load_checkpoint(older)
                 good = f"; the previous good one is {older}"
         raise ValueError(f"{path} {error}{good}") from error
-
-
-def load_model(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> AdversarialModule:
-    """The model of a checkpoint, from the file alone: its class, networks, weights, average and counters.
-
-    Args:
-        path: the file.
-        device: where the model goes.
-        trust: packages that the file may name beside this one, torch's and Lightning's; so may those that the
-            environment's GAN_LIGHTNING_TRUST lists.
-
-    Raises:
-        FileNotFoundError, ValueError: see :func:`read`; or the file is not this package's, names what no file may
-            name, or its class cannot be imported, or has changed since.
-    """
-    return model_of(read(path), path, device, trust)
-
-
-def model_of(
-    content: dict[str, Any], path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
-) -> AdversarialModule:
-    """The model of a checkpoint that has been read; see :func:`load_model`.
-
-    Args:
-        content: what :func:`read` returned.
-        path: the file, for messages.
-        device, trust: see :func:`load_model`.
-
-    Raises:
-        ValueError: see :func:`load_model`.
-    """
-    source = Source.file(path, trust)
-    kind = source.find(own_record(content, path).get("class_path"), AdversarialModule, "its model")
-    return rebuilt(kind, content, source).to(device)
-
-
-def build(model: str | type[AdversarialModule], **arguments: Any) -> AdversarialModule:
-    """A model from arguments as a config file has them, whose checkpoint loads from the file alone.
-
-    For example `build("DCGAN", image_shape=(1, 32, 32), generator={"class_path": "DCGANGenerator", "init_args":
-    {"width": 32}})`: names are short or import paths, as on the command line.
-
-    Raises:
-        ValueError: no such model or argument, or an argument of the wrong type.
-    """
-    kind = model
-    if isinstance(model, str):
-        if "." not in model and model not in models.__all__:
-            raise ValueError(f"there is no model {model!r}{nearest(model, models.__all__)}")
-        if "." not in model:
-            kind = getattr(models, model)
-        elif (kind := USER.find(model, AdversarialModule, "the model")) is None:
-            raise ValueError(f"the model {model} cannot be imported here")
-    return instantiate(kind, resolve(kind, arguments))
 
 
 def _refuse_objects(value: Any, where: str) -> None:

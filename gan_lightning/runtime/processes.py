@@ -12,8 +12,8 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
-from gan_lightning import signals
-from gan_lightning.errors import PeerError
+from gan_lightning.runtime import signals
+from gan_lightning.runtime.errors import PeerError
 
 BAD_INPUT = (ValueError, OSError)  # errors of what a user can put right
 

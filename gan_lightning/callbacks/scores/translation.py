@@ -11,11 +11,11 @@ from torch import Tensor
 
 from gan_lightning import metrics
 from gan_lightning.callbacks.sample_grid import columns_of
-from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When, held_out
+from gan_lightning.callbacks.scores.base import Measured, ScheduledScore, When, held_out
 from gan_lightning.core import Translator
 from gan_lightning.metrics import Extractor, Features, PairScores
 from gan_lightning.metrics.extractor import full_float32
-from gan_lightning.processes import from_first, greatest, place, together
+from gan_lightning.runtime.processes import from_first, greatest, place, together
 from gan_lightning.scoring import Protocol, ScoreRequest, check_request, extractor_named, keeper
 
 

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When, held_out
+from gan_lightning.callbacks.scores.base import Measured, ScheduledScore, When, held_out
 from gan_lightning.core import SequenceGenerator
-from gan_lightning.scoring import from_first, together
+from gan_lightning.runtime.processes import from_first, together
 from gan_lightning.text import words
 
 

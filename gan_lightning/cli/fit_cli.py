@@ -23,15 +23,17 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from gan_lightning import checkpoints, command_line, runs, signals, slurm, trainer_arguments
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
+from gan_lightning.cli import command_line
+from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
-from gan_lightning.errors import TRUST_HELP, Parser, leave, misconfiguration, program, short_errors
-from gan_lightning.trust import USER
+from gan_lightning.runtime import checkpoint_io, runs, signals, slurm, trainer_arguments
+from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
+from gan_lightning.runtime.trust import USER
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 DEFAULTS = {"max_steps": 100_000, "max_epochs": -1, "default_root_dir": "runs", "enable_model_summary": False}
 
 
@@ -55,7 +57,7 @@ class Resumed(NamedTuple):
         Raises:
             FileNotFoundError, ValueError: see :func:`command_line.config_of`; or no run can go on from it.
         """
-        content = checkpoints.read(path)
+        content = checkpoint_io.read(path)
         saved = own_record(content, path)
         config = None if trust is None else command_line.config_of(path, trust, content)
         for part, kind, within in (

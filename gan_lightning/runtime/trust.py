@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import torch
 import yaml
 
-from gan_lightning.places import INERT, VALUES, Place, hints_of, makes, named_so
+from gan_lightning.runtime.places import INERT, VALUES, Place, hints_of, makes, named_so
 
 VARIABLE = "GAN_LIGHTNING_TRUST"  # packages, comma separated
 OURS = "gan_lightning"

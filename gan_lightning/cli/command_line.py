@@ -18,23 +18,13 @@ from lightning.pytorch import LightningDataModule, Trainer, loggers
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gan_lightning import (
-    augment,
-    callbacks,
-    checkpoints,
-    data,
-    metrics,
-    models,
-    networks,
-    optim,
-    scoring,
-    trainer_arguments,
-)
-from gan_lightning.core import AdversarialModule, ImageStep
-from gan_lightning.core.translator import Translator
-from gan_lightning.errors import nearest, program
-from gan_lightning.trust import USER, Source, packages_beyond
-from gan_lightning.yaml_text import allow_any_names
+from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
+from gan_lightning.cli.arguments import program
+from gan_lightning.cli.yaml_text import allow_any_names
+from gan_lightning.core import AdversarialModule, ImageStep, Ranker, SequenceGenerator, Translator
+from gan_lightning.runtime import checkpoint_io, trainer_arguments
+from gan_lightning.runtime.errors import nearest
+from gan_lightning.runtime.trust import USER, Source, packages_beyond
 
 allow_any_names()
 CHOICES = {"model": AdversarialModule, "data": LightningDataModule}  # in a config, by class_path
@@ -218,10 +208,10 @@ def config_of(
         content: of the file, where it has been read.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`checkpoints.read`; or what stands there is no config, or names what
+        FileNotFoundError, ValueError: see :func:`checkpoint_io.read`; or what stands there is no config, or names what
             no file may name.
     """
-    if (text := (checkpoints.read(path) if content is None else content).get("config")) is None:
+    if (text := (checkpoint_io.read(path) if content is None else content).get("config")) is None:
         return None
     try:  # no alias: a few of them can stand for more than any memory holds
         config = None if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)) else yaml.safe_load(text)
@@ -298,11 +288,12 @@ def closing(cli: LightningCLI) -> str:
         lines += [f"curves      {os.path.relpath(cli.summary.curves)}"]
     last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
-        looks = [f"  {program('translate')} {last} --input DIR --out {folder}/translated"]
+        wanted = f" --attributes +{shlex.quote(cli.model.attributes[0])}" if cli.model.attributes else ""
+        looks = [f"  {program('translate')} {last} --input DIR --out {folder}/translated{wanted}"]
     elif cli.model.scored_by:
-        flags = ["--n 20"] if getattr(cli.model, "vocabulary", None) else []
-        if users := getattr(cli.model, "users", None):
-            flags += [f"--user {shlex.quote(users[0])} --k 10"]
+        flags = ["--n 20"] if isinstance(cli.model, SequenceGenerator) else []
+        if isinstance(cli.model, Ranker) and cli.model.users:
+            flags += [f"--user {shlex.quote(cli.model.users[0])} --k 10"]
         looks = [f"  {program('sample')} {last} {flag}" for flag in flags]
         looks += [f"  {program('evaluate')} {last} --json {folder}/scores.json"]
     else:

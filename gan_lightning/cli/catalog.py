@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from docstring_parser import google
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 METAVARS = {"int": "INT", "float": "FLOAT", "str": "TEXT", "bool": "{true,false}"}
 LISTS = ("list", "tuple", "Sequence")
 
@@ -65,14 +65,19 @@ def about(room: str, name: str) -> list[str]:
     return [*paper, " ".join(_doc(room, name).split("\n\n")[0].split()), f"More about it: {path}"]
 
 
-def arguments(room: str, name: str) -> list[Argument]:
-    """What the constructor of a class takes; a dataclass as its fields, such as "step.compile"."""
+def arguments(room: str, name: str, method: str = "__init__") -> list[Argument]:
+    """What a method of a class takes, its constructor by default; none where it has no such method.
+
+    A dataclass stands as its fields, such as "step.compile".
+    """
     lineage = list(_lineage(_class(room, name)))
     docs = _documented(lineage)
     found = []
     for owner in lineage:
-        if init := next((n for n in owner.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None):
-            for arg, default in _signature(init):
+        if found_method := next(
+            (n for n in owner.node.body if isinstance(n, ast.FunctionDef) and n.name == method), None
+        ):
+            for arg, default in _signature(found_method):
                 found += _fields(arg.arg, default, owner.module) or [
                     _argument(arg.arg, arg.annotation, default, owner.module, docs)
                 ]
@@ -80,11 +85,11 @@ def arguments(room: str, name: str) -> list[Argument]:
     return found
 
 
-def _signature(init: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+def _signature(method: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
     """The arguments but `self`, with their defaults."""
-    args, defaults = init.args.args, init.args.defaults
+    args, defaults = method.args.args, method.args.defaults
     yield from list(zip(args, [None] * (len(args) - len(defaults)) + defaults, strict=True))[1:]
-    yield from zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    yield from zip(method.args.kwonlyargs, method.args.kw_defaults, strict=True)
 
 
 def _fields(name: str, default: ast.expr | None, module: str) -> list[Argument]:

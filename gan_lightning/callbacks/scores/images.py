@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
 from gan_lightning import metrics
-from gan_lightning.callbacks.scheduled import Measured, ScheduledScore, When
+from gan_lightning.callbacks.scores.base import Measured, ScheduledScore, When
 from gan_lightning.core import ImageGenerator
 from gan_lightning.metrics import Extractor, Reference
 from gan_lightning.metrics.base import FeatureMetric

@@ -1,0 +1,1 @@
+"""What a run stands on: processes, signals, files, folders, errors, trust."""

@@ -1,0 +1,119 @@
+"""What the command-line tools say when something is wrong: one line that helps, not a page of traceback."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+
+class NotFiniteError(RuntimeError):
+    """A loss became NaN or infinite; the run stops, and the last checkpoint stays."""
+
+
+class PeerError(RuntimeError):
+    """Another process of the run failed, and this one ends with it.
+
+    Args:
+        message: which did, and why.
+        bad_input: whether that was for what a user can put right.
+    """
+
+    def __init__(self, message: str, bad_input: bool = True) -> None:
+        super().__init__(message)
+        self.bad_input = bad_input
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """ ", did you mean 'x', 'y'?" with up to three choices that resemble the word, then those that begin with it; never
+    the word itself, and empty where there is none."""
+    names = {choice.lower(): choice for choice in choices if choice != word}
+    word = word.lower()
+    longer = [name for name in names if name.startswith(word)] if len(word.strip("-")) >= 3 else []
+    close = list(dict.fromkeys([*difflib.get_close_matches(word, names, n=3, cutoff=0.6), *longer]))[:3]
+    return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
+
+
+def printable(name: object) -> str:
+    """A path or a name in one line that can be printed: bytes that are no UTF-8 as \\xe9, a newline as \\n."""
+
+    def shown(character: str) -> str:
+        if "\udc80" <= character <= "\udcff":  # how Python reads a byte that is no UTF-8
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        unprintable = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        return character.encode("unicode_escape").decode() if unprintable else character
+
+    return "".join(map(shown, str(name)))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a path has bytes that are UTF-8, which is not every path."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def print_anything() -> None:
+    """Let stdout show what its encoding does not have, such as a file name's odd bytes, as escapes, as stderr does."""
+    if hasattr(sys.stdout, "reconfigure"):  # not where something else has taken its place
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def short_errors(*more: type[Exception]) -> Iterator[None]:
+    """End the program with `error: <first lines of the message>` for what a user can put right.
+
+    ValueError, OSError (hence FileNotFoundError), PeerError, Lightning's MisconfigurationException and the types in
+    `more` exit with code 2, a loss that is not finite with code 1. Anything else is a fault of the program and keeps
+    its traceback, as everything does where GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
+    """
+    print_anything()
+    try:
+        yield
+    except Exception as error:
+        code = 1 if isinstance(error, NotFiniteError) else 2
+        if not isinstance(error, (NotFiniteError, PeerError, ValueError, OSError, *misconfiguration(), *more)):
+            raise
+        if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
+            raise
+        system = isinstance(error, OSError) and error.strerror and error.filename
+        leave((f"{error.filename}: {error.strerror}" if system else str(error)) or type(error).__name__, code)
+
+
+def misconfiguration() -> tuple[type[Exception], ...]:
+    """Lightning's exception for bad input, where Lightning is loaded: it takes seconds, and a flag does not wait."""
+    module = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return () if module is None else (module.MisconfigurationException,)
+
+
+def make_folder(folder: str | os.PathLike[str], flag: str, exist_ok: bool = True) -> None:
+    """Make a folder that can be written to.
+
+    Raises:
+        FileExistsError: it is there, and may not be.
+        OSError: it cannot be made or written to; the message names the flag that chose it.
+    """
+    try:
+        os.makedirs(folder, exist_ok=exist_ok)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except FileExistsError:
+        if os.path.isdir(folder):
+            raise
+        raise OSError(f"{folder} is a file, not a folder: choose another {flag}") from None
+    except OSError as error:
+        raise OSError(f"cannot write to the folder {folder} ({error.strerror}): choose another {flag}") from error
+
+
+def leave(message: str, code: int = 2) -> NoReturn:
+    """Print an error, and exit."""
+    complain(message)
+    sys.exit(code)
+
+
+def complain(message: str) -> None:
+    """Print `error:` and the message's first two lines to stderr."""
+    print("error:", "\n".join(message.strip().splitlines()[:2]), file=sys.stderr)
