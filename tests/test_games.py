@@ -96,6 +96,7 @@ def test_a_score_obeys_a_signal_between_its_batches(name, monkeypatch):
     score = kinds[name](batch_size=3, **small) if name in kinds else callbacks.CodeScores()
     looks = []
     monkeypatch.setattr(signals, "received", lambda: looks.append(1) or (signal.SIGTERM if len(looks) == 2 else 0))
+    monkeypatch.setattr("gan_lightning.metrics.linear_code", lambda *_: pytest.fail("one batch too many"))
     with pytest.raises(signals.Stopped):
         score.measure(game(name), played(name))
     assert len(looks) == 2

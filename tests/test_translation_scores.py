@@ -247,6 +247,16 @@ def test_neither_scores_nor_pictures_leave_a_trace(tmp_path: Path) -> None:
     assert_same(watched, plain)
 
 
+def test_measuring_without_a_trainer_leaves_no_trace_either() -> None:
+    scores, model = TranslationScores(Pixels(), when=When(every_n_steps=1)), Learning()
+    trained(model, 2, Negatives(SHAPE), callbacks=[scores])
+    before, random = tensors(model), torch.get_rng_state()
+    figures, card = TranslationScores(Pixels()).measure(model, Negatives(SHAPE))
+    assert figures == scores.scores and card.items() <= scores.card.items()
+    assert_same(tensors(model), before)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_every_model_is_scored_and_drawn_without_a_trace(name: str, tmp_path: Path) -> None:
     runs = []
