@@ -123,7 +123,7 @@ def test_the_help_of_data(capsys: pytest.CaptureFixture, monkeypatch: pytest.Mon
 def test_every_class_has_a_page(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     for room, name in EXPORTED:
         lines = page(capsys, monkeypatch, name, "--help")
-        root = Path(catalog.__file__).parents[1]
+        root = Path(catalog.__file__).parents[2]
         (more,) = (line.removeprefix("More about it: ") for line in lines if line.startswith("More about it: "))
         assert re.search(rf"^class {name}\(", (root / more).read_text(), re.M), f"{room}.{name}"
 
@@ -207,7 +207,7 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
 
 def test_the_script_is_that_of_setup_cfg() -> None:
     config = configparser.ConfigParser()
-    config.read(Path(catalog.__file__).parents[1] / "setup.cfg")
+    config.read(Path(catalog.__file__).parents[2] / "setup.cfg")
     name, target = config["options.entry_points"]["console_scripts"].split(" = ")
     assert (name.strip(), pkgutil.resolve_name(target)) == ("gan", gan.main)
 

@@ -15,6 +15,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from gan_lightning import evaluate, fit, sample, translate
+from gan_lightning.cli import arguments
 from gan_lightning.models import IRGAN
 from gan_lightning.runtime import errors, trainer_arguments
 
@@ -304,9 +305,9 @@ def test_typed_expands_home_where_a_shell_would(folder: Path, monkeypatch: pytes
     home = str(folder / "home")
     given = ["--a=~/x", "~/y", "--b=c=~/d", "--c=~", "x~/y", "--d=x/~/y", "-k", "--e=~.bak", "+A,-B"]
     expanded = [f"--a={home}/x", f"{home}/y", *given[2:]]
-    assert errors.typed(given) == expanded
+    assert arguments.typed(given) == expanded
     monkeypatch.setattr(sys, "argv", ["sample", "--out=~/z"])
-    assert errors.typed(None) == [f"--out={home}/z"]
+    assert arguments.typed(None) == [f"--out={home}/z"]
 
 
 def test_short_errors_know_misconfiguration(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

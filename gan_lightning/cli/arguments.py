@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gan_lightning.runtime.errors import leave, nearest
 
@@ -45,9 +45,16 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and that names the flags nearest to one it does not know.
 
     What it parses has `set` too, the names of what is not at its default.
+
+    Attributes:
+        least: the least value of a flag, by its name.
     """
 
     CHECKPOINT = ("--ckpt", "--ckpt_path", "--checkpoint", "--model")  # what other commands call the first argument
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.least: dict[str, int] = {}
 
     def add_trust(self) -> None:
         """The flag `--trust PACKAGE`, for whoever loads a checkpoint."""
@@ -64,6 +71,9 @@ class Parser(argparse.ArgumentParser):
             self.error(f"one argument too many: {unknown[0]!r}")
         if unknown:
             self.refuse_flag(unknown[0].split("=")[0])
+        for name, least in self.least.items():
+            if (value := getattr(known, name)) is not None and value < least:
+                self.error(f"--{name} must be at least {least}, not {value}")
         known.set = [name for name, value in vars(known).items() if value != self.get_default(name)]
         return known
 

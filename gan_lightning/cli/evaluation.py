@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 
-from gan_lightning import callbacks, scoring
+from gan_lightning import callbacks, metrics, scoring
 from gan_lightning.cli import command_line
 from gan_lightning.cli.comparison import Found, compared, shown
 from gan_lightning.cli.samples import require_pictures
@@ -280,6 +280,6 @@ def statistics(given: argparse.Namespace, for_data: list[str], device: torch.dev
     first = place()[0] == 0
     known = scoring.references(wanted, extractor, real.images, real.name, protocol, device, progress=first)
     if given.out is not None and first:
-        scoring.save_reference(given.out, next(iter(known.values())))
+        metrics.save_reference(given.out, next(iter(known.values())))
     paths = [scoring.reference_file(reference.protocol) for reference in known.values()]
     return [path for path in (*paths, given.out) if path is not None and path.is_file()]

@@ -34,16 +34,12 @@ class ModelParser(Parser):
         description: a sentence.
         methods: names of the methods, of one model or another, whose arguments are flags.
         further: other flags that depend on the model.
-
-    Attributes:
-        least: the least value of a flag, by its name.
     """
 
     def __init__(self, command: str, description: str, methods: Sequence[str], further: Iterable[str] = ()) -> None:
         super().__init__(program(command), description=description, allow_abbrev=False)
         self.epilog = f"{command} CKPT --help shows the flags of this checkpoint's model too"
         self.methods, self.further = methods, further
-        self.least: dict[str, int] = {}
         self.model = ""  # the name of the model that is loaded
         self._of_method: list[str] = []
         self.add_argument("checkpoint", help="a .ckpt file")
@@ -124,13 +120,6 @@ class ModelParser(Parser):
     def arguments_of(self, given: argparse.Namespace) -> dict[str, Any]:
         """The arguments of the methods that were added."""
         return {name: vars(given)[name] for name in self._of_method}
-
-    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
-        given = super().parse_args(args)
-        for name, least in self.least.items():
-            if (value := getattr(given, name)) is not None and value < least:
-                self.error(f"--{name} must be at least {least}, not {value}")
-        return given
 
     def refuse_flag(self, flag: str) -> NoReturn:
         others = self.flags_of_models()

@@ -160,7 +160,7 @@ def test_discriminator_and_q_share_a_trunk():
         assert {part for part in moved if part.startswith("trunk")} >= {"trunk.0.weight", "trunk.3.weight"}
     assert all(p.grad is None for p in model.generator.parameters())
     players = model.players()
-    assert list(players) == ["discriminator", "generator"]  # no third one that steps on the information alone
+    assert list(players) == ["generator", "discriminator"]  # no third one that steps on the information alone
     assert {id(p) for p in players["discriminator"].network.parameters()} == {id(p) for p in network.parameters()}
 
 
