@@ -327,7 +327,7 @@ def test_a_long_score_ends_after_a_batch_of_its_own(tmp_path: Path, monkeypatch:
         if len(seen) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("gan_lightning.scoring._show", interrupted)
+    monkeypatch.setattr("gan_lightning.scoring.feature_pass._show", interrupted)
     score = ["--trainer.callbacks+=FID", "--trainer.callbacks.protocol.n_fake=2000"]
     for args, step in (([*score, "--trainer.callbacks.when.every_n_steps=2"], 2), (score, 4)):
         seen.clear()
