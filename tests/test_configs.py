@@ -6,32 +6,36 @@ import inspect
 import math
 import re
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningDataModule
 
 from gan_lightning import data, fit, models
-from gan_lightning.cli import command_line, fit_cli
-from gan_lightning.core import AdversarialModule
+from gan_lightning.cli import fit_cli
 
 ROOT = Path(__file__).parents[1] / "configs"
 SMALL = ("digits", "shapes", "patterns", "synthetic", "oracle_small")  # what needs neither files nor much time
 EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name != "trainer")
 
 
+class Parsed(Exception):
+    """Carries the command line that was parsed; raised before anything is built."""
+
+
 def parse(*args: str) -> fit_cli.FitCLI:
     """All that `fit` does before it builds anything."""
-    cli = fit_cli.FitCLI.__new__(fit_cli.FitCLI)
-    cli.trainer_class, cli.trainer_defaults = fit_cli.Trainer, fit_cli.DEFAULTS
-    cli.save_config_callback, cli.seed_everything_default, cli.auto_configure_optimizers = None, 0, False
-    cli._model_class, cli.subclass_mode_model = AdversarialModule, True
-    cli.datamodule_class = cli._datamodule_class = LightningDataModule
-    cli.subclass_mode_data, cli.parser_class = True, command_line.Parser
-    cli.setup_parser(False, {}, {})
-    cli.parse_arguments(cli.parser, list(args))
-    return cli
+    parse_arguments = fit_cli.FitCLI.parse_arguments
+
+    def only_parse(self: fit_cli.FitCLI, *given: Any) -> None:
+        parse_arguments(self, *given)
+        raise Parsed(self)
+
+    with patch.object(fit_cli.FitCLI, "parse_arguments", only_parse), pytest.raises(Parsed) as parsed:
+        fit_cli.run(list(args))
+    return parsed.value.args[0]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
