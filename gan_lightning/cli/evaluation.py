@@ -17,7 +17,7 @@ from lightning.pytorch import LightningDataModule
 from gan_lightning import callbacks, metrics, scoring
 from gan_lightning.cli import command_line
 from gan_lightning.cli.comparison import Found, compared, shown
-from gan_lightning.cli.samples import require_pictures
+from gan_lightning.cli.samples import require_images
 from gan_lightning.cli.score_sides import Checkpoint, Real, both_sides, data_of, real_side
 from gan_lightning.core import AdversarialModule, ImageGenerator, Translator, TwoPlayerGAN
 from gan_lightning.data.base import to_unit
@@ -87,7 +87,7 @@ def scores(given: argparse.Namespace, for_data: list[str], device: torch.device)
         checkpoint = Checkpoint.load(given.checkpoint, device, given.trust)
         if not isinstance(checkpoint.module, ImageGenerator):
             return scores_of_kind(given, for_data, checkpoint), []
-        require_pictures(checkpoint.module)
+        require_images(checkpoint.module)
     fakes, real = both_sides(given, for_data, checkpoint)
     protocol = protocol_of(given, real, 10_000 if fakes is None else len(fakes))
     lost: list[str] = []

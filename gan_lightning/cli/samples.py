@@ -66,24 +66,12 @@ def class_list(module: ImageGenerator) -> str:
 # What each kind of model does.
 
 
-def require_pictures(module: ImageGenerator) -> None:
-    """Refuse a generator of points, which cannot be looked at.
-
-    Raises:
-        ValueError: its images are no pictures of 1 or 3 channels.
-    """
-    if module.image_shape[0] not in (1, 3) or math.prod(module.image_shape[1:]) == 1:
-        shape = module.image_shape
-        raise ValueError(f"{type(module).__name__} was trained on points of shape {shape}, not on images")
-
-
 def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str, Any]) -> None:
     """Write the pictures that the flags ask for.
 
     Raises:
         ValueError: a class, a code or a folder that cannot be.
     """
-    require_pictures(module)
     name = type(module).__name__
     code, reconstructed = getattr(given, "traverse", None), getattr(given, "reconstruct", None)
     if reconstructed is None and (of_pictures := [flag for flag in ("white", "max_pixels") if flag in given.set]):
