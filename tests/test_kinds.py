@@ -365,3 +365,8 @@ def test_a_penalty_of_shared_scores_is_exact_in_half_precision() -> None:
     exact, mixed = gradients("32-true"), gradients("bf16-mixed")
     assert exact and all(grad.dtype == torch.float32 for grad in mixed.values())
     assert gap(mixed, exact) <= 1e-5
+
+
+def test_averages_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two half-lives would be averages of one name"):
+        tiny("DCGAN", step=ImageStep(ema_half_life=[10.0, 100.0, 100.2]))

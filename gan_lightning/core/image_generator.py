@@ -50,10 +50,16 @@ class ImageGenerator(AdversarialModule):
         self.keep_averages("generator", generator)
 
     def keep_averages(self, name: str, network: nn.Module) -> None:
-        """Average a network of a player: `averages[name]`, and `<name>_<half-life>` for further half-lives."""
+        """Average a network of a player: `averages[name]`, and `<name>_<half-life>` for further half-lives.
+
+        Raises:
+            ValueError: further half-lives that round to the same whole number.
+        """
         half_lives = self.step.ema_half_life
         first, *more = half_lives if isinstance(half_lives, (list, tuple)) else [half_lives]
         named = {name: first} | {f"{name}_{one:.0f}": one for one in more}
+        if len(named) <= len(more):
+            raise ValueError(f"ema_half_life {half_lives}: two half-lives would be averages of one name, leave one out")
         step = self.step
         for called, half_life in named.items():
             how = step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
