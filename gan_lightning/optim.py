@@ -46,9 +46,6 @@ class PaperAdam(torch.optim.Adam):
         fused: bool | None = None,
     ) -> None:
         super().__init__(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=fused)
-        # A fused step can unscale gradients itself, and GradScaler leaves it to a step that says so. But gradients are
-        # clipped and measured before the step, and must be unscaled by then.
-        self._step_supports_amp_scaling = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)  # torch's constructor adds all groups by this method

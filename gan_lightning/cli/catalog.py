@@ -154,12 +154,17 @@ def _documented(lineage: list[Found]) -> dict[str, str]:
     """The docstrings' words on each argument, those of a class before those of its bases."""
     found: dict[str, str] = {}
     for owner in lineage:
-        for said in google.parse(ast.get_docstring(owner.node) or "").params:
-            words = re.sub(r":\w+:`~?([^`]+)`", r"\1", " ".join((said.description or "").split()))
+        for name, words in words_on_arguments(ast.get_docstring(owner.node) or ""):
             if not re.fullmatch(r"see [\w.]+", words):
-                for name in said.arg_name.split(", "):
-                    found.setdefault(name, words)
+                found.setdefault(name, words)
     return found
+
+
+def words_on_arguments(docstring: str) -> Iterator[tuple[str, str]]:
+    """Each argument that a docstring describes, and its words, without marks of references."""
+    for said in google.parse(docstring).params:
+        words = re.sub(r":\w+:`~?([^`]+)`", r"\1", " ".join((said.description or "").split()))
+        yield from ((name, words) for name in said.arg_name.split(", "))
 
 
 # Where things are.

@@ -12,8 +12,6 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from docstring_parser import google
-
 from gan_lightning.cli import catalog
 from gan_lightning.cli.arguments import Parser, program
 from gan_lightning.runtime.errors import nearest
@@ -78,7 +76,7 @@ class ModelParser(Parser):
         """The model of the checkpoint, of what :meth:`early` found.
 
         Raises:
-            FileNotFoundError, ValueError: see :func:`checkpoints.load_model`.
+            FileNotFoundError, ValueError: see :func:`load.load_model`.
         """
         from gan_lightning.load import load_model
         from gan_lightning.runtime.processes import device_named
@@ -135,9 +133,8 @@ def _types_and_words(kind: type, method: str) -> tuple[dict[str, Any], dict[str,
     words: dict[str, str] = {}
     for function in (vars(owner)[method] for owner in reversed(kind.__mro__) if method in vars(owner)):
         types |= get_type_hints(function)
-        for said in google.parse(inspect.cleandoc(function.__doc__ or "")).params:
-            plain = re.sub(r":\w+:`~?([^`]+)`", r"\1", " ".join((said.description or "").split()))
-            words[said.arg_name] = plain.rstrip(".").replace("%", "%%")
+        for name, said in catalog.words_on_arguments(inspect.cleandoc(function.__doc__ or "")):
+            words[name] = said.rstrip(".").replace("%", "%%")
     return types, words
 
 

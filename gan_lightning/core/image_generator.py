@@ -180,7 +180,11 @@ class ImageGenerator(AdversarialModule):
         network = self.generator if live else self.ema.network
         noise = SampleNoise(key(seed, LAYERS), range(len(z)) if numbers is None else numbers, self.device)
         with evaluating(network), drawn_by_layers(noise):
-            return in_own_precision(network, z, condition).float()
+            return self.bounded(in_own_precision(network, z, condition).float())
+
+    def bounded(self, image: Tensor) -> Tensor:
+        """Samples (n, *image_shape) in [-1, 1] of the generator's output; itself, unless a model's has no bounds."""
+        return image
 
     @contextmanager
     def standing_statistics(self, count: int, size: int = 64, live: bool = False) -> Iterator[None]:

@@ -124,7 +124,7 @@ class AdversarialModule(LightningModule):
         trainer, log = self.trainer, self.training_log
         if advances_step and -1 != trainer.max_steps <= trainer.global_step:
             return
-        move = self._moves.get(name) or self._move_of(name)
+        move = self._move_of(name)
         self._turn_in_batch += 1
         log.begin(name, self.iteration, trainer.log_every_n_steps or 0)
         count = self.step.micro_batches
@@ -162,7 +162,7 @@ class AdversarialModule(LightningModule):
         self._move_of(name).optimizer.optimizer.state.clear()
 
     def _move_of(self, name: str) -> Move:
-        """What a player's turns need.
+        """What a player's turns need, found once.
 
         Raises:
             ValueError: there is no such player.
@@ -213,7 +213,8 @@ class AdversarialModule(LightningModule):
     def configure_optimizers(self) -> tuple[list, list]:
         self._players, self._moves = self.players(), {}
         optimizers = [player.optimizer(player.network.parameters()) for player in self._players.values()]
-        for optimizer in optimizers:  # a fused step would unscale by itself, after gradients are clipped and measured
+        # GradScaler leaves it to a fused step to unscale gradients, which are clipped and measured before that.
+        for optimizer in optimizers:
             optimizer._step_supports_amp_scaling = False
         made = zip(self._players.items(), optimizers, strict=True)
         self._schedulers = {name: one.scheduler(optimizer) for (name, one), optimizer in made if one.scheduler}

@@ -1,7 +1,5 @@
 """BEGAN: Boundary Equilibrium Generative Adversarial Networks, 2017."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -88,14 +86,5 @@ class BEGAN(TwoPlayerGAN):
         self.watch("k", self.k.clone())
         self.watch("convergence", real + surplus.abs())
 
-    @torch.no_grad()
-    def generate(
-        self,
-        z: Tensor,
-        live: bool = False,
-        condition: Tensor | None = None,
-        numbers: Sequence[int] | None = None,
-        seed: int = 0,
-    ) -> Tensor:
-        """As ever, clamped to [-1, 1]."""
-        return super().generate(z, live, condition, numbers, seed).clamp(-1.0, 1.0)
+    def bounded(self, image: Tensor) -> Tensor:
+        return image.clamp(-1.0, 1.0)

@@ -7,7 +7,7 @@ from gan_lightning import losses, optim
 from gan_lightning.batches import Paired
 from gan_lightning.core import Columns, ImageNetwork, ImageShape, OptimizerCallable, Step, Terms, Translator
 from gan_lightning.networks import PatchDiscriminator, UNetGenerator
-from gan_lightning.noise import key
+from gan_lightning.noise import key, seed_torch
 
 
 class Pix2Pix(Translator):
@@ -62,7 +62,7 @@ class Pix2Pix(Translator):
         made = []
         for one in image.split(1):  # each by itself, so that its dropout does not depend on the others
             with torch.random.fork_rng(devices=[one.device] if one.is_cuda else []):
-                torch.manual_seed(key(0))
+                seed_torch(key(0), one.device)
                 made.append(self.made_by(self.generator, one))
         return torch.cat(made)
 
