@@ -177,6 +177,16 @@ def part(index: int, count: int, rehearsed: list[list[Tensor]] | None) -> Iterat
         _part.reset(token)
 
 
+def parts() -> int:
+    """How many parts the batch that is computed now has, over all processes and micro-batches."""
+    here = _part.get()
+    return _world() * (here.count if here else 1)
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def gather_batch(rows: Tensor) -> Tensor:
     """The rows of the whole batch, over all processes and micro-batches, in the batch's order.
 
@@ -191,12 +201,10 @@ def gather_batch(rows: Tensor) -> Tensor:
     Returns:
         (b * parts, ...); `rows` itself where there is a single part.
     """
-    here = _part.get()
-    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-    parts = world * (here.count if here else 1)
-    if parts == 1:
+    here, world, count = _part.get(), _world(), parts()
+    if count == 1:
         return rows
-    rows = rows + (parts - 1) * (rows - rows.detach())  # the value stays, the gradient is multiplied by `parts`
+    rows = rows + (count - 1) * (rows - rows.detach())  # the value stays, the gradient is multiplied by `count`
     mine = torch.cat(here.rows_of_process(rows)) if here else rows
     if here and here.count > 1 and here.rehearsed is None:  # a rehearsal stays within the process
         return torch.cat([mine] * world)

@@ -28,6 +28,7 @@ VARIABLE = "GAN_LIGHTNING_TRUST"  # packages, comma separated
 OURS = "gan_lightning"
 PACKAGES = (
     *(f"{OURS}.{p}" for p in ("models", "data", "networks", "losses", "optim", "augment", "metrics", "callbacks")),
+    f"{OURS}.schedules",
     "torch.nn",
     "torch.optim",
     "lightning.pytorch.callbacks",
