@@ -18,6 +18,7 @@ from gan_lightning.models.irgan import IRGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.predictability_minimization import PredictabilityMinimization
+from gan_lightning.models.progan import ProGAN
 from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
 from gan_lightning.models.seqgan import SeqGAN
@@ -25,6 +26,7 @@ from gan_lightning.models.simgan import SimGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
 from gan_lightning.models.stargan import StarGAN
+from gan_lightning.models.stylegan import StyleGAN
 from gan_lightning.models.wgan import WGAN
 from gan_lightning.models.wgangp import WGANGP
 
@@ -47,6 +49,7 @@ __all__ = [
     "LSGAN",
     "Pix2Pix",
     "PredictabilityMinimization",
+    "ProGAN",
     "RelativisticGAN",
     "SAGAN",
     "SeqGAN",
@@ -54,6 +57,7 @@ __all__ = [
     "SRGAN",
     "SimGAN",
     "StarGAN",
+    "StyleGAN",
     "WGAN",
     "WGANGP",
 ]

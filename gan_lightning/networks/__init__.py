@@ -9,6 +9,7 @@ from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.networks.faceswap import FaceSwapper
 from gan_lightning.networks.factorial import CodeDecoder, CodeEncoder, Predictors
 from gan_lightning.networks.features import RandomFeatures, VGG19Features
+from gan_lightning.networks.growing import ProGANDiscriminator, ProGANGenerator
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
     ImprovedGenerator,
@@ -35,6 +36,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.style1 import StyleGANGenerator
 from gan_lightning.networks.text import LSTMGenerator, TextDiscriminator
 from gan_lightning.networks.unet import UNetGenerator
 
@@ -72,6 +74,8 @@ __all__ = [
     "MaxoutDiscriminator",
     "PatchDiscriminator",
     "Predictors",
+    "ProGANDiscriminator",
+    "ProGANGenerator",
     "RandomFeatures",
     "RankingNetwork",
     "RankingSizes",
@@ -83,6 +87,7 @@ __all__ = [
     "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "StyleGANGenerator",
     "TextDiscriminator",
     "UNetGenerator",
     "VGG19Features",
