@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["CosineDecay", "LinearDecay", "PaperAdam"]
+__all__ = ["CosineDecay", "LinearDecay", "PaperAdam", "lazy"]
 
 FUSED = ("cpu", "cuda")  # devices on which torch's fused Adam takes every floating-point type
 
@@ -59,6 +59,28 @@ class PaperAdam(torch.optim.Adam):
         for saved, own in zip(groups, self.param_groups, strict=False):  # torch refuses another number of groups
             saved["fused"] = own["fused"]
         super().load_state_dict({**state_dict, "param_groups": groups})
+
+
+def lazy(build: Callable[[Any], torch.optim.Optimizer], interval: int) -> Callable[[Any], torch.optim.Optimizer]:
+    """An optimizer for a player that also takes one step of regularisation in `interval` ones of its game.
+
+    With c = interval / (interval + 1) the rate is multiplied by c and Adam's betas are raised to it, so that all these
+    steps together move as far as the game's alone (Karras et al. 2020, arXiv:1912.04958, appendix B).
+
+    Args:
+        build: the optimizer as it would be without regularisation.
+        interval: steps of the game for one of regularisation.
+    """
+
+    def scaled(parameters: Any) -> torch.optim.Optimizer:
+        optimizer, c = build(parameters), interval / (interval + 1)
+        for settings in (optimizer.defaults, *optimizer.param_groups):
+            settings["lr"] *= c
+            if "betas" in settings:
+                settings["betas"] = tuple(beta**c for beta in settings["betas"])
+        return optimizer
+
+    return scaled
 
 
 class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):
