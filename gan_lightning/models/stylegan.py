@@ -86,8 +86,8 @@ class StyleGAN(TwoPlayerGAN):
         fake_score = self.discriminate(self.fake_like(batch).detach())
         with losses.exact_gradients(self.device):
             real_score = self.discriminate(real)
+            by_whole_pixels = real_score / self.discriminator.reduction  # has the gradient by the enlarged image
         self.watch_scores(real_score, fake_score)
-        by_whole_pixels = real_score / self.discriminator.reduction
         return {
             "adversarial": losses.logistic_discriminator(real_score, fake_score),
             "r1": self.gamma * losses.zero_centred_penalty(by_whole_pixels, real.image),
