@@ -51,8 +51,8 @@ class ProGAN(TwoPlayerGAN):
     ) -> None:
         networks = generator(image_shape), discriminator(image_shape)
         require_growing("ProGAN", *networks)
-        step = growth.step_of(step, networks[0].sides)
-        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
+        growing = growth.step_of(step, networks[0].sides)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, growing)
         self.growth = growth
         self.penalty_weight, self.target, self.drift_weight = penalty_weight, target, drift_weight
 

@@ -63,8 +63,8 @@ class StyleGAN(TwoPlayerGAN):
         classes = require_classes("StyleGAN", num_classes) if conditional else None
         networks = generator(image_shape, classes), discriminator(image_shape, classes)
         require_growing("StyleGAN", *networks)
-        step = growth.step_of(step, networks[0].sides)
-        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
+        growing = growth.step_of(step, networks[0].sides)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, growing)
         self.num_classes, self.growth = classes, growth
         self.gamma, self.mixing, self.w_average_beta = gamma, mixing, w_average_beta
         # The mean of w when a turn begins: all micro-batches of the turn move it from there.

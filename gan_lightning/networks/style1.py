@@ -74,7 +74,7 @@ class _Styled(nn.Module):
             drawn = layer_noise(len(x), *self.noise.shape[1:]) if noise == "random" else self.noise
             x = x + drawn.to(x.dtype) * self.strength.to(x.dtype)
         x = F.leaky_relu(x + self.bias.to(x.dtype), SLOPE)
-        x = F.instance_norm(x.float(), eps=1e-8).to(x.dtype)
+        x = F.instance_norm(x.to(torch.promote_types(x.dtype, torch.float32)), eps=1e-8).to(x.dtype)
         scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
         return x * (scale + 1) + shift
 
