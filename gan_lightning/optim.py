@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["CosineDecay", "LinearDecay", "PaperAdam"]
+__all__ = ["CosineDecay", "LinearDecay", "PaperAdam", "followed"]
 
 FUSED = ("cpu", "cuda")  # devices on which torch's fused Adam takes every floating-point type
 
@@ -59,6 +59,22 @@ class PaperAdam(torch.optim.Adam):
         for saved, own in zip(groups, self.param_groups, strict=False):  # torch refuses another number of groups
             saved["fused"] = own["fused"]
         super().load_state_dict({**state_dict, "param_groups": groups})
+
+
+def followed(
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer], then: Callable[[], None]
+) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    """Builds the optimizer with a call after each of its steps, such as one that keeps weights within bounds.
+
+    Before averages follow the step, and not where a float16 scaler has skipped it.
+    """
+
+    def build(params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        made = optimizer(params)
+        made.register_step_post_hook(lambda *_: then())
+        return made
+
+    return build
 
 
 class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):

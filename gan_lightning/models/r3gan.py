@@ -1,0 +1,81 @@
+"""The GAN is dead; long live the GAN! A Modern GAN Baseline, 2024."""
+
+from functools import partial
+
+from torch import Tensor
+
+from gan_lightning import losses, optim, schedules
+from gan_lightning.batches import Labeled
+from gan_lightning.core import ClassNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
+from gan_lightning.networks import R3GANDiscriminator, R3GANGenerator
+from gan_lightning.schedules import Scheduled
+
+
+class R3GAN(TwoPlayerGAN):
+    """Is the real image more real than the fake? Pairs, two penalties, no tricks (Huang et al. 2024, arXiv:2501.05441).
+
+    The classic game, equation 1, scores real images and fakes apart. Equation 2 scores them in pairs: the discriminator
+    minimises -E log sigmoid(D(x) - D(G(z))), the generator -E log sigmoid(D(G(z)) - D(x)). Equation 3 makes it converge:
+    gamma / 2 E |grad D|^2 over real images (R1) and over fakes (R2), in every discriminator turn.
+
+    Each player has real images of its own, so a step takes two batches; the two of a pair have one class. The defaults
+    are those of CIFAR-10 in the authors' code: rate, beta2, gamma and the average's half-life follow half a cosine for
+    20 million images. Any networks will do, those without bounds are clamped when they are sampled. Deviation: in
+    bfloat16 the penalties are exact only as far as `bf16_stages` lets them; the trainer's precision does not touch them.
+
+    Args:
+        gamma: weight of both penalties, a number or a schedule in images.
+    """
+
+    boundary = None  # only differences of scores mean something
+    batches_per_step = 2
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int | None = None,
+        generator: ClassNetwork = lambda image_shape, num_classes: R3GANGenerator(
+            image_shape, num_classes, latent_dim=64, width=768
+        ),
+        discriminator: ClassNetwork = lambda image_shape, num_classes: R3GANDiscriminator(
+            image_shape, num_classes, width=768
+        ),
+        generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
+        discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
+        gamma: Scheduled = lambda: schedules.Cosine(start=0.05, end=0.005, images=20e6),
+        step: ImageStep = ImageStep(
+            learning_rate=partial(schedules.Cosine, start=1.0, end=0.25, images=20e6),
+            beta2=partial(schedules.Cosine, start=0.9, end=0.99, images=20e6),
+            ema_half_life=partial(schedules.Cosine, start=0.0, end=5e6, images=20e6),
+            ema_rampup=None,
+        ),
+    ) -> None:
+        networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
+        super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, 1, step)
+        self.num_classes = num_classes
+        self.gamma = schedules.of(gamma)
+
+    def training_step(self, batch: Labeled, batch_idx: int) -> None:
+        self.discriminator_turn(batch) if self.iteration % 2 else self.generator_turn(batch)
+
+    def discriminator_loss(self, batch: Labeled) -> Terms:
+        real, fake = batch.differentiable(), self.fake_like(batch).differentiable()
+        with losses.exact_gradients(self.device):
+            real_score, fake_score = self.score_pair(real, fake)
+        gamma = self.gamma.at(self.clock)
+        return {
+            "adversarial": losses.relativistic(real_score, fake_score),
+            "r1": gamma * losses.zero_centred_penalty(real_score, real.image),
+            "r2": gamma * losses.zero_centred_penalty(fake_score, fake.image),
+        }
+
+    def generator_loss(self, batch: Labeled) -> Terms:
+        fake_score, real_score = self.discriminate(self.fake_like(batch)), self.discriminate(batch)
+        return {"adversarial": losses.relativistic(fake_score, real_score)}
+
+    def condition_like(self, batch: Labeled) -> Tensor | None:
+        """The class of the real partner, or None."""
+        return batch.label if self.num_classes else None
+
+    def bounded(self, image: Tensor) -> Tensor:
+        return image.clamp(-1.0, 1.0)
