@@ -47,7 +47,9 @@ def scores_flags(argv: list[str]) -> Given:
     # Its second name is for torchrun, which takes `--n` for a flag of its own.
     fake.add_argument("--n", "--n_fake", type=int, help="images (default: 10,000 of a checkpoint, all of a folder)")
     fake.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
-    fake.add_argument("--live", action="store_true", help="the trained weights in place of their average")
+    weights = fake.add_mutually_exclusive_group()
+    weights.add_argument("--live", action="store_true", help="the trained weights in place of their average")
+    weights.add_argument("--average", metavar="NAME", help="another average, of a model that keeps several")
     fake.add_argument("--standing", type=int, metavar="N", help="batch statistics of N batches of the model's samples")
     fake.add_argument("--truncation", type=float, metavar="PSI", help="of the latents")
     how = _add_how(parser)
@@ -58,7 +60,7 @@ def scores_flags(argv: list[str]) -> Given:
     given, for_data = _parsed(parser, argv)
     if (given.checkpoint is None) == (given.fake is None):
         parser.error("give a checkpoint, or --fake with a folder of images")
-    for flag in ("standing", "truncation"):
+    for flag in ("standing", "truncation", "average"):
         if given.checkpoint is None and getattr(given, flag) is not None:
             parser.error(f"--{flag} is for the generator of a checkpoint: leave it out")
     _require_real(parser, given, given.fake is not None)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["CosineDecay", "LinearDecay", "PaperAdam", "followed"]
+__all__ = ["CosineDecay", "LinearDecay", "PaperAdam", "followed", "lazy"]
 
 FUSED = ("cpu", "cuda")  # devices on which torch's fused Adam takes every floating-point type
 
@@ -61,20 +61,44 @@ class PaperAdam(torch.optim.Adam):
         super().load_state_dict({**state_dict, "param_groups": groups})
 
 
-def followed(
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer], then: Callable[[], None]
-) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """Builds the optimizer with a call after each of its steps, such as one that keeps weights within bounds.
+def lazy(build: Callable[[Any], torch.optim.Optimizer], interval: int) -> Callable[[Any], torch.optim.Optimizer]:
+    """An optimizer for a player that also takes one step of regularisation in `interval` ones of its game.
 
-    Before averages follow the step, and not where a float16 scaler has skipped it.
+    With c = interval / (interval + 1) the rate is multiplied by c and Adam's betas are raised to it, so that all these
+    steps together move as far as the game's alone (Karras et al. 2020, arXiv:1912.04958, appendix B).
+
+    Args:
+        build: the optimizer as it would be without regularisation.
+        interval: steps of the game for one of regularisation.
     """
 
-    def build(params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        made = optimizer(params)
-        made.register_step_post_hook(lambda *_: then())
-        return made
+    def scaled(parameters: Any) -> torch.optim.Optimizer:
+        optimizer, c = build(parameters), interval / (interval + 1)
+        for settings in (optimizer.defaults, *optimizer.param_groups):
+            settings["lr"] *= c
+            if "betas" in settings:
+                settings["betas"] = tuple(beta**c for beta in settings["betas"])
+        return optimizer
 
-    return build
+    return scaled
+
+
+def followed(
+    build: Callable[[Any], torch.optim.Optimizer], then: Callable[[], None]
+) -> Callable[[Any], torch.optim.Optimizer]:
+    """An optimizer with a call after each of its steps, before averages follow: what keeps weights within bounds.
+
+    Args:
+        build: the optimizer as it would be without.
+        then: the call; there is none where a float16 scaler skips the step.
+    """
+
+    def hooked(parameters: Any) -> torch.optim.Optimizer:
+        optimizer = build(parameters)
+        optimizer.register_step_post_hook(lambda *_: then())
+        return optimizer
+
+    return hooked
 
 
 class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):

@@ -255,7 +255,8 @@ def test_what_fakes_are_conditioned_on_is_the_models_word() -> None:
 def test_truncated_latents_keep_their_quantiles(name: str, psi: float) -> None:
     """Against scipy's distributions: N(0, 1) within +-psi, U(-1, 1) within +-psi where psi is below 1."""
     model = tiny(name, plain_networks())
-    z, truncated = (model.latents(range(200), 3, truncation).double() for truncation in (None, psi))
+    z = model.latents(range(200), 3)
+    z, truncated = z.double(), model.truncate(z, psi).double()
     if model.uniform_latents:
         most = min(psi, 1.0)
         expected = stats.uniform(-most, 2 * most).ppf(stats.uniform(-1, 2).cdf(z))
@@ -274,7 +275,8 @@ def test_a_truncation_that_is_not_positive_is_refused(name: str, psi: float) -> 
 
 def test_codes_are_not_truncated() -> None:
     model = tiny("InfoGAN")
-    z, truncated = (model.latents(range(5), 0, truncation) for truncation in (None, 0.5))
+    z = model.latents(range(5))
+    truncated = model.truncate(z, 0.5)
     torch.testing.assert_close(truncated[:, : model.noise_dim], 0.5 * z[:, : model.noise_dim])
     assert torch.equal(truncated[:, model.noise_dim :], z[:, model.noise_dim :])
 
@@ -368,5 +370,5 @@ def test_a_penalty_of_shared_scores_is_exact_in_half_precision() -> None:
 
 
 def test_averages_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="two half-lives would be averages of one name"):
+    with pytest.raises(ValueError, match="two would be averages of one name"):
         tiny("DCGAN", step=ImageStep(ema_half_life=[10.0, 100.0, 100.2]))

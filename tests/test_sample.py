@@ -354,6 +354,7 @@ class Warm(Able):
         live=False,
         truncation=None,
         condition=None,
+        average=None,
         temperature: float = 1.0,
         up: bool = True,
     ) -> Tensor:
@@ -362,8 +363,9 @@ class Warm(Able):
         Args:
             temperature: factor of the latents.
         """
-        z = (temperature if up else -temperature) * self.latents(numbers, seed, truncation)
-        return self.generate(z, live, self.condition_of(numbers) if condition is None else condition, numbers, seed)
+        z = (temperature if up else -temperature) * self.latents(numbers, seed)
+        condition = self.condition_of(numbers) if condition is None else condition
+        return self.generate(z, live, condition, numbers, seed, truncation, average)
 
 
 def test_an_argument_of_a_model_of_ones_own_is_a_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,7 +137,7 @@ def alone(lost: list[str]) -> Iterator[None]:
 def protocol_of(given: argparse.Namespace, real: Real, n_fake: int) -> scoring.Protocol:
     """The protocol that the flags name; of `stats`, which knows no fakes, but for these."""
     fake = {
-        "weights": "live" if getattr(given, "live", False) else "ema",
+        "weights": "live" if getattr(given, "live", False) else getattr(given, "average", None) or "ema",
         "seed": getattr(given, "seed", 0),
         "standing": getattr(given, "standing", None) or 0,
         "truncation": getattr(given, "truncation", None),

@@ -51,7 +51,7 @@ class Painter:
 
     def latents(self, numbers: range) -> Tensor:
         """(n, ...) the latents of these numbers."""
-        return self.module.latents(numbers, self.how["seed"], self.how["truncation"])
+        return self.module.latents(numbers, self.how["seed"])
 
     def samples(self, numbers: range, label: int | None) -> list[Tensor]:
         """(C, H, W) uint8 on the CPU each, at most a batch."""

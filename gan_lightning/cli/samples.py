@@ -90,9 +90,10 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     if reconstructed is not None:
         originals = pictures.read_pictures(reconstructed, module.image_shape, reading_of(given))
         pictures.refuse_older(given.out / RECONSTRUCTIONS, len(originals))
-    with module.standing_statistics(given.standing, live=given.live):
+    with module.standing_statistics(given.standing, live=given.live, average=given.average):
         grid = pictures.draw(painter, given)
-        weights, each = "live" if given.live else "averaged", " of each label" if len(given.labels) > 1 else ""
+        weights = "live" if given.live else given.average or "averaged"
+        each = " of each label" if len(given.labels) > 1 else ""
         print(f"{given.n} images{each} of {name} ({weights} weights, seed {given.seed}): {printable(given.out)}")
         if given.grid:
             pictures.save(grid, sheets / "grid.png")

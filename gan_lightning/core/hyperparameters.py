@@ -18,10 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import torch
 from jsonargparse import ArgumentParser, Namespace, dict_to_namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import instantiate_module
+from torch import Tensor
 
+from gan_lightning.runtime import torchfile
 from gan_lightning.runtime.errors import nearest
 from gan_lightning.runtime.trust import USER, Source
 
@@ -148,6 +151,24 @@ def rebuilt(
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise ValueError(f"{source.name} does not fit {name} as it is now: {one_line(error)}") from error
     return module
+
+
+def loaded(
+    kind: type[LightningModule], path: str | Path, map_location: Any, source: Source, strict: bool = True
+) -> LightningModule:
+    """The model of a checkpoint file, where its tensors are; other arguments as of :func:`rebuilt`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read; or see :func:`rebuilt`.
+    """
+    try:
+        checkpoint = torchfile.load_checkpoint(path, map_location)
+    except torchfile.UnreadableError as error:
+        raise ValueError(f"{path} {error}") from error
+    module = rebuilt(kind, checkpoint, source, strict)
+    tensors = (value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor))
+    return module.to(next(tensors, torch.empty(0)).device)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from gan_lightning.core.module import AdversarialModule
 from gan_lightning.core.sampling import evaluating, in_own_precision
 from gan_lightning.core.step import ImageShape, ImageStep
 from gan_lightning.ema import EMA
-from gan_lightning.noise import Noise, SampleNoise, drawn_by_layers, key, truncated_normal
+from gan_lightning.noise import Noise, SampleNoise, drawn_by, drawn_by_layers, key, truncated_normal
+from gan_lightning.runtime.errors import nearest
 
 STANDING = -1  # seed of the latents of standing statistics: none that a user would give
 LAYERS = 1  # makes the key of the noise in layers another one than that of the latents
@@ -50,25 +51,47 @@ class ImageGenerator(AdversarialModule):
         self.keep_averages("generator", generator)
 
     def keep_averages(self, name: str, network: nn.Module) -> None:
-        """Average a network of a player: `averages[name]`, and `<name>_<half-life>` for further half-lives.
+        """Average a network of a player: `averages[name]`, `<name>_<half-life>` and `<name>_power_<1000 sigma_rel>`.
 
         Raises:
-            ValueError: further half-lives that round to the same whole number.
+            ValueError: two averages of one name, since they are next to the same.
         """
-        half_lives = self.step.ema_half_life
-        first, *more = half_lives if isinstance(half_lives, (list, tuple)) else [half_lives]
-        named = {name: first} | {f"{name}_{one:.0f}": one for one in more}
-        if len(named) <= len(more):
-            raise ValueError(f"ema_half_life {half_lives}: two half-lives would be averages of one name, leave one out")
         step = self.step
-        for called, half_life in named.items():
+        half_lives = step.ema_half_life if isinstance(step.ema_half_life, (list, tuple)) else [step.ema_half_life]
+        named = [(name, half_lives[0], None)]
+        named += [(f"{name}_{one:.0f}", one, None) for one in half_lives[1:]]
+        named += [(f"{name}_power_{1000 * sigma:03.0f}", 0.0, sigma) for sigma in step.ema_power or []]
+        if len({called for called, *_ in named}) < len(named):
+            raise ValueError(
+                f"ema_half_life {half_lives}, ema_power {step.ema_power}: two would be averages of one name, leave one "
+                "out"
+            )
+        for called, half_life, sigma in named:
             how = step.ema_rampup, step.ema_every, step.ema_start, step.ema_statistics
-            self.averages[called] = EMA(network, half_life, *how)
+            self.averages[called] = EMA(network, half_life, *how, sigma)
 
     @property
     def ema(self) -> EMA:
-        """The generator's average that is sampled and scored."""
+        """The generator's average that is sampled and scored unless another is named."""
         return self.averages["generator"]
+
+    def weights(self, live: bool = False, average: str | None = None) -> nn.Module:
+        """The generator with its trained weights, or with an average of them.
+
+        Args:
+            live: the trained weights.
+            average: name of one of the generator's averages; None for the first.
+
+        Raises:
+            ValueError: there is no such average, or both are asked for.
+        """
+        if live and average is not None:
+            raise ValueError(f"live weights or the average {average}, not both")
+        names = [name for name, one in self.averages.items() if one.live is self.generator]
+        if average is not None and average not in names:
+            has = ", ".join(names)
+            raise ValueError(f"{type(self).__name__} has no average {average!r}{nearest(average, names)}: it has {has}")
+        return self.generator if live else self.averages[average or "generator"].network
 
     # What the generator is given.
 
@@ -99,8 +122,18 @@ class ImageGenerator(AdversarialModule):
         raise TypeError(f"{type(self).__name__} must define traverse(z, code, steps)")
 
     def condition_like(self, batch: tuple) -> Tensor | None:
-        """What the fakes of a training batch are conditioned on: labels (n,), uniform over the classes, or None."""
+        """What the fakes of a training batch are conditioned on: labels (n,), uniform over the classes, or None.
+
+        A model whose paper has other classes returns `batch.label`, the real images', or :meth:`classes_as_in_data`.
+        """
         return self.noise.integers(self.num_classes, batches.size(batch)) if self.num_classes else None
+
+    def classes_as_in_data(self, n: int) -> Tensor | None:
+        """Labels (n,) drawn with the shares that the classes have of the training data, or None without classes."""
+        if not self.num_classes:
+            return None
+        counts = torch.tensor(self.trained_on["class_counts"], dtype=torch.float32, device=self.device)
+        return drawn_by(counts.expand(n, -1), self.noise.uniform(n, 1))[:, 0]
 
     def condition_of(self, numbers: Sequence[int]) -> Tensor | None:
         """What samples of these numbers are conditioned on: labels (n,), each class in turn, or None."""
@@ -124,13 +157,10 @@ class ImageGenerator(AdversarialModule):
 
     # Samples of a trained generator.
 
-    def latents(self, numbers: Sequence[int], seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, latent_dim) the latents of samples; arguments and errors as of :meth:`sample`."""
-        if truncation is not None and not truncation > 0:
-            raise ValueError(f"truncation must be positive, not {truncation}")
+    def latents(self, numbers: Sequence[int], seed: int = 0) -> Tensor:
+        """(n, latent_dim) the latents of samples; arguments as of :meth:`sample`."""
         z = self.latent(SampleNoise(seed, numbers, self.device), len(numbers))
-        z = z.to(torch.promote_types(z.dtype, self.dtype))
-        return z if truncation is None else self.truncate(z, truncation)
+        return z.to(torch.promote_types(z.dtype, self.dtype))
 
     @torch.no_grad()
     def sample(
@@ -140,6 +170,7 @@ class ImageGenerator(AdversarialModule):
         live: bool = False,
         truncation: float | None = None,
         condition: Tensor | None = None,
+        average: str | None = None,
     ) -> Tensor:
         """Images by number: each depends on the seed, on its number and on its condition alone.
 
@@ -149,16 +180,17 @@ class ImageGenerator(AdversarialModule):
             live: the trained weights in place of their average.
             truncation: limit of the latents, see `truncate`; None for none.
             condition: what they are conditioned on, labels (n,); None for each class in turn.
+            average: name of the average, of a model that keeps several; None for the first.
 
         Returns:
             (n, *image_shape), float32 in [-1, 1].
 
         Raises:
-            ValueError: a truncation that is not positive.
+            ValueError: a truncation that is not positive, or no such average.
         """
         numbers = range(numbers) if isinstance(numbers, int) else numbers
         condition = self.condition_of(numbers) if condition is None else condition
-        return self.generate(self.latents(numbers, seed, truncation), live, condition, numbers, seed)
+        return self.generate(self.latents(numbers, seed), live, condition, numbers, seed, truncation, average)
 
     @torch.no_grad()
     def generate(
@@ -168,26 +200,37 @@ class ImageGenerator(AdversarialModule):
         condition: Tensor | None = None,
         numbers: Sequence[int] | None = None,
         seed: int = 0,
+        truncation: float | None = None,
+        average: str | None = None,
     ) -> Tensor:
-        """Images (n, *image_shape), float32 in [-1, 1], in evaluation mode.
+        """Images (n, *image_shape), float32 in [-1, 1], in evaluation mode; other arguments as of :meth:`sample`.
 
         Args:
             z: (n, latent_dim).
-            live: the trained weights in place of their average.
             condition: labels (n,) int64, or (n, num_classes) shares of a mixture, of a model with classes.
             numbers, seed: key of the noise that the generator's layers draw; the numbers 0 to n - 1 where None.
         """
-        network = self.generator if live else self.ema.network
+        if truncation is not None and not truncation > 0:
+            raise ValueError(f"truncation must be positive, not {truncation}")
+        network = self.weights(live, average)
         noise = SampleNoise(key(seed, LAYERS), range(len(z)) if numbers is None else numbers, self.device)
         with evaluating(network), drawn_by_layers(noise):
-            return self.bounded(in_own_precision(network, z, condition).float())
+            return self.bounded(self.images_of(network, z, condition, truncation).float())
+
+    def images_of(
+        self, network: nn.Module, z: Tensor, condition: Tensor | None = None, truncation: float | None = None
+    ) -> Tensor:
+        """A generator's images in its own precision; arguments as of :meth:`generate`."""
+        return in_own_precision(network, z if truncation is None else self.truncate(z, truncation), condition)
 
     def bounded(self, image: Tensor) -> Tensor:
         """Samples (n, *image_shape) in [-1, 1] of the generator's output; itself, unless a model's has no bounds."""
         return image
 
     @contextmanager
-    def standing_statistics(self, count: int, size: int = 64, live: bool = False) -> Iterator[None]:
+    def standing_statistics(
+        self, count: int, size: int = 64, live: bool = False, average: str | None = None
+    ) -> Iterator[None]:
         """Within it the generator's batch statistics are those of `count` batches of its own images.
 
         Standing statistics (Brock et al. 2019, arXiv:1809.11096, section 4.1): averages over fresh samples, in place
@@ -196,9 +239,9 @@ class ImageGenerator(AdversarialModule):
         Args:
             count: batches; 0 leaves the statistics as they are.
             size: images in each.
-            live: of the trained weights in place of their average.
+            live, average: whose; see :meth:`weights`.
         """
-        network = self.generator if live else self.ema.network
+        network = self.weights(live, average)
         norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
         before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
         momenta, training = [norm.momentum for norm in norms], network.training
@@ -212,7 +255,7 @@ class ImageGenerator(AdversarialModule):
                 for first in range(0, count * size, size):
                     numbers = range(first, first + size)
                     with torch.no_grad(), drawn_by_layers(SampleNoise(key(STANDING, LAYERS), numbers, self.device)):
-                        in_own_precision(network, self.latents(numbers, STANDING), self.condition_of(numbers))
+                        self.images_of(network, self.latents(numbers, STANDING), self.condition_of(numbers))
                 network.eval()
             yield
         finally:

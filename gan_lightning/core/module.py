@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from gan_lightning import batches
 from gan_lightning.core import resume
-from gan_lightning.core.hyperparameters import plain_hyperparameters, rebuilt
-from gan_lightning.core.step import Move, Player, Step, Terms
+from gan_lightning.core.hyperparameters import loaded, plain_hyperparameters
+from gan_lightning.core.step import Move, Player, Rates, Step, Terms, freeze
 from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
-from gan_lightning.runtime import processes, torchfile, trainer_arguments
+from gan_lightning.runtime import processes, trainer_arguments
 from gan_lightning.runtime.errors import NotFiniteError, nearest
 from gan_lightning.runtime.trust import Source
 
@@ -40,24 +40,28 @@ class AdversarialModule(LightningModule):
     Attributes:
         iteration: batches begun, all epochs together; inside a step the number of the batch, from 1.
         images_seen: training images, or whatever an example is, of those batches, over all processes.
+        clock: what schedules in images are functions of: images that each player has seen before this batch.
         turns: by player, the turns that it has taken.
         noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
         averages: of its networks, by name; each follows its network after each turn that moves any of it.
-        trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples
-            and its "classes" (their names, None where there are none); empty before a fit.
+        trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples,
+            its "classes" (their names, None where there are none) and their "class_counts"; empty before a fit.
     """
 
     scored_by = ""  # the callback that scores it, where there is one that fits this model alone
+    batches_per_step = 1  # of a model whose players each see a batch of their own in a step: the clock counts one
 
     def __init__(self, step: Step) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.step = step
+        self._rates = Rates(step)
         self.seed = global_seed()
         self.seed_wins = False  # over a checkpoint's: where the user of a resumed run named one
         self.iteration = 0
         self.images_seen = 0
+        self.clock = 0
         self.noise: Noise = Noise()
         self.averages = nn.ModuleDict()
         self.trained_on: dict[str, Any] = {}
@@ -100,13 +104,7 @@ class AdversarialModule(LightningModule):
         """
         if not weights_only:
             raise ValueError("weights_only=False would run what a file holds: the file must do without")
-        try:
-            checkpoint = torchfile.load_checkpoint(checkpoint_path, map_location)
-        except torchfile.UnreadableError as error:
-            raise ValueError(f"{checkpoint_path} {error}") from error
-        module = rebuilt(cls, checkpoint, Source.file(checkpoint_path, trust), strict)
-        tensors = (value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor))
-        return module.to(next(tensors, torch.empty(0)).device)
+        return loaded(cls, checkpoint_path, map_location, Source.file(checkpoint_path, trust), strict)
 
     # What a turn is.
 
@@ -155,7 +153,7 @@ class AdversarialModule(LightningModule):
         if move.scheduler is not None and self.turns[name] % self._players[name].turns_per_step == 0:
             move.scheduler.step()
         for average in move.averages:
-            average.update(self.images_seen, batches.size(batch) * trainer.world_size)
+            average.update(self.images_seen // self.batches_per_step, batches.size(batch) * trainer.world_size)
 
     def reset_optimizer(self, name: str) -> None:
         """Let a player's optimizer forget its moments, as if its next turn were its first; its rate stays."""
@@ -212,7 +210,8 @@ class AdversarialModule(LightningModule):
 
     def configure_optimizers(self) -> tuple[list, list]:
         self._players, self._moves = self.players(), {}
-        optimizers = [player.optimizer(player.network.parameters()) for player in self._players.values()]
+        optimizers = [player.build_optimizer(name) for name, player in self._players.items()]
+        self._rates.check(optimizers)
         # GradScaler leaves it to a fused step to unscale gradients, which are clipped and measured before that.
         for optimizer in optimizers:
             optimizer._step_supports_amp_scaling = False
@@ -283,12 +282,14 @@ class AdversarialModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         processes.allow_turns(self.trainer.strategy)
+        freeze(self, self.step.freeze or [])
         data = self.trainer.datamodule
         if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before
             facts = None
             if self.trainer.is_global_zero:  # to hash all the data is work for one
                 examples = data.reference("train")
                 facts = {"name": data.name, "fingerprint": examples.fingerprint, "classes": data.classes}
+                facts["class_counts"] = examples.class_counts
             self.trained_on = self.trainer.strategy.broadcast(facts)
 
     def on_fit_start(self) -> None:
@@ -301,17 +302,14 @@ class AdversarialModule(LightningModule):
 
     def on_train_start(self) -> None:
         last, step = self.trainer.max_steps, self.trainer.global_step
-        ends = [getattr(schedule, "end", None) for schedule in self._schedulers.values()]
-        if (end := max((end for end in ends if end is not None), default=None)) is not None and -1 != last > end:
-            self.training_log.tell_of_rest(
-                f"the schedule of the learning rates ends at generator step {end}, the run at {last}"
-            )
-        elif step > 0:
+        if not self.training_log.tell_of_end(self._schedulers.values(), last) and step > 0:
             self.training_log.watch_rates(self._optimizers(), step)
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         self.training_log.start_clock(self.images_seen)
         self.iteration += 1
+        self.clock = self.images_seen // self.batches_per_step
+        self._rates.set(self.optimizers(use_pl_optimizer=False), self.clock)
         self.images_seen += batches.size(batch) * self.trainer.world_size
         self._turn_in_batch = 0
         if self.logging:

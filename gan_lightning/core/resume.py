@@ -166,7 +166,7 @@ def _set_rates(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     schedules = []
     turns = checkpoint["gan_lightning"]["turns"]
     for (name, player), saved in zip(module.players().items(), checkpoint["optimizer_states"], strict=True):
-        optimizer = player.optimizer(player.network.parameters())
+        optimizer = player.build_optimizer(name)
         if player.scheduler is not None:
             schedule = player.scheduler(optimizer)
             for _ in range(

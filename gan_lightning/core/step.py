@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from gan_lightning.augment import Augment
 from gan_lightning.ema import EMA
+from gan_lightning.runtime.errors import nearest
+from gan_lightning.schedules import Schedule
 
 Terms = dict[str, Tensor]  # the named, weighted summands of one loss
 ImageShape = tuple[int, int, int]  # (channels, height, width)
@@ -28,6 +31,17 @@ class Player(NamedTuple):
     scheduler: LRSchedulerCallable | None = None  # its own, stepped after its turns
     turns_per_step: int = 1  # for each step of the schedule; a critic's n_critic, so that it counts generator steps
 
+    def build_optimizer(self, name: str) -> torch.optim.Optimizer:
+        """Its optimizer, of all parameters that are not frozen.
+
+        Raises:
+            ValueError: all are.
+        """
+        moving = [p for p in self.network.parameters() if p.requires_grad]
+        if not moving:
+            raise ValueError(f"step.freeze leaves the {name} nothing to move: freeze less of it")
+        return self.optimizer(moving)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -38,13 +52,26 @@ class Step:
         gradient_clip: the greatest norm of a player's gradients; None for no clipping.
         scheduler: builds the schedule of each player's learning rate, in that player's own turns (a critic's
             `n_critic` turns are one step, so that its schedule counts generator steps); None for constant rates.
+        learning_rate: builds a schedule in images of a factor on every player's rate; None for 1.
+        beta2: builds a schedule in images of Adam's second decay rate, of every player; None for the optimizer's own.
+        freeze: modules or parameters by name, such as `discriminator.layers.0`, that do not move; None for none.
         compile: compile every player's network in place.
+
+    Raises:
+        ValueError: the learning rate has two schedules.
     """
 
     micro_batches: int = 1
     gradient_clip: float | None = None
     scheduler: LRSchedulerCallable | None = None
+    learning_rate: Callable[[], Schedule] | None = None
+    beta2: Callable[[], Schedule] | None = None
+    freeze: list[str] | None = None
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scheduler is not None and self.learning_rate is not None:
+            raise ValueError("step.scheduler and step.learning_rate both change the learning rate: leave one out")
 
 
 @dataclass(frozen=True)
@@ -52,21 +79,65 @@ class ImageStep(Step):
     """A :class:`Step` of an :class:`ImageGenerator`, with the generator's averages and what a discriminator sees.
 
     Attributes:
-        ema_half_life: of the generator's average, in training images; several for as many averages, of which the first
-            is the one that is sampled and scored.
+        ema_half_life: of the generator's average, in training images, or builds its schedule; several for as many
+            averages, of which the first is the one that is sampled and scored.
         ema_rampup: share of the images seen so far that a half-life may reach; None for no ramp-up.
         ema_every: turns of the generator between two updates of an average.
         ema_start: turns of the generator before the average begins; until then it equals the trained weights.
         ema_statistics: average the generator's batch statistics like its weights, and do not copy the newest.
+        ema_power: sigma_rel of further averages in power-function form, such as 0.05 and 0.10; see :class:`EMA`.
         augment: builds what changes images before the discriminator sees them; None for nothing.
     """
 
-    ema_half_life: float | list[float] = 10_000.0
+    ema_half_life: float | list[float] | Callable[[], Schedule] = 10_000.0
     ema_rampup: float | None = 0.05
     ema_every: int = 1
     ema_start: int = 0
     ema_statistics: bool = False
+    ema_power: list[float] | None = None
     augment: Augmentation | None = None
+
+
+def freeze(module: nn.Module, names: list[str]) -> None:
+    """Freeze modules or parameters by name.
+
+    Raises:
+        ValueError: there is none of a name.
+    """
+    parameters = dict(module.named_parameters())
+    for name in names:
+        found = [p for known, p in parameters.items() if known == name or known.startswith(f"{name}.")]
+        if not found:
+            known = {key.rsplit(".", n)[0] for key in parameters for n in range(key.count(".") + 1)}
+            raise ValueError(f"step.freeze: {type(module).__name__} has no {name}{nearest(name, known)}")
+        for parameter in found:
+            parameter.requires_grad_(False)
+
+
+class Rates:
+    """The schedules in images of a :class:`Step`, for the optimizers of all players."""
+
+    def __init__(self, step: Step) -> None:
+        self.factor = step.learning_rate() if step.learning_rate is not None else None
+        self.beta2 = step.beta2() if step.beta2 is not None else None
+
+    def check(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        """Refuse a schedule of what an optimizer does not have.
+
+        Raises:
+            ValueError: `beta2` of an optimizer without betas.
+        """
+        for optimizer in optimizers:
+            if self.beta2 is not None and "betas" not in optimizer.defaults:
+                raise ValueError(f"step.beta2 is Adam's, and {type(optimizer).__name__} has no betas: leave it out")
+
+    def set(self, optimizers: list[torch.optim.Optimizer], images: float) -> None:
+        """Give all optimizers what the schedules say when so many images were seen."""
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            if self.factor is not None:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.factor.at(images)
+            if self.beta2 is not None:
+                group["betas"] = (group["betas"][0], self.beta2.at(images))
 
 
 class Move(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -106,6 +108,14 @@ class TrainingLog:
             over = all(group["lr"] == 0 < group.get("initial_lr", 0) for group in optimizer.param_groups)
             if over and step > 0:
                 self.tell_of_rest(f"the learning rate of {name} is 0 at generator step {step}")
+
+    def tell_of_end(self, schedules: Iterable[Any], last: int) -> bool:
+        """Whether schedules of learning rates all end at zero before the run's last generator step, and say so."""
+        ends = [schedule.end for schedule in schedules if getattr(schedule, "end", None) is not None]
+        if not ends or not -1 != last > max(ends):
+            return False
+        self.tell_of_rest(f"the schedule of the learning rates ends at generator step {max(ends)}, the run at {last}")
+        return True
 
     def tell_of_rest(self, what: str) -> None:
         """Warn, once in a run, of steps in which nothing is learned."""

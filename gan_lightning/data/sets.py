@@ -48,6 +48,11 @@ class Examples(Dataset, ABC):
                 digest.update(field.contiguous().numpy())
         return digest.hexdigest()
 
+    @property
+    def class_counts(self) -> list[int] | None:
+        """The number of examples of each class; None for a set without classes."""
+        return None
+
     def augmented(self, index: list[int], keys: np.ndarray) -> tuple:
         """The same examples, each augmented as its key (n,) uint64 says; unchanged in a set without augmentation."""
         return self.__getitems__(index)
@@ -92,3 +97,7 @@ class InMemory(Rows):
     def __init__(self, image: Tensor, label: Tensor) -> None:
         super().__init__(Labeled(image, label))
         self.image, self.label = image, label
+
+    @property
+    def class_counts(self) -> list[int] | None:
+        return self.label.bincount().tolist()

@@ -15,13 +15,13 @@ class R3GAN(TwoPlayerGAN):
     """Is the real image more real than the fake? Pairs, two penalties, no tricks (Huang et al. 2024, arXiv:2501.05441).
 
     The classic game, equation 1, scores real images and fakes apart. Equation 2 scores them in pairs: the discriminator
-    minimises -E log sigmoid(D(x) - D(G(z))), the generator -E log sigmoid(D(G(z)) - D(x)). Equation 3 makes it converge:
-    gamma / 2 E |grad D|^2 over real images (R1) and over fakes (R2), in every discriminator turn.
+    minimises -E log sigmoid(D(x) - D(G(z))), the generator -E log sigmoid(D(G(z)) - D(x)). Equation 3 lets the game
+    converge: gamma / 2 E |grad D|^2 of real images (R1) and of fakes (R2), in every turn of the discriminator.
 
-    Each player has real images of its own, so a step takes two batches; the two of a pair have one class. The defaults
-    are those of CIFAR-10 in the authors' code: rate, beta2, gamma and the average's half-life follow half a cosine for
-    20 million images. Any networks will do, those without bounds are clamped when they are sampled. Deviation: in
-    bfloat16 the penalties are exact only as far as `bf16_stages` lets them; the trainer's precision does not touch them.
+    Each player has a real batch of its own, so that a step takes two, and a fake has the class of its real partner. The
+    defaults are those of CIFAR-10 in the authors' code: rate, beta2, gamma and the average's half-life follow half a
+    cosine over 20 million images. Any networks will do; samples are clamped. Deviation: the scores whose gradients are
+    penalised are computed in float32 but for the networks' own `bf16_stages`, whatever the trainer's precision.
 
     Args:
         gamma: weight of both penalties, a number or a schedule in images.

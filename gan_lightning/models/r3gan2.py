@@ -15,14 +15,13 @@ from gan_lightning.schedules import Scheduled
 class R3GAN2(TwoPlayerGAN):
     """The game of R3GAN (arXiv:2501.05441, equations 2 and 3) between networks that preserve magnitudes.
 
-    By the same authors (github.com/IFeelBloated/R3GAN2). Every filter has one length, to which each step of the
-    optimizer is followed back, as in EDM2 (Karras et al. 2024, arXiv:2312.02696): so a rate of 0.01 is a turn of so many
-    radians, whatever the layer. Noise in the generator's blocks, averages in power-function form, EDM2's rate. The
-    defaults are those of CIFAR-10 at a batch of 512.
+    By the same authors (github.com/IFeelBloated/R3GAN2). All filters have one length, which they are given back after
+    each step of the optimizer, as in EDM2 (Karras et al. 2024, arXiv:2312.02696): a rate then means the same in every
+    layer and at any time. The generator's blocks draw noise, the rate is EDM2's, averages are power functions. The
+    defaults are those of CIFAR-10 in the authors' code, at its batch of 512.
 
-    Deviations: an average by half-life stands beside those in power-function form and is the one that is scored unless
-    another is named; the two of a pair are augmented each by its own draws, where the authors' code takes the same for
-    both; images alone, no latents of an autoencoder; no attention, which no preset of the authors has either.
+    Deviations: an average by half-life is kept, too, and is sampled unless another is named; augmentation draws for
+    each image, not for each pair; images alone, no latents of an autoencoder; no attention, which no preset has either.
 
     Args:
         gamma: weight of both penalties, a number or a schedule in images.

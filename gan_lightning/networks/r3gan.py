@@ -158,7 +158,7 @@ def widths_of(name: str, width: int | list[int], stages: int) -> list[int]:
     widths = list(width) if isinstance(width, (list, tuple)) else [width] * stages
     if len(widths) != stages:
         raise ValueError(
-            f"{name} has {stages} resolutions, and width names {len(widths)}: give one number for all, or one each"
+            f"{name} has {stages} resolutions, and width names {len(widths)}: give one number, or one each"
         )
     return widths
 
@@ -289,7 +289,7 @@ RENAMED = {  # parts of the published names, in the order in which they are repl
 
 
 def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of ours of one network that the authors' code saved (github.com/brownvc/R3GAN), a copy of nothing.
+    """The state of ours of one network that the authors' code saved (github.com/brownvc/R3GAN).
 
     Args:
         weights: of a generator or a discriminator, by the authors' names.

@@ -8,6 +8,7 @@ summands add up to. Further inputs of a filter are a constant 1, its bias, and i
 from __future__ import annotations
 
 import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Convolution(Normalized):
         self.padding = kernel // 2 if isinstance(kernel, int) else 0
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h, w); `gain` is a factor of the filters, broadcast to (outputs, inputs)."""
+        """(n, inputs, h, w) -> (n, outputs, h, w); `gain`, a factor of the filters, broadcasts to (outputs, inputs)."""
         filters = self.filters()
         filters = filters / math.sqrt(filters[0].numel())
         weight = filters[:, : self.inputs] if gain is None else filters[:, : self.inputs] * gain[..., None, None]

@@ -20,7 +20,8 @@ class Protocol:
         n_real: number of real images, drawn without replacement; None for all of them, for KID and PRDC at most
             `n_fake`.
         split: the split of the data that the real images come from, "train" or "val".
-        weights: "ema" for the generator's average, "live" for the weights that are trained.
+        weights: "ema" for the generator's average, the name of another that the model keeps, or "live" for the weights
+            that are trained.
         seed: of the latents; for a folder of fakes, of the choice among its images.
         batch_size: images in a batch of the extractor; it changes a score by rounding errors only.
         stats: a file with statistics of the real images, from `evaluate stats` or in pytorch-fid's form; None for
@@ -37,7 +38,7 @@ class Protocol:
     n_fake: int = 10_000
     n_real: int | None = None
     split: str = "train"
-    weights: Literal["ema", "live"] = "ema"
+    weights: str = "ema"
     seed: int = 0
     batch_size: int = 100
     stats: str | None = None
@@ -56,6 +57,10 @@ class Protocol:
             raise ValueError(f"standing must be a number of batches, 0 for none, not {self.standing}")
         if self.truncation is not None and not 0 < self.truncation < math.inf:
             raise ValueError(f"truncation must be a number above 0, not {self.truncation}")
+
+    def which_weights(self) -> dict[str, Any]:
+        """The arguments of :meth:`ImageGenerator.weights`."""
+        return {"live": self.weights == "live", "average": None if self.weights in ("ema", "live") else self.weights}
 
 
 Source = Any  # numbered images, with __len__ and __getitems__(list of int) -> Labeled: an Examples, or Samples

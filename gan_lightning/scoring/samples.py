@@ -24,7 +24,9 @@ class Samples:
     ENDLESS = sys.maxsize  # as many as one likes
 
     def __init__(self, module: ImageGenerator, protocol: Protocol) -> None:
-        self.module, self.protocol, self.live = module, protocol, protocol.weights == "live"
+        self.module, self.protocol = module, protocol
+        self.which = protocol.which_weights()
+        module.weights(**self.which)  # an average that is not kept is refused now
 
     def __len__(self) -> int:
         return self.ENDLESS
@@ -39,7 +41,7 @@ class Samples:
         """Within it images are drawn with the protocol's batch statistics: the same ones on every process."""
         with ExitStack() as stack:
             with together(), full_float32():
-                stack.enter_context(self.module.standing_statistics(self.protocol.standing, live=self.live))
+                stack.enter_context(self.module.standing_statistics(self.protocol.standing, **self.which))
             yield
 
     def __getitems__(self, index: list[int]) -> Labeled:
@@ -47,7 +49,7 @@ class Samples:
         how = self.protocol
         condition = self.module.condition_of(index)
         with full_float32():
-            image = self.module.sample(index, how.seed, self.live, how.truncation, condition)
+            image = self.module.sample(index, how.seed, truncation=how.truncation, condition=condition, **self.which)
         return Labeled(image, condition)
 
 
