@@ -42,7 +42,7 @@ class R3GAN(TwoPlayerGAN):
         ),
         generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
         discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
-        gamma: Scheduled = lambda: schedules.Cosine(start=0.05, end=0.005, images=20e6),
+        gamma: Scheduled = partial(schedules.Cosine, start=0.05, end=0.005, images=20e6),
         step: ImageStep = ImageStep(
             learning_rate=partial(schedules.Cosine, start=1.0, end=0.25, images=20e6),
             beta2=partial(schedules.Cosine, start=0.9, end=0.99, images=20e6),

@@ -42,7 +42,7 @@ class R3GAN2(TwoPlayerGAN):
         ),
         generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-2, beta1=0.0, beta2=0.9),
         discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-2, beta1=0.0, beta2=0.9),
-        gamma: Scheduled = lambda: schedules.Cosine(start=0.05, end=0.005, images=20e6),
+        gamma: Scheduled = partial(schedules.Cosine, start=0.05, end=0.005, images=20e6),
         step: ImageStep = ImageStep(
             learning_rate=partial(schedules.EDM2Rate, value=1.0, constant=512e3, warmup=1e6),
             beta2=partial(schedules.Cosine, start=0.9, end=0.99, images=20e6),
