@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Noisy, own_networks, tiny, trained
+from conftest import Noisy, game, own_networks, tiny, trained
 
 from gan_lightning import fit, models
 from gan_lightning.cli import fit_cli
