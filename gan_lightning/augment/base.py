@@ -21,7 +21,7 @@ class Augment(nn.Module):
         raise TypeError(f"{type(self).__name__} must define forward(image, noise)")
 
     def begin(self, images_seen: int) -> None:
-        """Called before each turn with the number of training images so far."""
+        """Called before each batch with the number of training images that each player has seen."""
 
     def see(self, real: Tensor) -> None:
         """Told the discriminator's scores (n,) of real images, less the boundary between real and fake."""
