@@ -213,6 +213,7 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
         return {
             "generator": partial(getattr(networks, f"{name}Generator"), latent_dim=6, **sizes),
             "discriminator": partial(getattr(networks, f"{name}Discriminator"), **sizes),
+            "conditional": True,
         }
     if name in ("SNGAN", "WGANGP"):
         spectral = name == "SNGAN"

@@ -230,8 +230,8 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
         (torch.optim.Adam, {"lr": (5e-5, 2e-4), "betas": (0.0, 0.999), "eps": 1e-6}),
         {"n_critic": 2, "orthogonal_weight": 1e-4},
     ),
-    "R3GAN": ((torch.optim.Adam, {"lr": 2e-4, "betas": (0.0, 0.9), "eps": 1e-8}), {}),
-    "R3GAN2": ((torch.optim.Adam, {"lr": 1e-2, "betas": (0.0, 0.9), "eps": 1e-8}), {}),
+    "R3GAN": ((torch.optim.Adam, {"lr": 2e-4, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
+    "R3GAN2": ((torch.optim.Adam, {"lr": 1e-2, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
     "Pix2Pix": (ADAM_DCGAN, {"l1_weight": 100.0}),
     "CycleGAN": (ADAM_DCGAN, {"cycle_weight": 10.0, "identity_weight": 0.5, "pool": 50}),
     "StarGAN": (

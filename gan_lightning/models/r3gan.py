@@ -6,7 +6,15 @@ from torch import Tensor
 
 from gan_lightning import losses, optim, schedules
 from gan_lightning.batches import Labeled
-from gan_lightning.core import ClassNetwork, ImageShape, ImageStep, OptimizerCallable, Terms, TwoPlayerGAN
+from gan_lightning.core import (
+    ClassNetwork,
+    ImageShape,
+    ImageStep,
+    OptimizerCallable,
+    Terms,
+    TwoPlayerGAN,
+    require_classes,
+)
 from gan_lightning.networks import R3GANDiscriminator, R3GANGenerator
 from gan_lightning.schedules import Scheduled
 
@@ -24,7 +32,11 @@ class R3GAN(TwoPlayerGAN):
     penalised are computed in float32 but for the networks' own `bf16_stages`, whatever the trainer's precision.
 
     Args:
+        conditional: whether the networks are told the class.
         gamma: weight of both penalties, a number or a schedule in images.
+
+    Raises:
+        ValueError: `conditional` on data without classes.
     """
 
     boundary = None  # only differences of scores mean something
@@ -34,6 +46,7 @@ class R3GAN(TwoPlayerGAN):
         self,
         image_shape: ImageShape,
         num_classes: int | None = None,
+        conditional: bool = False,
         generator: ClassNetwork = lambda image_shape, num_classes: R3GANGenerator(
             image_shape, num_classes, latent_dim=64, width=768
         ),
@@ -50,9 +63,10 @@ class R3GAN(TwoPlayerGAN):
             ema_rampup=None,
         ),
     ) -> None:
-        networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
+        classes = require_classes("R3GAN", num_classes) if conditional else None
+        networks = generator(image_shape, classes), discriminator(image_shape, classes)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, 1, step)
-        self.num_classes = num_classes
+        self.num_classes = classes
         self.gamma = schedules.of(gamma)
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:

@@ -6,7 +6,16 @@ from torch import Tensor
 
 from gan_lightning import losses, optim, schedules
 from gan_lightning.batches import Labeled
-from gan_lightning.core import ClassNetwork, ImageShape, ImageStep, OptimizerCallable, Player, Terms, TwoPlayerGAN
+from gan_lightning.core import (
+    ClassNetwork,
+    ImageShape,
+    ImageStep,
+    OptimizerCallable,
+    Player,
+    Terms,
+    TwoPlayerGAN,
+    require_classes,
+)
 from gan_lightning.networks import R3GAN2Discriminator, R3GAN2Generator
 from gan_lightning.networks.r3gan2 import normalize_weights
 from gan_lightning.schedules import Scheduled
@@ -24,7 +33,11 @@ class R3GAN2(TwoPlayerGAN):
     each image, not for each pair; images alone, no latents of an autoencoder; no attention, which no preset has either.
 
     Args:
+        conditional: whether the networks are told the class.
         gamma: weight of both penalties, a number or a schedule in images.
+
+    Raises:
+        ValueError: `conditional` on data without classes.
     """
 
     boundary = None  # only differences of scores mean something
@@ -34,6 +47,7 @@ class R3GAN2(TwoPlayerGAN):
         self,
         image_shape: ImageShape,
         num_classes: int | None = None,
+        conditional: bool = False,
         generator: ClassNetwork = lambda image_shape, num_classes: R3GAN2Generator(
             image_shape, num_classes, latent_dim=64, width=512
         ),
@@ -49,9 +63,10 @@ class R3GAN2(TwoPlayerGAN):
             ema_power=[0.01, 0.05, 0.1],
         ),
     ) -> None:
-        networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
+        classes = require_classes("R3GAN2", num_classes) if conditional else None
+        networks = generator(image_shape, classes), discriminator(image_shape, classes)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, 1, step)
-        self.num_classes = num_classes
+        self.num_classes = classes
         self.gamma = schedules.of(gamma)
 
     def players(self) -> dict[str, Player]:
