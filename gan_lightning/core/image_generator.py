@@ -151,9 +151,13 @@ class ImageGenerator(AdversarialModule):
     def fakes_of(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The generator's images (n, *image_shape) of latents."""
         fake = self.generator(z) if condition is None else self.generator(z, condition)
+        self.watch_deviation(fake)
+        return fake
+
+    def watch_deviation(self, fake: Tensor) -> None:
+        """Log how much fakes (n, ...) differ from each other."""
         if self.watching and len(fake) > 1:  # one image alone has no deviation
             self.watch("generator/deviation", fake.detach().float().std(0).mean())
-        return fake
 
     # Samples of a trained generator.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def in_own_precision(network: nn.Module, *inputs: Tensor | None) -> Tensor:
-    """A network's output in its own precision, autocast off, of the inputs that are given."""
+def in_own_precision(network: nn.Module, *inputs: Tensor | None, **settings: Any) -> Tensor:
+    """A network's output in its own precision, autocast off, of the inputs that are given, and under settings."""
     dtype = next(network.parameters()).dtype
     cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs if x is not None]
     with torch.autocast(cast[0].device.type, enabled=False):
-        return network(*cast)
+        return network(*cast, **settings)
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:

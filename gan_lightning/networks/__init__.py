@@ -9,6 +9,7 @@ from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.networks.faceswap import FaceSwapper
 from gan_lightning.networks.factorial import CodeDecoder, CodeEncoder, Predictors
 from gan_lightning.networks.features import RandomFeatures, VGG19Features
+from gan_lightning.networks.growing import ProGANDiscriminator, ProGANGenerator
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
     ImprovedGenerator,
@@ -37,6 +38,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.style1 import StyleGANGenerator
 from gan_lightning.networks.text import LSTMGenerator, TextDiscriminator
 from gan_lightning.networks.unet import UNetGenerator
 
@@ -78,6 +80,8 @@ __all__ = [
     "R3GAN2Generator",
     "R3GANDiscriminator",
     "R3GANGenerator",
+    "ProGANDiscriminator",
+    "ProGANGenerator",
     "RandomFeatures",
     "RankingNetwork",
     "RankingSizes",
@@ -89,6 +93,7 @@ __all__ = [
     "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "StyleGANGenerator",
     "TextDiscriminator",
     "UNetGenerator",
     "VGG19Features",
