@@ -142,6 +142,8 @@ def _help_on_flags() -> str:
             "--data.ARGUMENT VALUE": "an argument of the data, as in --data.batch_size 64",
             "--config FILE": "settings from a yaml file; later files and flags win over earlier ones",
             "--ckpt_path last|FILE": "go on with the newest run, or begin a new one from a checkpoint",
+            "--init_from FILE": "begin with the weights of a checkpoint, where they fit",
+            "--freeze NAME": "a module that does not move, such as discriminator.layers.0; may be given again",
             "--trust PACKAGE": TRUST_HELP,
         },
         "how:",

@@ -50,6 +50,51 @@ def model_of(
     return rebuilt(kind, content, source).to(device)
 
 
+def init_from(module: AdversarialModule, path: str | Path) -> str:
+    """Give a model the weights of a checkpoint that fit: of its networks and averages, by name and shape.
+
+    An average that the file does not have, or not whole, begins at its network's weights. Counters, optimizers and
+    the augmentation's strength stay new: the run is another one. Nothing that the file names is built.
+
+    Args:
+        module: a model, of the same or of another class.
+        path: the checkpoint.
+
+    Returns:
+        what was taken and what was not, in a line.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`read`; or the file is not this package's, or nothing in it fits.
+    """
+    content = read(path)
+    record, state = own_record(content, path), content.get("state_dict")
+    given = {name: value for name, value in state.items() if torch.is_tensor(value)} if isinstance(state, dict) else {}
+    own = {name: value for name, value in module.state_dict().items() if torch.is_tensor(value) and "." in name}
+    own = {name: value for name, value in own.items() if name.split(".")[0] != "augment"}
+    fitting = {name for name, value in own.items() if name in given and given[name].shape == value.shape}
+    if not fitting:
+        raise ValueError(f"{path}: no weight of it fits {type(module).__name__}: name a checkpoint of like networks")
+    with torch.no_grad():
+        for name in fitting:
+            own[name].copy_(given[name])
+        for name, average in module.averages.items():
+            within = {key for key in own if key.startswith(f"averages.{name}.network.")}
+            if not within <= fitting:
+                fitting -= within
+                average.network.load_state_dict(average.live.state_dict())
+    networks = {name for name in own if not name.startswith("averages.")}
+    others = {"of another shape": networks & given.keys() - fitting, "not in the file": networks - given.keys()}
+    left = "; ".join(f"{why}: {', '.join(_parts(names))}" for why, names in others.items() if names)
+    called = f"{path} ({str(record.get('class_path')).rpartition('.')[2]}, step {content.get('global_step')})"
+    return f"{len(networks & fitting)} of {len(networks)} tensors from {called}" + (f"; {left}" if left else "")
+
+
+def _parts(names: set[str], most: int = 8) -> list[str]:
+    """The modules that tensors are of, not too many."""
+    parts = sorted({name.rpartition(".")[0] for name in names})
+    return parts if len(parts) <= most else [*parts[:most], f"and {len(parts) - most} more"]
+
+
 def build(model: str | type[AdversarialModule], **arguments: Any) -> AdversarialModule:
     """A model from arguments as a config file has them, whose checkpoint loads from the file alone.
 

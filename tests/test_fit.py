@@ -9,15 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from conftest import Noisy, game, own_networks, tiny, trained
 
 from gan_lightning import fit, models
 from gan_lightning.cli import fit_cli
+from gan_lightning.core import ImageStep
+from gan_lightning.load import init_from
+from gan_lightning.networks import MLPDiscriminator
 
 TINY = [
     "--model.generator=MLPGenerator",
@@ -356,3 +361,74 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     expected, found = weights(alone / "last.ckpt"), weights(together / "last.ckpt")
     for name, value in expected.items():
         assert (value - found[name]).norm() <= 1e-5 * value.norm(), name
+
+
+# Weights of another run.
+
+
+@pytest.fixture(scope="module")
+def donor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a DCGAN of width 4 after 2 steps, whose average is not its generator."""
+    path = tmp_path_factory.mktemp("donor") / "donor.ckpt"
+    trained(tiny("DCGAN"), 2, Noisy(batch_size=8)).save_checkpoint(path)
+    return path
+
+
+def test_a_run_starts_from_the_weights_that_fit(donor: Path) -> None:
+
+    given, model = weights(donor), tiny("SNGAN", tiny_networks(), seed=5)
+    before = {name: value.clone() for name, value in model.state_dict().items() if torch.is_tensor(value)}
+    said = init_from(model, donor)
+    after = {name: value for name, value in model.state_dict().items() if torch.is_tensor(value)}
+    own = {name for name in after if name.startswith("generator.")}
+    assert own and all(torch.equal(after[name], given[name]) for name in own)
+    averaged = {name for name in after if name.startswith("averages.generator.network.")}
+    assert averaged and all(torch.equal(after[name], given[name]) for name in averaged)
+    left = {name for name in after if name.startswith("discriminator.") and name not in given}
+    assert left and all(torch.equal(after[name], before[name]) for name in left)
+    assert f" of {len(after) - len(averaged)} tensors from {donor} (DCGAN, step 2)" in said
+    assert "not in the file: discriminator." in said
+
+
+def tiny_networks() -> dict[str, Any]:
+    """DCGAN's generator of the tests, and a discriminator that has nothing of its."""
+
+    return {"generator": own_networks("DCGAN")["generator"], "discriminator": partial(MLPDiscriminator, width=7)}
+
+
+def test_averages_that_the_file_does_not_have_begin_at_the_weights(donor: Path) -> None:
+
+    model = tiny("DCGAN", seed=5, step=ImageStep(ema_power=[0.1]))
+    init_from(model, donor)
+    for name, value in model.generator.state_dict().items():
+        assert torch.equal(model.averages["generator_power_100"].network.state_dict()[name], value)
+    assert model.images_seen == 0 and not model.turns
+
+
+def test_a_file_of_which_nothing_fits_is_refused(donor: Path) -> None:
+    with pytest.raises(ValueError, match="no weight of it fits SeqGAN"):
+        init_from(game("SeqGAN"), donor)
+
+
+def test_init_from_and_freeze_are_flags(donor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    small = ["--model.generator.width=4", "--model.discriminator.width=4", "--trainer.max_steps=1"]
+    here(
+        monkeypatch,
+        tmp_path,
+        *QUIET,
+        *small,
+        f"--init_from={donor}",
+        "--freeze",
+        "generator.layers.3",
+        "--freeze=discriminator.layers.2",
+    )
+    said = capsys.readouterr().out
+    assert f"tensors from {donor} (DCGAN, step 2)" in said
+    (folder,) = folders(tmp_path)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["model"]["init_args"]["step"]["freeze"] == ["generator.layers.3", "discriminator.layers.2"]
+    here(monkeypatch, tmp_path, *QUIET, "--ckpt_path=last", "--trainer.max_steps=2")  # goes on, and takes nothing again
+    assert "tensors from" not in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        here(monkeypatch, tmp_path, f"--init_from={donor}", "--ckpt_path=last")
+    assert ended.value.code == 2 and "leave one of them out" in capsys.readouterr().err

@@ -29,11 +29,13 @@ from gan_lightning.cli import command_line
 from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
+from gan_lightning.load import init_from
 from gan_lightning.runtime import checkpoint_io, runs, signals, slurm, trainer_arguments
 from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
 from gan_lightning.runtime.trust import USER
 
 PACKAGE = Path(__file__).parents[1]
+INIT_HELP = "a checkpoint whose weights a new run starts from, where they fit"
 DEFAULTS = {"max_steps": 100_000, "max_epochs": -1, "default_root_dir": "runs", "enable_model_summary": False}
 
 
@@ -88,6 +90,7 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
+        parser.add_argument("--init_from", type=str | None, default=None, help=INIT_HELP)
         parser.add_argument("--trust", type=str | None, default=None, metavar="PACKAGE", help=TRUST_HELP)
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
@@ -160,6 +163,17 @@ def trusted(args: list[str]) -> tuple[list[str], list[str]]:
     return known.trust, others
 
 
+def frozen(args: list[str]) -> list[str]:
+    """The arguments with all of `--freeze NAME` as the model's argument `step.freeze`."""
+    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    given.add_argument("--freeze", action="append", default=[])
+    try:
+        known, others = given.parse_known_args(args)
+    except argparse.ArgumentError:
+        raise ValueError("--freeze: name a module of the model, such as discriminator.layers.0") from None
+    return [*others, f"--model.step.freeze={json.dumps(known.freeze)}"] if known.freeze else others
+
+
 def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[str], Resumed | None]:
     """Put before the arguments what they leave out: a checkpoint's config if one is resumed, else the quick start's.
 
@@ -177,7 +191,7 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             on.
     """
     given, flags = args, Parser(add_help=False, allow_abbrev=False)
-    for flag in ("--model", "--data", "--ckpt_path", "--trainer.default_root_dir"):
+    for flag in ("--model", "--data", "--ckpt_path", "--init_from", "--trainer.default_root_dir"):
         flags.add_argument(flag)
     flags.add_argument("--config", "-c", action="append", default=[])
     known, _ = flags.parse_known_args(args)
@@ -190,6 +204,8 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         root = root or _root_of(config)
     resumed, given_path = None, named["ckpt_path"]
     if given_path not in (None, "null"):
+        if known.init_from is not None:
+            raise ValueError("--ckpt_path goes on with a run, --init_from begins a new one: leave one of them out")
         path, folder = Path(given_path).expanduser(), None
         if given_path == "last":  # goes on with its run; a file that is named begins a new one
             names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
@@ -247,7 +263,7 @@ def run(args: list[str]) -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of the fonts that it looks for when it is new
     with signals.listening() as listener, short_errors():
         trust, given = trusted(args)
-        args, resumed = with_base_config(given, trust)
+        args, resumed = with_base_config(frozen(given), trust)
         cli = FitCLI(
             resumed,
             given,
@@ -266,6 +282,10 @@ def run(args: list[str]) -> None:
         )
         listener.launcher = cli.trainer.strategy.launcher
         try:
+            if cli.config.init_from is not None and resumed is None:
+                said = init_from(cli.model, cli.config.init_from)
+                if cli.trainer.is_global_zero:
+                    print(said)
             ckpt_path = None if resumed is None else str(resumed.path)
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
         except signals.Stopped as stopped:
