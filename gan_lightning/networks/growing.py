@@ -50,6 +50,7 @@ class Growing(nn.Module):
         self._read = self.level, self.level._version, level
 
     @property
+    @torch.compiler.disable  # a forward pass asks first: what follows is compiled for each level, not for each number
     def reached(self) -> float:
         """The level as a number; read from the device only after another hand has changed it: a file, an average."""
         level, version, value = self._read
@@ -75,7 +76,7 @@ class Growing(nn.Module):
 
     def blend(self, below: Tensor, above: Tensor) -> Tensor:
         """What the two highest levels make, the upper one by its share: all of it when it has faded in."""
-        return torch.lerp(below, above, (self.level - (self.top - 1)).to(above.dtype))
+        return torch.lerp(below, above, (1 + self.level - self.level.ceil()).to(above.dtype))
 
     def shrink(self, image: Tensor) -> Tensor:
         """Whole images (n, c, h, w) as the ones in use: averaged over squares of pixels, and faded as fakes are."""
@@ -151,13 +152,14 @@ class ProGANGenerator(Growing):
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, latent_dim) -> (n, c, h, w) of the level in use, without bounds."""
+        top, fading = self.top, self.fading
         h = self.linear(pixel_norm(z)).unflatten(1, (-1, *self.sizes[0])) + self.bias
         h = _normed(self.conv(_normed(h)))
-        for first, second in self.blocks[: self.top]:
+        for first, second in self.blocks[:top]:
             below, h = h, double(h)
             h = _normed(second(_normed(first(h))))
-        image = self.to_image[self.top](h)
-        return self.blend(double(self.to_image[self.top - 1](below)), image) if self.fading else image
+        image = self.to_image[top](h)
+        return self.blend(double(self.to_image[top - 1](below)), image) if fading else image
 
 
 class ProGANDiscriminator(Growing):
@@ -202,12 +204,13 @@ class ProGANDiscriminator(Growing):
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         """(n, c, h, w) of the level in use, labels of a conditional discriminator -> (n,) scores."""
-        h = _active(self.from_image[self.top](image))
-        for level in range(self.top, 0, -1):
+        top, fading = self.top, self.fading
+        h = _active(self.from_image[top](image))
+        for level in range(top, 0, -1):
             first, second = self.blocks[level - 1]
             h = _active(first(h))
             h = _active(F.avg_pool2d(second(fir.blur(h) if self.blur else h), 2))
-            if level == self.top and self.fading:
+            if level == top and fading:
                 h = self.blend(_active(self.from_image[level - 1](F.avg_pool2d(image, 2))), h)
         h = _active(self.conv(self.deviation(h)))
         score = self.score(_active(self.linear(h.flatten(1))))
