@@ -127,7 +127,8 @@ def test_resume_equals_the_unbroken_run(name, tmp_path):
         return [trainer.lightning_module.state_dict(), [optimizer.state_dict() for optimizer in trainer.optimizers]]
 
     def model(seed: int = 0) -> TwoPlayerGAN:
-        return tiny(name, n_critic=min(2, defaults(name)["n_critic"]), seed=seed)
+        critic = {"n_critic": min(2, defaults(name)["n_critic"])} if "n_critic" in defaults(name) else {}
+        return tiny(name, critic, seed=seed)
 
     unbroken = state(trained(model(), 4))
     trained(model(), 1).save_checkpoint(tmp_path / "a.ckpt")
@@ -220,6 +221,11 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     "BigGAN": (
         (torch.optim.Adam, {"lr": (5e-5, 2e-4), "betas": (0.0, 0.999), "eps": 1e-6}),
         {"n_critic": 2, "orthogonal_weight": 1e-4},
+    ),
+    "StyleGAN2": (
+        (torch.optim.Adam, {"lr": 2e-3, "betas": (0.0, 0.99), "eps": 1e-8}),
+        {"mixing": 0.9, "gamma": 10.0, "r1_interval": 16, "path_weight": 2.0, "path_interval": 4}
+        | {"path_shrink": 2, "path_decay": 0.01, "w_decay": 0.995, "conditional": False},
     ),
     "Pix2Pix": (ADAM_DCGAN, {"l1_weight": 100.0}),
     "CycleGAN": (ADAM_DCGAN, {"cycle_weight": 10.0, "identity_weight": 0.5, "pool": 50}),
