@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["CosineDecay", "LinearDecay", "PaperAdam", "lazy"]
+__all__ = ["CosineDecay", "LinearDecay", "PaperAdam", "followed", "lazy"]
 
 FUSED = ("cpu", "cuda")  # devices on which torch's fused Adam takes every floating-point type
 
@@ -81,6 +81,24 @@ def lazy(build: Callable[[Any], torch.optim.Optimizer], interval: int) -> Callab
         return optimizer
 
     return scaled
+
+
+def followed(
+    build: Callable[[Any], torch.optim.Optimizer], then: Callable[[], None]
+) -> Callable[[Any], torch.optim.Optimizer]:
+    """An optimizer with a call after each of its steps, before averages follow: what keeps weights within bounds.
+
+    Args:
+        build: the optimizer as it would be without.
+        then: the call; there is none where a float16 scaler skips the step.
+    """
+
+    def hooked(parameters: Any) -> torch.optim.Optimizer:
+        optimizer = build(parameters)
+        optimizer.register_step_post_hook(lambda *_: then())
+        return optimizer
+
+    return hooked
 
 
 class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):

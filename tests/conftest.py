@@ -215,6 +215,13 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.StyleGAN2Generator, latent_dim=6, style_dim=6, mapping_layers=2, **narrow),
             "discriminator": partial(networks.StyleGAN2Discriminator, **narrow),
         }
+    if name in ("R3GAN", "R3GAN2"):
+        sizes = {"width": width, "blocks": 1, "embedding": width}
+        return {
+            "generator": partial(getattr(networks, f"{name}Generator"), latent_dim=6, **sizes),
+            "discriminator": partial(getattr(networks, f"{name}Discriminator"), **sizes),
+            "conditional": True,
+        }
     if name in ("SNGAN", "WGANGP"):
         spectral = name == "SNGAN"
         return {
@@ -332,6 +339,8 @@ def tiny(
         arguments["num_classes"] = 2  # of `Noisy`
     for option in (*options, more):
         arguments |= option
+    if "n_critic" not in inspect.signature(getattr(models, name)).parameters:  # a game whose papers have no such choice
+        arguments.pop("n_critic", None)
     torch.manual_seed(seed)
     return getattr(models, name)(**arguments)
 

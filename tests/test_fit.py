@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Noisy, own_networks, tiny, trained
+from conftest import Noisy, game, own_networks, tiny, trained
 
 from gan_lightning import fit, models
 from gan_lightning.cli import fit_cli
@@ -406,10 +406,8 @@ def test_averages_that_the_file_does_not_have_begin_at_the_weights(donor: Path) 
 
 
 def test_a_file_of_which_nothing_fits_is_refused(donor: Path) -> None:
-    from conftest import plain_networks, tiny
-
-    with pytest.raises(ValueError, match="no weight of it fits DCGAN"):
-        init_from(tiny("DCGAN", plain_networks()), donor)
+    with pytest.raises(ValueError, match="no weight of it fits SeqGAN"):
+        init_from(game("SeqGAN"), donor)
 
 
 def test_init_from_and_freeze_are_flags(donor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

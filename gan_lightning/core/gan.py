@@ -62,6 +62,11 @@ class TwoPlayerGAN(ImageGenerator):
                 f"and {type(self).__name__}'s scores do not say: give it a fixed strength, or use DiffAugment"
             )
 
+    def on_train_batch_start(self, batch: Labeled, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        if self.augment is not None:
+            self.augment.begin(self.clock)
+
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
         self.discriminator_turn(batch)
         if self.iteration % self.n_critic == 0:

@@ -18,6 +18,8 @@ from gan_lightning.models.irgan import IRGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.predictability_minimization import PredictabilityMinimization
+from gan_lightning.models.r3gan import R3GAN
+from gan_lightning.models.r3gan2 import R3GAN2
 from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
 from gan_lightning.models.seqgan import SeqGAN
@@ -48,6 +50,8 @@ __all__ = [
     "LSGAN",
     "Pix2Pix",
     "PredictabilityMinimization",
+    "R3GAN",
+    "R3GAN2",
     "RelativisticGAN",
     "SAGAN",
     "SeqGAN",

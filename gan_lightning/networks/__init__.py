@@ -24,6 +24,8 @@ from gan_lightning.networks.mlp import (
     MLPGenerator,
 )
 from gan_lightning.networks.patchgan import PatchDiscriminator
+from gan_lightning.networks.r3gan import R3GANDiscriminator, R3GANGenerator
+from gan_lightning.networks.r3gan2 import R3GAN2Discriminator, R3GAN2Generator
 from gan_lightning.networks.rankers import LinearScorer, MatrixFactorisation, MLPScorer, RankingNetwork, RankingSizes
 from gan_lightning.networks.residual import (
     AttributeDiscriminator,
@@ -73,6 +75,10 @@ __all__ = [
     "MaxoutDiscriminator",
     "PatchDiscriminator",
     "Predictors",
+    "R3GAN2Discriminator",
+    "R3GAN2Generator",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "RandomFeatures",
     "RankingNetwork",
     "RankingSizes",
