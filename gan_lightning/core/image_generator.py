@@ -150,14 +150,13 @@ class ImageGenerator(AdversarialModule):
 
     def fakes_of(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The generator's images (n, *image_shape) of latents."""
-        fake = self.generator(z) if condition is None else self.generator(z, condition)
-        self.watch_deviation(fake)
-        return fake
+        return self.watched(self.generator(z) if condition is None else self.generator(z, condition))
 
-    def watch_deviation(self, fake: Tensor) -> None:
-        """Log how much fakes (n, ...) differ from each other."""
+    def watched(self, fake: Tensor) -> Tensor:
+        """The fakes (n, *image_shape) of a turn, whose deviation is logged."""
         if self.watching and len(fake) > 1:  # one image alone has no deviation
             self.watch("generator/deviation", fake.detach().float().std(0).mean())
+        return fake
 
     # Samples of a trained generator.
 
