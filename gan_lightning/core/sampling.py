@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +22,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def in_own_precision(network: nn.Module, *inputs: Tensor | None, **settings: Any) -> Tensor:
-    """A network's output in its own precision, autocast off, of the inputs that are given, and under settings."""
+def in_own_precision(network: nn.Module, *inputs: Tensor | float | None) -> Tensor:
+    """A network's output in its own precision, autocast off, of the inputs up to the last one that is given."""
     dtype = next(network.parameters()).dtype
-    cast = [x.to(dtype) if x.is_floating_point() else x for x in inputs if x is not None]
+    cast = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
+    while cast[-1] is None:
+        cast.pop()
     with torch.autocast(cast[0].device.type, enabled=False):
-        return network(*cast, **settings)
+        return network(*cast)
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:

@@ -121,7 +121,7 @@ class StyleGAN(TwoPlayerGAN):
     def images_of(
         self, network: nn.Module, z: Tensor, condition: Tensor | None = None, truncation: float | None = None
     ) -> Tensor:
-        return in_own_precision(network, z, condition, truncation=truncation)
+        return in_own_precision(network, z, condition, truncation)
 
     def bounded(self, image: Tensor) -> Tensor:
         return enlarge(image, self.image_shape)
