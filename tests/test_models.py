@@ -156,10 +156,10 @@ def test_half_precision_trains(name, precision):
 
 
 @of_images
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [28, 32, 64])
-def test_default_networks_build_for_every_image(name, size, channels):
-    shape = (channels, size, size)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("sides", [(28, 28), (32, 32), (64, 64), (32, 48), (80, 48)])
+def test_default_networks_build_for_every_image(name, sides, channels):
+    shape = (channels, *sides)
     with shapes_alone():
         model = at_defaults(name, shape)
         label = torch.zeros(2, dtype=torch.int64)

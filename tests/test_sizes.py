@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import math
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import TRANSLATORS, plain_networks, quiet, tiny, translator
+from lightning.pytorch import Callback
 from PIL import Image
+from torch import Tensor, nn
 
-from gan_lightning import data
+from gan_lightning import data, evaluate, fit, networks, sample, translate
 from gan_lightning.batches import Labeled
+from gan_lightning.callbacks import FID, SampleGrid
+from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import cropped
 from gan_lightning.data.decoding import as_bytes, batch_of, read_image, read_pixels
+from gan_lightning.data.finding import image_files
 from gan_lightning.data.pictures import Pictures
+from gan_lightning.load import load_model
+from gan_lightning.metrics import DigitFeatures, Extractor, Features, to_uint8
+from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
 from gan_lightning.runtime.reading import Reading
 from gan_lightning.runtime.sizes import largest_crop, sides_of, size_flag, size_of
+from gan_lightning.scoring import Protocol
 
 
 def pixels(seed: int, *shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -304,13 +317,189 @@ def test_files_that_do_not_fit_are_named(tmp_path):
         read_pixels(tmp_path / "pages.tif", 1)
 
 
-@pytest.mark.parametrize("kind", [data.ImageFolder, data.MaskedImages, data.LowResolutionImages])
-def test_five_channels_of_16_bits_reach_training(tmp_path, kind):
+@pytest.mark.parametrize(
+    "name", ["ImageFolder", "MaskedImages", "LowResolutionImages", "PairedImages", "UnpairedImages"]
+)
+@pytest.mark.parametrize("side", [20, 60])  # smaller and larger than the size
+def test_five_channels_of_16_bits_reach_training(tmp_path, name, side):
     for number in range(4):
-        np.save(tmp_path / f"{number}.npy", pixels(number, 20, 24, 5, dtype=np.uint16))
-    module = kind(str(tmp_path), [16, 24], channels=5, val_fraction=0, batch_size=4, num_workers=0)
+        for folder in ("A", "B") if name in ("PairedImages", "UnpairedImages") else ("",):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            seed, dtype = number + 9 * (folder == "B"), np.uint8 if folder == "B" else np.uint16
+            np.save(tmp_path / folder / f"{number}.npy", pixels(seed, side, side + 4, 5, dtype=dtype))
+    given = {"jitter": 20} if name in ("PairedImages", "UnpairedImages") else {}
+    module = getattr(data, name)(
+        str(tmp_path), size=[16, 24], channels=5, val_fraction=0, batch_size=4, num_workers=0, **given
+    )
     module.setup("fit")
     (batch,) = module.train_dataloader()
+    batch = module.on_after_batch_transfer(batch, 0)
     for field in [field for field in batch if field.ndim == 4 and field.dtype != torch.bool]:
         assert field.dtype == torch.float32 and field.shape[:2] == (4, 5) and field.abs().max() <= 1
         assert field.min() < -0.1 and field.max() > 0.1
+
+
+# Models.
+
+
+def test_a_network_says_what_sides_it_needs():
+    for shape, message in {
+        (3, 32, 44): "32x44 images: beside 32 the longer side must be a multiple of 8 .nearest: 40, 48.",
+        (3, 44, 32): "44x32 images: beside 32 the longer side must be a multiple of 8 .nearest: 40, 48.",
+        (3, 36, 80): "36x80 images: the shorter side must be 4, 5, 6 or 7 times a power of two .nearest: 32, 40.",
+        (3, 36, 36): "36x36 images: the size must be 4, 5, 6 or 7 times a power of two .nearest: 32, 40.",
+    }.items():
+        for network in (networks.DCGANGenerator, networks.ResNetDiscriminator):
+            with pytest.raises(ValueError, match=f"{network.__name__} cannot build {message}"):
+                network(shape)
+    with pytest.raises(ValueError, match="the longer divide as often, not 32x44"):
+        networks.ContextGenerator((3, 32, 44))
+    assert networks.UNetGenerator((3, 32, 48), width=2).multiple == 16
+    assert networks.UNetGenerator((3, 256, 256), width=2).multiple == 256  # the paper's
+
+
+class Means(Extractor):
+    """The means of eight fields of any images."""
+
+    name, resizer, feature_dim = "means", "none", 8
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
+
+    def look(self, images: Tensor) -> Features:
+        return Features(nn.functional.adaptive_avg_pool2d(images.float().mean(1), (2, 4)).flatten(1))
+
+
+def train(model: AdversarialModule, module: data.base.ImageData, folder: Path, *more: Callback) -> None:
+    """Two steps with a grid, whose checkpoint is `last.ckpt` in the folder."""
+    grid = SampleGrid(None, rows=2, folder=str(folder))
+    trainer = quiet(max_steps=2, callbacks=[grid, *more], plugins=[AtomicCheckpointIO()])
+    trainer.fit(model, module)
+    trainer.save_checkpoint(folder / "last.ckpt")
+
+
+DRAWN = {
+    "Pix2Pix": "ShapePairs",
+    "CycleGAN": "ShapeDomains",
+    "StarGAN": "ShapeAttributes",
+    "SimGAN": "ShapeRefinement",
+    "FaceSwap": "ShapeIdentities",
+    "ContextEncoder": "ShapeHoles",
+    "SRGAN": "ShapeResolution",
+}
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translators_train_and_translate(name, tmp_path):
+    module = getattr(data, DRAWN[name])(n=8, size=list(SIDES), batch_size=4)
+    module.count = lambda split: 8
+    given = {"attributes": ["Warm", "Filled", "Large"]} if name == "StarGAN" else {}
+    if name == "SRGAN":
+        given["features"] = partial(networks.RandomFeatures, channels=3, width=4)
+    model = translator(name, image_shape=module.image_shape, **given)
+    train(model, module, tmp_path)
+    columns = len(model.columns(module.on_after_batch_transfer(module.reference("val").__getitems__([0]), 0)))
+    assert Image.open(tmp_path / "samples.png").size == (columns * (48 + 2) + 2, 2 * (32 + 2) + 2)
+    Image.fromarray(pixels(0, 20, 44, 3)).save(tmp_path / "in.png")
+    how = ["--attributes=+Warm"] if name == "StarGAN" else []
+    translate.main(
+        [str(tmp_path / "last.ckpt"), "--input", str(tmp_path / "in.png"), "--out", str(tmp_path / "o"), *how]
+    )
+    times = 4 if name == "SRGAN" else 1
+    assert Image.open(tmp_path / "o" / "in.png").size == (44 * times, 20 * times)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("DCGAN", 5), ("WGANGP", 4), ("GAN", 2), ("SNGAN", 3), ("BEGAN", 1)])
+def test_gans_train_and_are_sampled_and_scored(name, channels, tmp_path, capsys):
+    """Of 16-bit arrays of any channels and sides that differ, from the files to pictures of samples and back."""
+    (tmp_path / "files").mkdir()
+    for number in range(12):
+        np.save(tmp_path / f"files/{number}.npy", pixels(number, 40, 50, channels, dtype=np.uint16))
+    given = {"root": str(tmp_path / "files"), "size": list(SIDES), "channels": channels, "val_fraction": 0}
+    module = data.ImageFolder(**given, batch_size=4, num_workers=0)
+    model = tiny(name, {"num_classes": None} if name == "SNGAN" else {}, image_shape=(channels, *SIDES))
+    score = FID(Means(), Protocol(n_fake=12))
+    train(model, module, tmp_path, score)
+    assert 0 < score.scores["FID-means"] < math.inf and score.card["image_shape"] == f"{channels}x32x48"
+    shown = {1: "RGB", 3: "RGB", 4: "RGBA"}.get(channels)  # torchvision writes grey in three channels
+    tile = 48 if shown else 48 * channels
+    grid = Image.open(tmp_path / "samples.png")
+    assert (grid.mode, grid.size) == (shown or "RGB", (2 * (tile + 2) + 2, 2 * (32 + 2) + 2))
+
+    flags = [str(tmp_path / "last.ckpt"), "--n", "3", "--out", str(tmp_path / "drawn"), "--grid"]
+    sample.main([*flags, "--interpolate", "lerp", "--frames", "3"])
+    files = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    suffix = "png" if shown else "npy"
+    assert files == [*(f"{number:06d}.{suffix}" for number in range(3)), "sheets"]
+    for sheet in ("grid.png", "walk.gif"):
+        assert Image.open(tmp_path / "drawn/sheets" / sheet).size == grid.size
+    assert image_files(tmp_path / "drawn") == sorted((tmp_path / "drawn").glob("0*"))
+    made = to_uint8(load_model(tmp_path / "last.ckpt").sample(3))
+    for number, path in enumerate(image_files(tmp_path / "drawn")):
+        found = read_pixels(path, channels)
+        assert np.abs(found.astype(int) - made[number].movedim(0, 2).numpy()).max() <= 1
+    with pytest.raises(SystemExit):  # a folder of other pictures
+        (tmp_path / f"drawn/000000.{'npy' if shown else 'png'}").write_bytes(b"")
+        sample.main(flags)
+    assert "holds more than the 3 pictures to come" in capsys.readouterr().err
+
+
+def test_extractors_say_which_channels_they_see(tmp_path):
+    for number in range(4):
+        np.save(tmp_path / f"{number}.npy", pixels(number, 16, 16, 5))
+    folder = data.ImageFolder(str(tmp_path), 16, 5, val_fraction=0, batch_size=4)
+    message = "^DigitFeatures sees images of 1 or 3 channels, not 5: score them by an extractor of your own, or leave"
+    with pytest.raises(ValueError, match=message):
+        FID(DigitFeatures()).check(tiny("DCGAN", image_shape=(5, 16, 16)), folder)
+    with pytest.raises(ValueError, match=message):
+        DigitFeatures()(torch.zeros(2, 5, 16, 16))
+
+
+def test_a_checkpoint_of_two_sides_is_compared_with_data_of_its_size(tmp_path, capsys):
+    """`evaluate` sets the size of named data, [height, width] of one picture where two stand side by side."""
+    for name, kind, shape in (("GAN", "Digits", (1, 16, 24)), ("CoGAN", "DigitDomains", (1, 16, 48))):
+        module = getattr(data, kind)(size=[16, 24], batch_size=8)
+        train(tiny(name, plain_networks(name), image_shape=shape), module, tmp_path)
+        given = [str(tmp_path / "last.ckpt"), "--data", kind, "--n", "6", "--n_real", "5", "--device", "cpu"]
+        evaluate.main([*given, "--extractor", "DigitFeatures"])
+        assert "x".join(map(str, shape)) in capsys.readouterr().out
+
+
+def test_folders_are_brought_to_two_sides(tmp_path, capsys):
+    for folder in ("real", "fake"):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            Image.fromarray(pixels(number, 20 + number, 30)).save(tmp_path / folder / f"{number}.png")
+    flags = ["--real", str(tmp_path / "real"), "--fake", str(tmp_path / "fake"), "--extractor", "DigitFeatures"]
+    evaluate.main([*flags, "--size", "12,18"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "3x12x18, by Pillow to [12, 18]" in shown
+    with pytest.raises(SystemExit):
+        evaluate.main([*flags, "--size", "12,18,3"])
+    assert "--size: must be a positive whole number, or two: height,width, not 12,18,3" in capsys.readouterr().err
+
+
+# The command line.
+
+
+def test_fit_takes_two_sides(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data=Digits", "--data.size=[16,24]", "--data.batch_size=8", "--trainer.logger=false"]
+    flags += ["--model=GAN", "--trainer.max_steps=1", "--trainer.accelerator=cpu", "--grid.rows=2"]
+    fit.main(flags)
+    (run,) = (tmp_path / "runs").glob("*/*")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"]["init_args"]["size"] == [16, 24]
+    assert load_model(run / "last.ckpt").image_shape == (1, 16, 24)
+    fit.main(["--ckpt_path=last", "--trainer.max_steps=2"])  # from the list in the config
+    assert len(list((tmp_path / "runs").glob("*/*"))) == 1
+    capsys.readouterr()
+    for size, message in {
+        "[16,24,3]": "size must be a positive whole number, or two: [height, width], not [16, 24, 3]",
+        "wide": "wide",
+        "[32,48]": "the data and the checkpoint differ in image shape: [1, 32, 48] and [1, 16, 24]",
+    }.items():
+        with pytest.raises(SystemExit) as left:
+            fit.main(["--ckpt_path=last", "--trainer.max_steps=3", f"--data.size={size}"])
+        said = capsys.readouterr().err.strip()
+        assert left.value.code == 2 and message in said and "\n" not in said

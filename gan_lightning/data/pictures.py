@@ -33,9 +33,12 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """An image (h, w, c) of integers at another size: averages of areas where it shrinks, bicubic where it grows."""
     if image.shape[:2] == (height, width):
         return image
+    if (channels := image.shape[2]) > 4:  # which is the most that OpenCV averages
+        parts = [image[..., first : first + 4] for first in range(0, channels, 4)]
+        return np.concatenate([resized(np.ascontiguousarray(part), height, width) for part in parts], 2)
     shrinks = height <= image.shape[0] and width <= image.shape[1]
     found = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return found.reshape(height, width, image.shape[2])
+    return found.reshape(height, width, channels)
 
 
 def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
