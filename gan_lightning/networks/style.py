@@ -108,13 +108,13 @@ class StyleGenerator(nn.Module):
         The truncation trick in W, arXiv:1812.04948, appendix B.
 
         Args:
-            w: (n, width).
+            w: (n, width), or (n, num_styles, width) styles that are there.
             truncation: psi, 0 for the mean alone, 1 or None for w itself.
 
         Returns:
             (n, num_styles, width).
         """
-        ws = w[:, None].expand(-1, self.num_styles, -1)
+        ws = w[:, None].expand(-1, self.num_styles, -1) if w.ndim == 2 else w
         if truncation is None:
             return ws
         first = self.num_styles if self.truncation_layers is None else self.truncation_layers
