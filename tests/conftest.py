@@ -28,6 +28,7 @@ from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequen
 from gan_lightning.data.base import Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
+from gan_lightning.noise import Noise, drawn_by_layers
 
 # Commands are run as a user would, in folders of their own; the package need not be installed for that.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -215,6 +216,12 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "discriminator": partial(getattr(networks, f"{name}Discriminator"), **sizes),
             "conditional": True,
         }
+    if name == "StyleGAN2":
+        narrow = {"base": 16 * width, "widest": 2 * width}
+        return {
+            "generator": partial(networks.StyleGAN2Generator, latent_dim=6, style_dim=6, mapping_layers=2, **narrow),
+            "discriminator": partial(networks.StyleGAN2Discriminator, **narrow),
+        }
     if name in ("SNGAN", "WGANGP"):
         spectral = name == "SNGAN"
         return {
@@ -299,6 +306,8 @@ def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:
     """Perceptrons, in which a sample never meets another sample unless the model says so: for exact equality."""
     if name == "BEGAN":  # its own networks have no layer in which samples meet
         return own_networks(name)
+    if name == "StyleGAN2":  # its game is of styles
+        return own_networks(name) | {"discriminator": partial(networks.MLPDiscriminator, width=width)}
     own = {"ACGAN": PlainAuxiliary, "InfoGAN": PlainInfo, "ImprovedGAN": PlainFeatures, "CoGAN": PlainHalves}
     latent = {} if name == "InfoGAN" else {"latent_dim": 6}
     generator = PlainLatent if name == "InfoGAN" else networks.MLPGenerator
@@ -421,8 +430,16 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
 @contextmanager
 def shapes_alone() -> Iterator[None]:
     """Networks and images without numbers, and without spectral norm's iterations on them, which take most time."""
-    with torch.device("meta"), patch.object(parametrizations._SpectralNorm, "_power_method", lambda *_: None):
+    no_iterations = patch.object(parametrizations._SpectralNorm, "_power_method", lambda *_: None)
+    with torch.device("meta"), no_iterations, drawn_by_layers(NoNoise()):
         yield
+
+
+class NoNoise(Noise):
+    """Shapes of noise without numbers."""
+
+    def _rows(self, draw: Any, n: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(n, *shape)
 
 
 def gap(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:

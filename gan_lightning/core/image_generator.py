@@ -150,7 +150,10 @@ class ImageGenerator(AdversarialModule):
 
     def fakes_of(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The generator's images (n, *image_shape) of latents."""
-        fake = self.generator(z) if condition is None else self.generator(z, condition)
+        return self.watched(self.generator(z) if condition is None else self.generator(z, condition))
+
+    def watched(self, fake: Tensor) -> Tensor:
+        """The fakes (n, *image_shape) of a turn, whose deviation is logged."""
         if self.watching and len(fake) > 1:  # one image alone has no deviation
             self.watch("generator/deviation", fake.detach().float().std(0).mean())
         return fake

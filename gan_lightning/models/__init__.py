@@ -27,6 +27,7 @@ from gan_lightning.models.simgan import SimGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
 from gan_lightning.models.stargan import StarGAN
+from gan_lightning.models.stylegan2 import StyleGAN2
 from gan_lightning.models.wgan import WGAN
 from gan_lightning.models.wgangp import WGANGP
 
@@ -58,6 +59,7 @@ __all__ = [
     "SRGAN",
     "SimGAN",
     "StarGAN",
+    "StyleGAN2",
     "WGAN",
     "WGANGP",
 ]
