@@ -13,6 +13,7 @@ COMMANDS = {
     "sample": "what a checkpoint alone can make: images, sentences, lists of items",
     "translate": "turn pictures into others with a checkpoint",
     "evaluate": "score a checkpoint, or anyone's images",
+    "convert": "make a checkpoint of one that others published: StyleGAN2-ADA, R3GAN",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,3 +60,43 @@ def stylegan2_ada(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _block(resolution: int, first: int) -> str:
     """The block of a resolution, where blocks are numbered from that of the first one on."""
     return f"blocks.{abs(int(math.log2(resolution / first)))}."
+
+
+def stylegan2_ada_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of StyleGAN2Generator or StyleGAN2Discriminator that the weights of :func:`stylegan2_ada` fit.
+
+    Args:
+        state: as of :func:`stylegan2_ada`.
+
+    Returns:
+        `num_classes` too, and of a generator `image_shape`. What no shape shows is left at its default: clamps, the
+        group of the minibatch deviation, half precision.
+    """
+    ours = stylegan2_ada(state)
+    generates = "synthesis.constant" in ours
+    convs = sorted(
+        (int(level[1]), len(value))
+        for name, value in ours.items()
+        if (level := re.fullmatch(r"(?:synthesis\.)?blocks\.(\d+)\.conv\.weight", name))
+    )
+    counts = [count for _, count in convs]
+    if not generates:
+        counts = [*counts, len(ours["conv.weight"])][::-1]
+    embedding = ours.get("mapping.embedding.weight")
+    layers = sum(re.fullmatch(r"mapping\.layers\.\d+\.weight", name) is not None for name in ours)
+    arguments: dict[str, Any] = {
+        "num_classes": None if embedding is None else embedding.shape[1],
+        "base": max(count * 4 * 2**level for level, count in enumerate(counts)),
+        "widest": max(counts),
+    }
+    if layers:
+        arguments["mapping_layers"] = layers
+    if not generates:
+        residual = any(".shortcut." in name for name in ours)
+        return arguments | {"architecture": "resnet" if residual else "orig"}
+    height, width = (side * 2 ** (len(counts) - 1) for side in ours["synthesis.constant"].shape[1:])
+    arguments["image_shape"] = len(ours["synthesis.blocks.0.to_image.weight"]), height, width
+    arguments["style_dim"] = len(ours["mapping.w_average"])
+    first = ours["mapping.layers.0.weight"].shape[1]
+    arguments["latent_dim"] = first if embedding is None else first - len(embedding)
+    return arguments
