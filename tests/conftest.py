@@ -209,18 +209,18 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.BigGANGenerator, latent_dim=6, embedding=width, **wide),
             "discriminator": partial(networks.BigGANDiscriminator, **wide),
         }
+    if name == "StyleGAN2":
+        narrow = {"base": 16 * width, "widest": 2 * width}
+        return {
+            "generator": partial(networks.StyleGAN2Generator, latent_dim=6, style_dim=6, mapping_layers=2, **narrow),
+            "discriminator": partial(networks.StyleGAN2Discriminator, **narrow),
+        }
     if name in ("R3GAN", "R3GAN2"):
         sizes = {"width": width, "blocks": 1, "embedding": width}
         return {
             "generator": partial(getattr(networks, f"{name}Generator"), latent_dim=6, **sizes),
             "discriminator": partial(getattr(networks, f"{name}Discriminator"), **sizes),
             "conditional": True,
-        }
-    if name == "StyleGAN2":
-        narrow = {"base": 16 * width, "widest": 2 * width}
-        return {
-            "generator": partial(networks.StyleGAN2Generator, latent_dim=6, style_dim=6, mapping_layers=2, **narrow),
-            "discriminator": partial(networks.StyleGAN2Discriminator, **narrow),
         }
     if name in ("SNGAN", "WGANGP"):
         spectral = name == "SNGAN"

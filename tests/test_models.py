@@ -230,13 +230,13 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
         (torch.optim.Adam, {"lr": (5e-5, 2e-4), "betas": (0.0, 0.999), "eps": 1e-6}),
         {"n_critic": 2, "orthogonal_weight": 1e-4},
     ),
-    "R3GAN": ((torch.optim.Adam, {"lr": 2e-4, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
-    "R3GAN2": ((torch.optim.Adam, {"lr": 1e-2, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
     "StyleGAN2": (
         (torch.optim.Adam, {"lr": 2e-3, "betas": (0.0, 0.99), "eps": 1e-8}),
         {"mixing": 0.9, "gamma": 10.0, "r1_interval": 16, "path_weight": 2.0, "path_interval": 4}
         | {"path_shrink": 2, "path_decay": 0.01, "w_decay": 0.995, "conditional": False},
     ),
+    "R3GAN": ((torch.optim.Adam, {"lr": 2e-4, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
+    "R3GAN2": ((torch.optim.Adam, {"lr": 1e-2, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
     "Pix2Pix": (ADAM_DCGAN, {"l1_weight": 100.0}),
     "CycleGAN": (ADAM_DCGAN, {"cycle_weight": 10.0, "identity_weight": 0.5, "pool": 50}),
     "StarGAN": (
