@@ -78,9 +78,20 @@ class Network(NamedTuple):
 
 
 def convert(given: argparse.Namespace) -> None:
-    """Write the checkpoint, and print what was read, what was left out, and what to type next."""
+    """Write the checkpoint, and print what was read, what was left out, and what to type next.
+
+    Raises:
+        ValueError: the file cannot be read, or holds no generator of ours.
+    """
     file = published.read(given.file)
+    if "gan_lightning" in file.parts:
+        raise ValueError(f"{printable(given.file)} is a checkpoint of gan_lightning already")
     found = networks_of(file)
+    if not any(network.kind == "Generator" for network in found):
+        raise ValueError(
+            f"{printable(given.file)} holds no network whose tensors are named as those of a generator of "
+            "StyleGAN2-ADA or R3GAN"
+        )
     try:
         model, taken = model_of(found)
     except (RuntimeError, KeyError, ValueError, IndexError) as error:
@@ -108,13 +119,14 @@ def model_of(found: list[Network]) -> tuple[AdversarialModule, dict[str, Network
     Without an average the generator is its own; without a generator but for an average, that is the generator; a
     discriminator that the file does not have begins anew, as wide as the generator.
 
+    Args:
+        found: with a generator among them.
+
     Raises:
-        ValueError: there is no generator, or no network of ours is like it.
+        ValueError: no network of ours is like one of them.
         RuntimeError, KeyError, IndexError: weights are missing, or fit no network of ours.
     """
     generators = [network for network in found if network.kind == "Generator"]
-    if not generators:
-        raise ValueError("no generator of StyleGAN2-ADA or R3GAN by the names that their authors' programs give")
     average = next((network for network in generators if network.averaged), generators[0])
     live = next((network for network in generators if not network.averaged), average)
     same = (one for one in found if (one.model, one.kind) == (live.model, "Discriminator"))

@@ -8,12 +8,12 @@ pickle is read by torch's loader of weights alone. Files of `torch.save` and of 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import mmap
 import pickletools
 import sys
-import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +36,8 @@ PARAMETERS = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_paramete
 TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 STORAGE = "torch.storage._load_from_bytes"
 SAFE_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
+ZIP = b"PK\x03\x04"  # at the head of files of `torch.save`; a pickle may have a zip's end within it
+MOST = 10**5  # names in a file
 LONGEST_HEADER = 10**8  # bytes, of a safetensors file; its own bound
 
 
@@ -66,7 +68,7 @@ def read(path: str | Path) -> Published:
     try:
         with open(path, "rb") as file:
             head = file.read(32)
-            if zipfile.is_zipfile(file) or torchfile.LEGACY in head:
+            if head.startswith(ZIP) or torchfile.LEGACY in head:
                 return _named(torchfile.load_open(file))
             if head[8:9] == b"{":
                 return _named(_safetensors(file))
@@ -202,20 +204,22 @@ def _named(content: Any) -> Published:
     """What modules and mappings hold, however deep.
 
     Raises:
-        UnreadableError: a tensor cannot be put together.
+        UnreadableError: a tensor cannot be put together, or there is no end of names.
+        RecursionError: something holds itself.
     """
     found = Published({}, {}, [str(name) for name in content] if isinstance(content, dict) else [])
-    seen: set[int] = set()
+    count = itertools.count()
 
     def walk(value: Any, name: str) -> None:
+        if next(count) > MOST:  # few bytes can be many names: what stands twice in what stands twice in ...
+            raise UnreadableError(f"holds more than {MOST} names: it is not a published checkpoint")
         if isinstance(value, Tensor):
             found.tensors[name] = value
         elif _is_tensor(value):
             found.tensors[name] = _tensor(value, name)
         elif isinstance(value, PLAIN):
             found.settings[name] = value
-        elif id(value) not in seen:  # of what holds itself there is no end, and of what stands under many names hardly
-            seen.add(id(value))
+        else:
             for key, item in _inside(value).items():
                 if isinstance(key, str):
                     walk(item, f"{name}.{key}" if name else key)
@@ -285,7 +289,10 @@ def _safetensors(file: BinaryIO) -> dict[str, Tensor]:
     length = int.from_bytes(file.read(8), "little")
     if length > LONGEST_HEADER:
         raise UnreadableError("is neither a pickle, nor a file of torch.save or safetensors")
-    header, numbers = json.loads(file.read(length)), file.read()
+    text, numbers = file.read(length), file.read()
+    if len(text) < length:
+        raise UnreadableError("is truncated or corrupt")
+    header = json.loads(text)
     found = {}
     for name, about in header.items():
         if name == "__metadata__":
