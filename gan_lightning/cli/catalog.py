@@ -14,7 +14,7 @@ from typing import NamedTuple
 from docstring_parser import google
 
 PACKAGE = Path(__file__).parents[1]
-METAVARS = {"int": "INT", "float": "FLOAT", "str": "TEXT", "bool": "{true,false}"}
+METAVARS = {"int": "INT", "float": "FLOAT", "str": "TEXT", "bool": "{true,false}", "dict": "MAP"}
 LISTS = ("list", "tuple", "Sequence")
 
 
