@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_lightning import convert, evaluate, fit, load_model, sample
-from gan_lightning.networks.published import stylegan2_ada_arguments
+from gan_lightning.networks.stylegan2 import published_arguments
 from gan_lightning.runtime import published
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -288,7 +288,7 @@ def test_channels_are_read_off_the_weights() -> None:
     state |= {"synthesis.b4.const": torch.zeros(512, 4, 4), "synthesis.b4.torgb.weight": torch.zeros(3, 512, 1, 1)}
     state |= {"mapping.w_avg": torch.zeros(512), "mapping.fc0.weight": torch.zeros(512, 512 + 512)}
     state |= {"mapping.fc1.weight": torch.zeros(512, 512), "mapping.embed.weight": torch.zeros(512, 10)}
-    found = stylegan2_ada_arguments(state)
+    found = published_arguments(state)
     assert (found["base"], found["widest"], found["image_shape"]) == (16384, 512, (3, 256, 256))
     assert (found["latent_dim"], found["mapping_layers"], found["num_classes"]) == (512, 2, 10)
 
@@ -465,7 +465,7 @@ def test_what_has_no_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
         (lambda state: state.update({"synthesis.b8.skip.weight": torch.zeros(1)}), "Unexpected key(s)"),
         (
             lambda state: state.update({"synthesis.b8.conv1.resample_filter": torch.ones(4, 4)}),
-            "other than [1, 3, 3, 1]",
+            "is not [1, 3, 3, 1]",
         ),
         (lambda state: state.pop("synthesis.b4.const"), "holds no network"),
     ],

@@ -17,8 +17,7 @@ from gan_lightning.cli.arguments import program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, resolve
 from gan_lightning.core.resume import changes
-from gan_lightning.networks import published as stylegan2
-from gan_lightning.networks import r3gan
+from gan_lightning.networks import r3gan, stylegan2
 from gan_lightning.runtime import published
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
 from gan_lightning.runtime.errors import printable
@@ -29,8 +28,7 @@ MARKS = {  # a tensor that no other network has -> the model, and whose it is
     "AggregationLayer.Layer.weight": ("R3GAN", "Generator"),
     "ExtractionLayer.Layer.weight": ("R3GAN", "Discriminator"),
 }
-NAMES = {"StyleGAN2": stylegan2.stylegan2_ada, "R3GAN": r3gan.from_published}
-ARGUMENTS = {"StyleGAN2": stylegan2.stylegan2_ada_arguments, "R3GAN": r3gan.published_arguments}
+NETWORKS = {"StyleGAN2": stylegan2, "R3GAN": r3gan}  # where their weights are given our names
 SETTINGS = {  # what no shape shows -> its argument here
     "synthesis.b4.conv1.conv_clamp": "clamp",
     "b4.conv.conv_clamp": "clamp",
@@ -70,11 +68,11 @@ class Network(NamedTuple):
             for end, known in FIXED.items():
                 if name.endswith(end) and value not in known:
                     raise ValueError(f"its {name} is {value!r}: {self.model} has {' or '.join(map(repr, known))} here")
-        found = ARGUMENTS[self.model](self.weights)
+        found = NETWORKS[self.model].published_arguments(self.weights)
         return found | {ours: self.settings[name] for name, ours in SETTINGS.items() if name in self.settings}
 
     def load_into(self, network: nn.Module) -> None:
-        network.load_state_dict(NAMES[self.model](self.weights))
+        network.load_state_dict(NETWORKS[self.model].from_published(self.weights))
 
 
 def convert(given: argparse.Namespace) -> None:
