@@ -218,6 +218,12 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.BigGANGenerator, latent_dim=6, embedding=width, **wide),
             "discriminator": partial(networks.BigGANDiscriminator, **wide),
         }
+    if name == "StyleGAN2":
+        narrow = {"base": 16 * width, "widest": 2 * width}
+        return {
+            "generator": partial(networks.StyleGAN2Generator, latent_dim=6, style_dim=6, mapping_layers=2, **narrow),
+            "discriminator": partial(networks.StyleGAN2Discriminator, **narrow),
+        }
     if name in ("R3GAN", "R3GAN2"):
         sizes = {"width": width, "blocks": 1, "embedding": width}
         return {
@@ -309,6 +315,8 @@ def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:
     """Perceptrons, in which a sample never meets another sample unless the model says so: for exact equality."""
     if name in ("BEGAN", "ProGAN", "StyleGAN"):  # in theirs samples meet in none, or in whole groups
         return own_networks(name)
+    if name == "StyleGAN2":  # its game is of styles
+        return own_networks(name) | {"discriminator": partial(networks.MLPDiscriminator, width=width)}
     own = {"ACGAN": PlainAuxiliary, "InfoGAN": PlainInfo, "ImprovedGAN": PlainFeatures, "CoGAN": PlainHalves}
     latent = {} if name == "InfoGAN" else {"latent_dim": 6}
     generator = PlainLatent if name == "InfoGAN" else networks.MLPGenerator

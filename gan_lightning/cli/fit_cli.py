@@ -61,6 +61,8 @@ class Resumed(NamedTuple):
         """
         content = checkpoint_io.read(path)
         saved = own_record(content, path)
+        if "optimizer_states" not in content:
+            raise ValueError(f"{path} holds weights, and no run to go on with: begin one from them: --init_from {path}")
         config = None if trust is None else command_line.config_of(path, trust, content)
         for part, kind, within in (
             *((name, dict, content) for name in ("state_dict", "hyper_parameters", "loops", "callbacks")),

@@ -6,10 +6,8 @@ precision, on any number of processes and micro-batches, counted, checked, logge
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ from torch import Tensor, nn
 from gan_lightning import batches
 from gan_lightning.core import resume
 from gan_lightning.core.hyperparameters import loaded, plain_hyperparameters
-from gan_lightning.core.step import Move, Player, Rates, Step, Terms, freeze
+from gan_lightning.core.step import Move, Player, Rates, Step, Terms, freeze, total
 from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
 from gan_lightning.runtime import processes, trainer_arguments
@@ -108,7 +106,9 @@ class AdversarialModule(LightningModule):
 
     # What a turn is.
 
-    def turn(self, name: str, objective: Objective, batch: tuple, advances_step: bool = False) -> None:
+    def turn(
+        self, name: str, objective: Objective, batch: tuple, advances_step: bool = False, counts: bool = True
+    ) -> None:
         """One optimizer step of one player on `objective(batch)`; the other players' networks are frozen meanwhile.
 
         Args:
@@ -118,6 +118,8 @@ class AdversarialModule(LightningModule):
             advances_step: whether this turn advances `trainer.global_step`: the generator's do, so that `max_steps`
                 and checkpoint names count generator steps, as papers do. Once `max_steps` is reached, further such
                 turns of the batch are left out.
+            counts: whether schedules and averages count this turn; not that of a lazy regulariser, which belongs to
+                a turn of the game (arXiv:1912.04958, appendix B).
         """
         trainer, log = self.trainer, self.training_log
         if advances_step and -1 != trainer.max_steps <= trainer.global_step:
@@ -135,7 +137,7 @@ class AdversarialModule(LightningModule):
                 for index, part in enumerate(parts):
                     with self._part(index, known), self._sync(index == count - 1):
                         terms = objective(part)
-                        loss = _total(terms) if count == 1 else _total(terms) / count
+                        loss = total(terms) if count == 1 else total(terms) / count
                         with self._without_autocast():  # or penalties lose their float32
                             self.manual_backward(loss)
                     log.record(terms)
@@ -149,6 +151,8 @@ class AdversarialModule(LightningModule):
                 trainer.strategy.optimizer_step(move.optimizer.optimizer, closure)
         finally:
             log.end()
+        if not counts:
+            return
         self.turns[name] = self.turns.get(name, 0) + 1
         if move.scheduler is not None and self.turns[name] % self._players[name].turns_per_step == 0:
             move.scheduler.step()
@@ -341,8 +345,3 @@ class AdversarialModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the counters and the seed up again: see :func:`resume.take_up`."""
         resume.take_up(self, checkpoint, in_fit=self._trainer is not None)
-
-
-def _total(terms: Terms) -> Tensor:
-    """The sum of the terms, without the addition to 0 that `sum` begins with."""
-    return reduce(operator.add, terms.values())

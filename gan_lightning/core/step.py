@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +23,11 @@ ImageShape = tuple[int, int, int]  # (channels, height, width)
 ImageNetwork = Callable[[ImageShape], nn.Module]  # builds a network for images of a shape
 ClassNetwork = Callable[[ImageShape, int | None], nn.Module]  # ... and a number of classes, None for none
 Augmentation = Callable[[], Augment]
+
+
+def total(terms: Terms) -> Tensor:
+    """The sum of the terms, without the addition to 0 that `sum` begins with."""
+    return reduce(operator.add, terms.values())
 
 
 class Player(NamedTuple):

@@ -31,6 +31,7 @@ from gan_lightning.losses.regularizers import (
     lecam_penalty,
     norm_penalty,
     off_diagonal_penalty,
+    path_lengths,
     zero_centred_penalty,
 )
 from gan_lightning.losses.semi_supervised import semi_supervised_score
@@ -56,6 +57,7 @@ __all__ = [
     "pair_encoder_generator",
     "pair_hinge_discriminator",
     "pairwise_logistic",
+    "path_lengths",
     "policy_gradient",
     "ranking_reward",
     "relativistic",

@@ -6,6 +6,7 @@ Double backward is exact only in float32 and only in eager mode: scores whose gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -19,8 +20,11 @@ Critic = Callable[[Tensor], Tensor]  # (n, *shape) -> (n,) scores
 
 @contextmanager
 def exact_gradients(device: torch.device) -> Iterator[None]:
-    """Within it scores are computed so that their gradient can be penalised: float32, eager, gradients on."""
-    island = torch.autocast(device.type, enabled=False)
+    """Within it scores are computed so that their gradient can be penalised: float32, eager, gradients on.
+
+    Networks that cast to half precision themselves ask for the type, float32, which autocast would have here.
+    """
+    island = torch.autocast(device.type, dtype=torch.float32, enabled=False)
     with torch.enable_grad(), island, torch.compiler.set_stance("force_eager"):
         yield
 
@@ -76,6 +80,21 @@ def zero_centred_penalty(score: Tensor, x: Tensor) -> Tensor:
     Without its weight gamma, of scores (n,) that are there already, by their images; see :func:`gradient_of`.
     """
     return 0.5 * squared_norm(gradient_of(score, x)).mean()
+
+
+def path_lengths(image: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
+    """(n,) |J^T y|, how far images move with their styles; Karras et al. 2020, arXiv:1912.04958, equation 4.
+
+    The norm is of each layer's part of J^T y, and its square averaged over layers; y is divided by the square root of
+    the number of pixels, as in the authors' code, so that lengths do not grow with the resolution.
+
+    Args:
+        image: (n, c, h, w), computed from ws within :func:`exact_gradients`.
+        ws: (n, layers, width), part of a graph.
+        noise: (n, c, h, w) from N(0, 1).
+    """
+    projection = (image * noise).flatten(1).sum(1) / math.sqrt(image[0, 0].numel())
+    return gradient_of(projection, ws).square().sum(2).mean(1).sqrt()
 
 
 def lecam_penalty(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
 from gan_lightning.models.stargan import StarGAN
 from gan_lightning.models.stylegan import StyleGAN
+from gan_lightning.models.stylegan2 import StyleGAN2
 from gan_lightning.models.wgan import WGAN
 from gan_lightning.models.wgangp import WGANGP
 
@@ -62,6 +63,7 @@ __all__ = [
     "SimGAN",
     "StarGAN",
     "StyleGAN",
+    "StyleGAN2",
     "WGAN",
     "WGANGP",
 ]

@@ -116,9 +116,7 @@ class StyleGAN(TwoPlayerGAN):
         crossover = 1 + self.noise.integers(styles - 1, n)
         crossover = torch.where(self.noise.uniform(n) < self.mixing, crossover, styles)
         own = torch.arange(self.generator.num_styles, device=w.device) < crossover[:, None]
-        fake = self.generator.synthesis(torch.where(own[..., None], w[:, None], other[:, None]))
-        self.watch_deviation(fake)
-        return fake
+        return self.watched(self.generator.synthesis(torch.where(own[..., None], w[:, None], other[:, None])))
 
     def images_of(
         self, network: nn.Module, z: Tensor, condition: Tensor | None = None, truncation: float | None = None

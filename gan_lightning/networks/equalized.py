@@ -91,7 +91,7 @@ class MinibatchDeviation(nn.Module):
         group = self.group if batches.parts() > 1 else min(self.group, n)
         if n % group:
             raise ValueError(f"minibatch deviation in groups of {group}: a part of a batch cannot have {n} images")
-        grouped = x.unflatten(0, (-1, group)).float()
+        grouped = x.unflatten(0, (-1, group)).to(torch.promote_types(x.dtype, torch.float32))
         deviation = (grouped.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
         deviation = deviation.repeat_interleave(group).to(x.dtype)
         return torch.cat([x, deviation.view(n, 1, 1, 1).expand(n, 1, h, w)], 1)

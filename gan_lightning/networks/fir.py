@@ -8,39 +8,124 @@ constant image stays what it is away from its border, outside of which everythin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 BILINEAR = (1.0, 3.0, 3.0, 1.0)  # of StyleGAN2 and R3GAN, before they are normalised
-
-
-def kernel_of(taps: Sequence[float], like: Tensor) -> Tensor:
-    """(1, 1, k, k) of sum 1, the outer product of the taps with themselves."""
-    line = torch.tensor(list(taps), dtype=torch.float64)
-    line = line / line.sum()
-    return torch.outer(line, line)[None, None].to(like.device, like.dtype)
+# Sides up to which a filter is a product of matrices: on a CPU 2 to 4 times as fast as depthwise convolutions at 28 to
+# 128 px, and slower from 256 px on; either is 10 times as fast as a convolution of single channels.
+MATRIX = 128
 
 
 def upsample(x: Tensor, taps: Sequence[float] = BILINEAR, factor: int = 2) -> Tensor:
     """(n, c, h, w) -> (n, c, h * factor, w * factor), by at least `factor` taps."""
-    k, flat = len(taps), x.reshape(-1, 1, *x.shape[2:])
-    first = (k - factor) // 2  # what StyleGAN's padding of (k + factor - 1) // 2 leaves out
-    y = F.conv_transpose2d(flat, kernel_of(taps, x) * factor**2, stride=factor)
-    h, w = x.shape[2] * factor, x.shape[3] * factor
-    return y[..., first : first + h, first : first + w].reshape(*x.shape[:2], h, w)
+    k = len(taps)
+    return resample(x, taps, up=factor, before=(k + factor - 1) // 2, after=(k - factor) // 2)
 
 
 def downsample(x: Tensor, taps: Sequence[float] = BILINEAR, factor: int = 2) -> Tensor:
     """(n, c, h, w) -> (n, c, h / factor, w / factor), of sides that the factor divides."""
-    k, flat = len(taps), x.reshape(-1, 1, *x.shape[2:])
-    before, after = (k - factor + 1) // 2, (k - factor) // 2
-    y = F.conv2d(F.pad(flat, (before, after, before, after)), kernel_of(taps, x), stride=factor)
-    return y.reshape(*x.shape[:2], *y.shape[2:])
+    k = len(taps)
+    return resample(x, taps, down=factor, before=(k - factor + 1) // 2, after=(k - factor) // 2)
 
 
 def blur(x: Tensor, taps: Sequence[float] = (1.0, 2.0, 1.0)) -> Tensor:
     """(n, c, h, w) -> the same shape; by an odd number of taps."""
-    flat = x.reshape(-1, 1, *x.shape[2:])
-    return F.conv2d(flat, kernel_of(taps, x), padding=len(taps) // 2).reshape(x.shape)
+    return resample(x, taps, before=len(taps) // 2, after=len(taps) // 2)
+
+
+def upsampling_conv2d(x: Tensor, weight: Tensor, taps: Sequence[float] = BILINEAR) -> Tensor:
+    """Twice the sides, then a convolution that keeps them, in the authors' cheaper order: the filter comes last.
+
+    Args:
+        x: (n, inputs, h, w).
+        weight: (outputs, inputs, k, k), k odd; as in their code the kernels are turned by 180 degrees, against what
+            torch calls a convolution.
+
+    Returns:
+        (n, outputs, 2h, 2w).
+    """
+    k, half = len(taps), weight.shape[2] // 2
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return resample(x, taps, before=(k + 1) // 2 - half, after=k // 2 - half, gain=2.0)
+
+
+def downsampling_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, taps: Sequence[float] = BILINEAR
+) -> Tensor:
+    """A convolution that keeps the sides, then half of them, as the authors do it: the filter, then a stride of 2.
+
+    Args:
+        x: (n, inputs, 2h, 2w).
+        weight: (outputs, inputs, k, k), k odd; for k = 1 the filter alone has the stride.
+        bias: (outputs,).
+
+    Returns:
+        (n, outputs, h, w).
+    """
+    k, half = len(taps), weight.shape[2] // 2
+    if half == 0:
+        return F.conv2d(downsample(x, taps), weight, bias)
+    x = resample(x, taps, before=(k - 1) // 2 + half, after=k // 2 - 1 + half)
+    return F.conv2d(x, weight, bias, stride=2)
+
+
+def resample(
+    x: Tensor, taps: Sequence[float], up: int = 1, down: int = 1, before: int = 0, after: int = 0, gain: float = 1.0
+) -> Tensor:
+    """Zeros between pixels, zeros around them, a convolution with the normalised taps, every `down`-th pixel.
+
+    Args:
+        x: (n, c, h, w).
+        taps: of the filter, along either side.
+        up, down: factors, one of them 1; the values are multiplied by `up` along either side, to keep their size.
+        before, after: zeros before the first and after the last pixel of a side; negative numbers cut pixels off.
+        gain: further factor of the values, along either side.
+
+    Returns:
+        (n, c, (h * up + before + after - len(taps)) // down + 1, ...).
+    """
+    total = sum(taps)
+    line = tuple(tap * up * gain / total for tap in taps)
+    if max(x.shape[2:]) <= MATRIX:
+        rows, columns = (_matrix(side, line, up, down, before, after, x.device, x.dtype) for side in x.shape[2:])
+        return rows @ x @ columns.T
+    c, k, kernel = x.shape[1], len(line), _kernel(line, x.device, x.dtype)
+    if up > 1:
+        x = F.conv_transpose2d(x, kernel.expand(c, 1, k, k), stride=up, groups=c)
+        first, last = before - k + 1, after - k + up
+        return F.pad(x, (first, last, first, last))
+    x = F.pad(x, (before, after, before, after))
+    return F.conv2d(x, kernel.flip(2, 3).expand(c, 1, k, k), stride=down, groups=c)
+
+
+@lru_cache(maxsize=1024)
+@torch.inference_mode(False)
+@torch.no_grad()
+def _kernel(line: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(1, 1, k, k) the outer product of the taps with themselves."""
+    taps = torch.tensor(line, dtype=torch.float64, device="cpu")
+    return torch.outer(taps, taps)[None, None].to(device, dtype)
+
+
+@lru_cache(maxsize=1024)
+@torch.inference_mode(False)
+@torch.no_grad()
+def _matrix(
+    side: int,
+    line: tuple[float, ...],
+    up: int,
+    down: int,
+    before: int,
+    after: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """(pixels after, pixels before) what the filter does to one side: its columns are the answers to single pixels."""
+    taps = torch.tensor(line, dtype=torch.float64, device="cpu").flip(0)
+    pixels = F.pad(torch.eye(side, dtype=torch.float64, device="cpu")[:, :, None], (0, up - 1)).flatten(1)
+    answers = F.conv1d(F.pad(pixels, (before, after))[:, None], taps[None, None], stride=down)
+    return answers[:, 0].T.contiguous().to(device, dtype)
