@@ -50,7 +50,6 @@ class Growing(nn.Module):
         self._read = self.level, self.level._version, level
 
     @property
-    @torch.compiler.disable  # a forward pass asks first: what follows is compiled for each level, not for each number
     def reached(self) -> float:
         """The level as a number; read from the device only after another hand has changed it: a file, an average."""
         level, version, value = self._read
@@ -59,20 +58,16 @@ class Growing(nn.Module):
             self._read = self.level, self.level._version, value
         return value
 
-    @property
-    def top(self) -> int:
-        """The highest level in use: the one that images are of."""
-        return math.ceil(self.reached)
-
-    @property
-    def fading(self) -> bool:
-        """Whether the highest level in use is still being blended in."""
-        return self.reached != self.top
+    @torch.compiler.disable  # a forward pass asks first: what follows is compiled for each level, not for each number
+    def in_use(self) -> tuple[int, bool]:
+        """The highest level in use, which images are of, and whether it is still being blended in."""
+        top = math.ceil(self.reached)
+        return top, self.reached != top
 
     @property
     def reduction(self) -> int:
         """How many times as long the whole image's sides are as those of the images in use."""
-        return 2 ** (len(self.sizes) - 1 - self.top)
+        return 2 ** (len(self.sizes) - 1 - self.in_use()[0])
 
     def blend(self, below: Tensor, above: Tensor) -> Tensor:
         """What the two highest levels make, the upper one by its share: all of it when it has faded in."""
@@ -81,7 +76,8 @@ class Growing(nn.Module):
     def shrink(self, image: Tensor) -> Tensor:
         """Whole images (n, c, h, w) as the ones in use: averaged over squares of pixels, and faded as fakes are."""
         image = F.avg_pool2d(image, self.reduction)
-        return self.blend(double(F.avg_pool2d(image, 2)), image) if self.fading else image
+        _, fading = self.in_use()
+        return self.blend(double(F.avg_pool2d(image, 2)), image) if fading else image
 
 
 def enlarge(image: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
@@ -152,7 +148,7 @@ class ProGANGenerator(Growing):
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, latent_dim) -> (n, c, h, w) of the level in use, without bounds."""
-        top, fading = self.top, self.fading
+        top, fading = self.in_use()
         h = self.linear(pixel_norm(z)).unflatten(1, (-1, *self.sizes[0])) + self.bias
         h = _normed(self.conv(_normed(h)))
         for first, second in self.blocks[:top]:
@@ -204,7 +200,7 @@ class ProGANDiscriminator(Growing):
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         """(n, c, h, w) of the level in use, labels of a conditional discriminator -> (n,) scores."""
-        top, fading = self.top, self.fading
+        top, fading = self.in_use()
         h = _active(self.from_image[top](image))
         for level in range(top, 0, -1):
             first, second = self.blocks[level - 1]

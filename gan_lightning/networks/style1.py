@@ -124,11 +124,11 @@ class StyleGANGenerator(Growing):
     @property
     def styles(self) -> int:
         """How many of the styles the level in use has: two for each level."""
-        return 2 * (self.top + 1)
+        return 2 * (self.in_use()[0] + 1)
 
     def synthesis(self, ws: Tensor, noise: NoiseMode = "random") -> Tensor:
         """(n, num_styles, w_dim) -> (n, c, h, w) of the level in use, without bounds."""
-        top, fading = self.top, self.fading
+        top, fading = self.in_use()
         h = self.styled[0](self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise)
         for i in range(1, 2 * (top + 1)):
             if i % 2 == 0:
