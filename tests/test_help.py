@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gan_lightning import __main__ as gan
 from gan_lightning import data, fit, models
@@ -64,6 +65,8 @@ def test_arguments_are_those_of_the_constructor(room: str, name: str) -> None:
             assert eval(default) == value, argument  # such as 120 * 156
         elif isinstance(value, str):
             assert default == value, argument
+        elif isinstance(value, (list, dict)):
+            assert yaml.safe_load(default) == value, argument
         else:  # a factory, or a function
             assert re.match(r"[\w.]+(\((\w+=[^=]+)+\))?$", default), argument
 
