@@ -124,18 +124,19 @@ class StyleGANGenerator(Growing):
     @property
     def styles(self) -> int:
         """How many of the styles the level in use has: two for each level."""
-        return 2 * (self.top + 1)
+        return 2 * (self.in_use()[0] + 1)
 
     def synthesis(self, ws: Tensor, noise: NoiseMode = "random") -> Tensor:
         """(n, num_styles, w_dim) -> (n, c, h, w) of the level in use, without bounds."""
+        top, fading = self.in_use()
         h = self.styled[0](self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise)
-        for i in range(1, self.styles):
+        for i in range(1, 2 * (top + 1)):
             if i % 2 == 0:
                 below, h = h, double(h)
             h = self.convs[i - 1](h)
             h = self.styled[i](fir.blur(h) if i % 2 == 0 else h, ws[:, i], noise)
-        image = self.to_image[self.top](h)
-        return self.blend(double(self.to_image[self.top - 1](below)), image) if self.fading else image
+        image = self.to_image[top](h)
+        return self.blend(double(self.to_image[top - 1](below)), image) if fading else image
 
     def forward(
         self, z: Tensor, label: Tensor | None = None, truncation: float | None = None, noise: NoiseMode = "random"

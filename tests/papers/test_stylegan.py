@@ -94,7 +94,7 @@ def test_generator_is_the_papers(level, noise):
 def test_discriminator_is_progans_with_a_blur(level):
     network = ProGANDiscriminator((2, 16, 16), blur=True, **MAPS).double()
     network.grow(level)
-    image = draw(8, 2, *network.sizes[network.top]).double()
+    image = draw(8, 2, *network.sizes[math.ceil(level)]).double()
     own_conv = Written.conv
 
     def blurred(self: Written, x: np.ndarray, name: str, gain: float = math.sqrt(2)) -> np.ndarray:
