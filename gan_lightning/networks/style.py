@@ -84,7 +84,8 @@ class StyleGenerator(nn.Module):
 
     Args:
         latent_dim: of the input.
-        mapping: see :class:`MappingNetwork`.
+        mapping: network from latents, and labels, to w (n, width), such as :class:`MappingNetwork`, with its
+            `w_average`.
         synthesis: network from styles (n, num_styles, width), and a kind of noise in its layers, to images.
         num_styles: of the synthesis network.
         truncation_layers: how many styles, from the first on, truncation changes; None for all.
@@ -93,7 +94,7 @@ class StyleGenerator(nn.Module):
     def __init__(
         self,
         latent_dim: int,
-        mapping: MappingNetwork,
+        mapping: nn.Module,
         synthesis: nn.Module,
         num_styles: int,
         truncation_layers: int | None = None,
