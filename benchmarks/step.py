@@ -1,15 +1,16 @@
 """What a training step costs against a bare loop that is written by hand.
 
-    python benchmarks/step.py [--only mlp,8,32,128]
+    python benchmarks/step.py [--only mlp,8,32,128,r3gan,stylegan2]
 
 - mlp: GAN on points in the plane, with the tiniest multi-layer perceptrons, one thread.
 - 8, 32, 128: DCGAN of this width on digits of 32x32 pixels, two threads.
+- r3gan, stylegan2: these at 64x64 pixels in batches of 8, small, with all their penalties, two threads.
 
 Ours trains with a CSV logger, the progress bar and the generator's average, as Trainer logs by default. The bare loop
-has the same networks and images, torch's default Adam, and nothing of these. Batches have 64 images. Both take turns
-inside one process, a block of steps each, so that what else runs on the machine hits both; of each block of ours the
-ratio to its two neighbours is taken, and the medians over blocks are printed, of CPU time and of wall time. The bars
-are for CPU time. Ends with exit code 1 if a ratio is above its bar.
+has the same networks and images, torch's default Adam, and nothing of these. Batches of the others have 64 images. Both
+take turns inside one process, a block of steps each, so that what else runs on the machine hits both; of each block of
+ours the ratio to its two neighbours is taken, and the medians over blocks are printed, of CPU time and of wall time.
+The bars are for CPU time. Ends with exit code 1 if a ratio is above its bar.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from typing import NamedTuple
@@ -36,10 +38,19 @@ from gan_lightning.callbacks import GANProgressBar, Health
 from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.data import Digits, Gaussians
 from gan_lightning.data.base import ImageData
-from gan_lightning.models import DCGAN, GAN
-from gan_lightning.networks import DCGANDiscriminator, DCGANGenerator, MaxoutDiscriminator, MLPGenerator
-
-BATCH = 64
+from gan_lightning.models import DCGAN, GAN, R3GAN, StyleGAN2
+from gan_lightning.networks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    MaxoutDiscriminator,
+    MLPGenerator,
+    R3GANDiscriminator,
+    R3GANGenerator,
+    StyleGAN2Discriminator,
+    StyleGAN2Generator,
+)
+from gan_lightning.noise import PartNoise, drawn_by_layers
+from gan_lightning.optim import PaperAdam
 
 
 class Case(NamedTuple):
@@ -47,6 +58,7 @@ class Case(NamedTuple):
     bar: float  # the greatest ratio of CPU times that passes
     steps: int  # in a block; log lines are 50 apart
     blocks: int
+    batch: int = 64
 
 
 CASES = {
@@ -54,6 +66,8 @@ CASES = {
     "8": Case(threads=2, bar=1.00, steps=50, blocks=10),
     "32": Case(threads=2, bar=0.97, steps=25, blocks=10),
     "128": Case(threads=2, bar=0.97, steps=5, blocks=6),
+    "r3gan": Case(threads=2, bar=1.05, steps=16, blocks=8, batch=8),
+    "stylegan2": Case(threads=2, bar=1.05, steps=16, blocks=8, batch=8),
 }
 
 
@@ -75,27 +89,115 @@ class Times(NamedTuple):
 class BareLoop:
     """A model's networks, and a loop as one would write it for them alone."""
 
-    def __init__(self, model: TwoPlayerGAN, images: Tensor) -> None:
-        self.G, self.D, self.images = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator), images
+    betas = (0.5, 0.999)
+
+    def __init__(self, model: TwoPlayerGAN, images: Tensor, batch: int) -> None:
+        self.G, self.D, self.images, self.batch = (
+            copy.deepcopy(model.generator),
+            copy.deepcopy(model.discriminator),
+            images,
+            batch,
+        )
         self.adam_g, self.adam_d = (
-            torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in (self.G, self.D)
+            torch.optim.Adam(network.parameters(), lr=2e-4, betas=self.betas) for network in (self.G, self.D)
         )
 
+    def real(self) -> Tensor:
+        real = self.images[torch.randint(len(self.images), (self.batch,))]
+        return real.float() / 127.5 - 1 if real.dtype == torch.uint8 else real
+
+    def latent(self) -> Tensor:
+        return torch.rand(self.batch, self.G.latent_dim) * 2 - 1
+
     def fake(self) -> Tensor:
-        return self.G(torch.rand(BATCH, self.G.latent_dim) * 2 - 1)
+        return self.G(self.latent())
 
     def step(self) -> None:
-        real = self.images[torch.randint(len(self.images), (BATCH,))]
-        if real.dtype == torch.uint8:
-            real = real.float() / 127.5 - 1
-        self.adam_d.zero_grad()
-        (F.softplus(-self.D(real)).mean() + F.softplus(self.D(self.fake().detach())).mean()).backward()
-        self.adam_d.step()
+        self.move(self.adam_d, self.discriminator_loss)
         self.D.requires_grad_(False)
-        self.adam_g.zero_grad()
-        F.softplus(-self.D(self.fake())).mean().backward()
-        self.adam_g.step()
+        self.move(self.adam_g, self.generator_loss)
         self.D.requires_grad_(True)
+
+    def move(self, adam: torch.optim.Adam, loss: Callable[[], Tensor]) -> None:
+        adam.zero_grad()
+        loss().backward()
+        adam.step()
+
+    def discriminator_loss(self) -> Tensor:
+        return F.softplus(-self.D(self.real())).mean() + F.softplus(self.D(self.fake().detach())).mean()
+
+    def generator_loss(self) -> Tensor:
+        return F.softplus(-self.D(self.fake())).mean()
+
+
+def squared_gradient(score: Tensor, x: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    return gradient.square().flatten(1).sum(1)
+
+
+class BareR3GAN(BareLoop):
+    """Pairs, and two penalties in every step."""
+
+    betas = (0.0, 0.9)
+
+    def latent(self) -> Tensor:
+        return torch.randn(self.batch, self.G.latent_dim)
+
+    def discriminator_loss(self) -> Tensor:
+        real, fake = self.real().requires_grad_(), self.fake().detach().requires_grad_()
+        r, f = self.D(real), self.D(fake)
+        penalty = squared_gradient(r, real).mean() + squared_gradient(f, fake).mean()
+        return F.softplus(f - r).mean() + 0.5 * penalty
+
+    def generator_loss(self) -> Tensor:
+        return F.softplus(self.D(self.real()) - self.D(self.fake())).mean()
+
+
+class BareStyleGAN2(BareLoop):
+    """With mixed styles; R1 each 16 steps, path lengths each 4 on half the batch, as Adam steps of their own."""
+
+    betas = (0.0, 0.99)
+    steps = 0
+    mean = torch.zeros(())
+
+    def fake(self) -> Tensor:
+        with drawn_by_layers(PartNoise(int(torch.randint(2**31, ())), 0, 1, torch.device("cpu"))):
+            return self.G.synthesis(self.styles(self.batch))
+
+    def styles(self, n: int) -> Tensor:
+        w, other = (self.G.mapping(torch.randn(n, self.G.latent_dim)) for _ in range(2))
+        crossover = torch.randint(1, self.G.num_styles, (n, 1, 1))
+        first = torch.arange(self.G.num_styles)[:, None] < crossover
+        return torch.where(first, w[:, None], other[:, None])
+
+    def step(self) -> None:
+        self.D.requires_grad_(False)
+        self.move(self.adam_g, self.generator_loss)
+        if self.steps % 4 == 0:
+            self.move(self.adam_g, self.path_loss)
+        self.D.requires_grad_(True)
+        self.move(self.adam_d, self.discriminator_loss)
+        if self.steps % 16 == 0:
+            self.move(self.adam_d, self.r1_loss)
+        self.steps += 1
+
+    def r1_loss(self) -> Tensor:
+        real = self.real().requires_grad_()
+        return 16 * 0.5 * squared_gradient(self.D(real), real).mean()
+
+    def path_loss(self) -> Tensor:
+        n = self.batch // 2
+        with drawn_by_layers(PartNoise(int(torch.randint(2**31, ())), 0, 1, torch.device("cpu"))):
+            ws = self.styles(n)
+            image = self.G.synthesis(ws)
+        projection = (image * torch.randn_like(image)).sum() / image[0, 0].numel() ** 0.5
+        (gradient,) = torch.autograd.grad(projection, ws, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        self.mean = self.mean.lerp(lengths.mean().detach(), 0.01)
+        return 4 * 2 * (lengths - self.mean).square().mean()
+
+
+BARE = {"r3gan": BareR3GAN, "stylegan2": BareStyleGAN2}
 
 
 class TakeTurns(Callback):
@@ -125,13 +227,24 @@ class TakeTurns(Callback):
 
 def made(name: str) -> tuple[TwoPlayerGAN, ImageData]:
     """The model of a case, and its data."""
+    batch = CASES[name].batch
+    if name == "r3gan":
+        networks = partial(R3GANGenerator, latent_dim=64, width=32), partial(R3GANDiscriminator, width=32)
+        optimizers = [partial(PaperAdam, lr=2e-4, beta1=0.0, beta2=0.9)] * 2
+        return R3GAN((1, 64, 64), None, False, *networks, *optimizers, gamma=1.0), Digits(size=64, batch_size=batch)
+    if name == "stylegan2":
+        networks = (
+            partial(StyleGAN2Generator, latent_dim=64, base=1024, widest=64),
+            partial(StyleGAN2Discriminator, base=1024, widest=64),
+        )
+        return StyleGAN2((1, 64, 64), None, False, *networks, gamma=1.0), Digits(size=64, batch_size=batch)
     if name == "mlp":
         generator = partial(MLPGenerator, latent_dim=2, width=8)
         discriminator = partial(MaxoutDiscriminator, units=8, pieces=2)
-        return GAN(image_shape=(2, 1, 1), generator=generator, discriminator=discriminator), Gaussians(batch_size=BATCH)
+        return GAN(image_shape=(2, 1, 1), generator=generator, discriminator=discriminator), Gaussians(batch_size=batch)
     generator = partial(DCGANGenerator, latent_dim=100, width=int(name))
     discriminator = partial(DCGANDiscriminator, width=int(name))
-    return DCGAN(image_shape=(1, 32, 32), generator=generator, discriminator=discriminator), Digits(batch_size=BATCH)
+    return DCGAN(image_shape=(1, 32, 32), generator=generator, discriminator=discriminator), Digits(batch_size=batch)
 
 
 def measure(name: str, blocks: int, steps: int) -> list[Times]:
@@ -139,7 +252,8 @@ def measure(name: str, blocks: int, steps: int) -> list[Times]:
     torch.set_num_threads(CASES[name].threads)
     seed_everything(0, verbose=False)
     model, data = made(name)
-    turns = TakeTurns(BareLoop(model, data.reference("train").image), steps)
+    bare = BARE.get(name, BareLoop)(model, data.reference("train").image, CASES[name].batch)
+    turns = TakeTurns(bare, steps)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # the progress bar is no result
         trainer = Trainer(
             max_steps=(blocks + 1) * steps,

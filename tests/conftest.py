@@ -22,7 +22,7 @@ from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, gather_batch
-from gan_lightning.core import AdversarialModule, ImageStep, Step, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, Growth, ImageStep, Step, TwoPlayerGAN
 from gan_lightning.core.translator import Translator
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
 from gan_lightning.data.base import Data, ImageData, to_unit
@@ -197,6 +197,15 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.ImprovedGenerator, latent_dim=6, width=width, reference=4),
             "discriminator": partial(networks.ImprovedDiscriminator, width=width, minibatch_kernels=3, reference=4),
         }
+    if name in ("ProGAN", "StyleGAN"):
+        maps = {"channel_base": 16 * width, "channel_max": 4 * width}
+        style = {"w_dim": 5, "mapping_layers": 2} if name == "StyleGAN" else {}
+        generator = networks.StyleGANGenerator if name == "StyleGAN" else networks.ProGANGenerator
+        return {
+            "generator": partial(generator, latent_dim=6, **style, **maps),
+            "discriminator": partial(networks.ProGANDiscriminator, blur=name == "StyleGAN", **maps),
+            "growth": Growth(stabilise=16, fade=32),  # in four batches of `Noisy` the second level is whole
+        }
     if name == "SAGAN":
         wide = {"width": 2 * width, "widest": 4 * width, "attention": 8}
         return {
@@ -304,7 +313,7 @@ class PlainFeatures(networks.MLPDiscriminator):
 
 def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:
     """Perceptrons, in which a sample never meets another sample unless the model says so: for exact equality."""
-    if name == "BEGAN":  # its own networks have no layer in which samples meet
+    if name in ("BEGAN", "ProGAN", "StyleGAN"):  # in theirs samples meet in none, or in whole groups
         return own_networks(name)
     if name == "StyleGAN2":  # its game is of styles
         return own_networks(name) | {"discriminator": partial(networks.MLPDiscriminator, width=width)}
@@ -427,19 +436,19 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items() if torch.is_tensor(value)}
 
 
-@contextmanager
-def shapes_alone() -> Iterator[None]:
-    """Networks and images without numbers, and without spectral norm's iterations on them, which take most time."""
-    no_iterations = patch.object(parametrizations._SpectralNorm, "_power_method", lambda *_: None)
-    with torch.device("meta"), no_iterations, drawn_by_layers(NoNoise()):
-        yield
-
-
-class NoNoise(Noise):
-    """Shapes of noise without numbers."""
+class NoNumbers(Noise):
+    """Noise of a shape alone."""
 
     def _rows(self, draw: Any, n: int, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(n, *shape)
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Networks and images without numbers, and without spectral norm's iterations on them, which take most time."""
+    no_power = patch.object(parametrizations._SpectralNorm, "_power_method", lambda *_: None)
+    with torch.device("meta"), no_power, drawn_by_layers(NoNumbers()):
+        yield
 
 
 def gap(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:

@@ -37,6 +37,7 @@ from gan_lightning import losses, models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Labeled
 from gan_lightning.core import (
     AdversarialModule,
+    Growth,
     ImageStep,
     Inpainter,
     Ranker,
@@ -46,7 +47,6 @@ from gan_lightning.core import (
 )
 from gan_lightning.data import Gaussians
 from gan_lightning.load import load_model
-from gan_lightning.noise import Noise, drawn_by_layers
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 OF_PAIRS = ["BigBiGAN"]  # its discriminator sees images with latents: its own file has what follows here
@@ -157,19 +157,12 @@ def test_half_precision_trains(name, precision):
     assert model.sample(2).dtype == torch.float32
 
 
-class Shapes(Noise):
-    """Noise of the right shapes, for networks without numbers."""
-
-    def normal(self, n: int, *shape: int) -> Tensor:
-        return torch.empty(n, *shape, device="meta")
-
-
 @of_images
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [28, 32, 64])
-def test_default_networks_build_for_every_image(name, size, channels):
-    shape = (channels, size, size)
-    with shapes_alone(), drawn_by_layers(Shapes()):
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("sides", [(28, 28), (32, 32), (64, 64), (32, 48), (80, 48)])
+def test_default_networks_build_for_every_image(name, sides, channels):
+    shape = (channels, *sides)
+    with shapes_alone():
         model = at_defaults(name, shape)
         label = torch.zeros(2, dtype=torch.int64)
         image = model.generator(torch.empty(2, model.generator.latent_dim), *[label] if model.num_classes else [])
@@ -237,6 +230,14 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     ),
     "R3GAN": ((torch.optim.Adam, {"lr": 2e-4, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
     "R3GAN2": ((torch.optim.Adam, {"lr": 1e-2, "betas": (0.0, 0.9), "eps": 1e-8}), {"conditional": False}),
+    "ProGAN": (
+        (torch.optim.Adam, {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8}),
+        {"n_critic": 1, "penalty_weight": 10.0, "target": 1.0, "drift_weight": 0.001, "growth": Growth()},
+    ),
+    "StyleGAN": (
+        (torch.optim.Adam, {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8}),
+        {"n_critic": 1, "gamma": 10.0, "mixing": 0.9, "w_average_beta": 0.995, "conditional": False},
+    ),
     "Pix2Pix": (ADAM_DCGAN, {"l1_weight": 100.0}),
     "CycleGAN": (ADAM_DCGAN, {"cycle_weight": 10.0, "identity_weight": 0.5, "pool": 50}),
     "StarGAN": (
@@ -387,7 +388,9 @@ def test_discriminator_turn_sends_no_gradient_to_the_generator(name):
     assert any(p.grad is not None and p.grad.any() for p in model.discriminator.parameters())
     terms, *_ = evaluated(model, "generator")
     sum(terms.values()).backward()
-    assert all(p.grad is not None for p in model.generator.parameters())
+    ways_out = getattr(model.generator, "to_image", None)  # of a network that grows only the last is in use
+    idle = [p for way_out in ways_out[:-1] for p in way_out.parameters()] if ways_out else []
+    assert all((p.grad is None) == any(p is one for one in idle) for p in model.generator.parameters())
 
 
 def test_minimax_is_an_option():

@@ -54,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "directions": {"cli", "runtime"},
     "translate": {"batches", "cli", "core", "data", "load", "metrics", "runtime"},
     "evaluate": {"cli", "load", "runtime"},
+    "convert": {"cli", "runtime"},
     "__main__": {"cli", "fit", "runtime"},
     "__init__": {"load"},
 }

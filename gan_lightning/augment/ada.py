@@ -26,7 +26,8 @@ class ADA(Augment):
     Each transformation has a strength s, and is applied to each sample with probability s p. Their names, order and
     ranges are those of the authors' code; the default is the paper's choice "bgc". p moves so that r_t, the mean sign
     of the discriminator's scores of real images, stays at a target (section 3); or it is fixed, or a function of the
-    images seen. A sample that no draw touches passes bit for bit.
+    images seen. A sample that no draw touches passes bit for bit. The authors' wavelet is not quite symmetric: what is
+    mirrored or turned moves by up to 0.1 pixels, here as there.
 
     Deviations: what lies outside is mirrored at the border pixels, again and again, where the authors' code mirrors
     once, less far if the corners of the whole batch need less, and has zeros beyond. Samples that no geometric
@@ -94,7 +95,7 @@ class ADA(Augment):
             raise ValueError(f"ADA's target is of a mean sign, in (-1, 1), or null for a p that stays, not {target}")
         if speed < 1 or interval < 1:
             raise ValueError(f"ADA's speed ({speed}) and interval ({interval}) must be at least 1")
-        octaves = imgfilter if isinstance(imgfilter, list) else [imgfilter] * len(OCTAVES)
+        octaves = [imgfilter] * len(OCTAVES) if isinstance(imgfilter, (int, float)) else list(imgfilter)
         if len(octaves) != len(OCTAVES):
             raise ValueError(
                 f"ADA's imgfilter is one strength, or one for each of {len(OCTAVES)} octaves, not {imgfilter}"

@@ -1,4 +1,8 @@
-"""Pictures of a checkpoint's samples: numbered files, grids, walks, traversals and reconstructions."""
+"""Pictures of a checkpoint's samples: numbered files, grids, walks, traversals and reconstructions.
+
+Images of 1, 3 or 4 channels are PNG files of 8 bits; those of others, which no picture holds, arrays (H, W, C) uint8 in
+.npy files, and in grids their channels stand side by side in grey.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ from gan_lightning.cli.flags import GRID_MOST
 from gan_lightning.core import ImageGenerator
 from gan_lightning.core.sampling import closed_walk, lerp, slerp
 from gan_lightning.latents import Latents, LatentSpace, directions
-from gan_lightning.metrics import to_uint8
+from gan_lightning.metrics import PICTURE_CHANNELS, to_uint8, visible
 from gan_lightning.runtime.errors import printable
-from gan_lightning.runtime.layout import RECONSTRUCTIONS, is_numbered, numbered
+from gan_lightning.runtime.layout import ARRAYS, PICTURES, RECONSTRUCTIONS, is_numbered, numbered
 from gan_lightning.runtime.reading import Reading
 
 WALKERS = 16  # latents that walk or are traversed side by side
@@ -187,7 +191,7 @@ def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:
 
 
 def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) -> Image.Image:
-    """Write the numbered reconstructions of (n, C, H, W) uint8; returns the first ones, each beside its original."""
+    """Write the numbered reconstructions of (n, C, H, W), bytes or floats; returns the first beside originals."""
     from gan_lightning.data.base import to_unit  # nothing else that is made here needs data
 
     module, shown = painter.module, []
@@ -196,26 +200,35 @@ def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) 
         with torch.no_grad():
             made = pixels(module.reconstruct(to_unit(part).to(module.device).double()))
         write(made, given.out / RECONSTRUCTIONS, first)
-        shown += [image for pair in zip(part, made, strict=True) for image in pair]
+        shown += [image for pair in zip(to_uint8(part), made, strict=True) for image in pair]
     shown = shown[:GRID_MOST]
     return tiles(shown, 2 * math.ceil(math.sqrt(len(shown)) / 2))
 
 
 def picture(image: Tensor) -> Image.Image:
-    """Of (C, H, W) uint8."""
+    """Of (C, H, W) uint8, C 1, 3 or 4."""
     return Image.fromarray(image[0].numpy() if len(image) == 1 else image.movedim(0, 2).numpy())
 
 
 def tiles(images: list[Tensor], columns: int | None = None) -> Image.Image:
     """Of (C, H, W) uint8 each, in so many columns, or in a square."""
-    return picture(make_grid(images, nrow=columns or math.ceil(math.sqrt(len(images)))))
+    return picture(make_grid(visible(torch.stack(images)), nrow=columns or math.ceil(math.sqrt(len(images)))))
 
 
 def write(images: list[Tensor], folder: Path, first: int) -> None:
-    """Files numbered from `first`, of (C, H, W) uint8 each."""
+    """Files numbered from `first`, of (C, H, W) uint8 each: PNG, or .npy (H, W, C) where PNG has no such channels."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images, first):
-        picture(image).save(folder / numbered(number))
+        path = folder / numbered(number, suffix_for(len(image)))
+        if path.suffix == ARRAYS:
+            np.save(path, image.movedim(0, 2).numpy())
+        else:
+            picture(image).save(path)
+
+
+def suffix_for(channels: int) -> str:
+    """Of the files that images of so many channels are written to."""
+    return PICTURES if channels in PICTURE_CHANNELS else ARRAYS
 
 
 def save(image: Image.Image, path: Path) -> None:
@@ -265,24 +278,25 @@ def write_mp4(frames: Iterator[Image.Image], path: Path) -> None:
 # Files.
 
 
-def refuse_older(folder: Path, n: int) -> None:
+def refuse_older(folder: Path, n: int, channels: int) -> None:
     """Refuse a folder where pictures of another call would stay among `n` new ones.
 
     Raises:
-        ValueError: it holds pictures with greater numbers.
+        ValueError: it holds pictures with greater numbers, or of other channels.
     """
-    numbers = [int(file.stem) for file in folder.glob("*.png") if is_numbered(file.name)]
-    if numbers and (last := max(numbers)) >= n:
+    files = sorted((file for file in folder.glob("*") if is_numbered(file.name)), key=lambda file: int(file.stem))
+    stay = [file.name for file in files if int(file.stem) >= n or file.suffix != suffix_for(channels)]
+    if stay:
         where = printable(folder)
-        raise ValueError(f"--out: {where} holds more than the {n} pictures to come, up to {numbered(last)}: empty it")
+        raise ValueError(f"--out: {where} holds more than the {n} pictures to come, up to {stay[-1]}: empty it")
 
 
 def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Reading) -> Tensor:
-    """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.decoding.read_image`.
+    """(n, *image_shape): the pictures under a folder, sorted by name; see :class:`data.folder.Files`.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there are none, one cannot be read, or the model's images are not square.
+        ValueError: there are none, or one cannot be read.
     """
     from gan_lightning.data.finding import holds, image_files
 
@@ -298,11 +312,9 @@ def read_files(paths: Sequence[Path], image_shape: tuple[int, int, int], reading
     """(n, *image_shape) uint8 of image files, resized and cropped as data modules do.
 
     Raises:
-        ValueError: one cannot be read, or the model's images are not square.
+        ValueError: one cannot be read.
     """
     from gan_lightning.data.folder import Files
 
-    channels, height, width = image_shape
-    if height != width:
-        raise ValueError(f"pictures are brought to squares here, and the model's are {width}x{height}")
-    return Files(paths, torch.zeros(len(paths)), height, channels, reading).__getitems__(list(range(len(paths)))).image
+    files = Files(paths, torch.zeros(len(paths)), image_shape[1:], image_shape[0], reading)
+    return files.__getitems__(list(range(len(paths)))).image

@@ -91,11 +91,11 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     own = [flag for flag in how if flag in given.set and flag not in {"truncation", *painter.how_of_points}]
     if own and (given.walk or table or code is not None or not painter.by_number):
         raise ValueError(f"--{own[0]} is of samples by number: leave it out, or what moves latents, such as --walk")
-    pictures.refuse_older(given.out, given.n * len(given.labels))
+    pictures.refuse_older(given.out, given.n * len(given.labels), module.image_shape[0])
     originals = None
     if reconstructed is not None:
         originals = pictures.read_pictures(reconstructed, module.image_shape, reading_of(given))
-        pictures.refuse_older(given.out / RECONSTRUCTIONS, len(originals))
+        pictures.refuse_older(given.out / RECONSTRUCTIONS, *originals.shape[:2])
     with module.standing_statistics(given.standing, live=given.live, average=given.average):
         grid = pictures.draw(painter, given)
         weights = "live" if given.live else given.average or "averaged"
@@ -183,7 +183,7 @@ def print_recommendations(module: Ranker, given: argparse.Namespace, how: dict[s
 
 
 def require_images(module: AdversarialModule) -> None:
-    """Refuse a model that makes no images of 1 or 3 channels from latents.
+    """Refuse a model that makes no images from latents.
 
     Raises:
         ValueError: saying what to use instead.
@@ -192,7 +192,7 @@ def require_images(module: AdversarialModule) -> None:
     if not isinstance(module, ImageGenerator):
         instead = f": use {program('translate')}" if isinstance(module, Translator) else ", so it cannot be sampled"
         raise ValueError(f"{name} makes no images from latents{instead}")
-    if module.image_shape[0] not in (1, 3) or math.prod(module.image_shape[1:]) == 1:
+    if math.prod(module.image_shape[1:]) == 1:
         raise ValueError(f"{name} was trained on points of shape {module.image_shape}, not on images")
 
 

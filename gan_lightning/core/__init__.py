@@ -3,6 +3,7 @@
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from gan_lightning.core.gan import TwoPlayerGAN, require_classes
+from gan_lightning.core.growth import Growth
 from gan_lightning.core.image_generator import ImageGenerator
 from gan_lightning.core.kinds import Encoder, Ranker, SequenceGenerator
 from gan_lightning.core.module import AdversarialModule
@@ -25,6 +26,7 @@ __all__ = [
     "ClassNetwork",
     "Columns",
     "Encoder",
+    "Growth",
     "ImageGenerator",
     "ImageNetwork",
     "ImageShape",

@@ -76,6 +76,7 @@ class TwoPlayerGAN(ImageGenerator):
         self.turn("discriminator", self.discriminator_loss, batch)
         if self.augment is not None and self.augment.adaptive:
             self.augment.adapt(self.images_seen // self.batches_per_step)
+        if hasattr(self.augment, "p"):
             self.watch("augment/p", self.augment.p.clone())
 
     def generator_turn(self, batch: Labeled) -> None:

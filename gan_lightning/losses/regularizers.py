@@ -38,7 +38,7 @@ def gradient_of(score: Tensor, x: Tensor) -> Tensor:
         score: computed from x within :func:`exact_gradients`.
         x: float32, with `requires_grad` (`batch.differentiable()`).
     """
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):  # a rehearsal runs without
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):  # a rehearsal of micro-batches has no grad
         (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
     return gradient
 

@@ -18,6 +18,7 @@ from gan_lightning.models.irgan import IRGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.predictability_minimization import PredictabilityMinimization
+from gan_lightning.models.progan import ProGAN
 from gan_lightning.models.r3gan import R3GAN
 from gan_lightning.models.r3gan2 import R3GAN2
 from gan_lightning.models.relativistic_gan import RelativisticGAN
@@ -27,6 +28,7 @@ from gan_lightning.models.simgan import SimGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
 from gan_lightning.models.stargan import StarGAN
+from gan_lightning.models.stylegan import StyleGAN
 from gan_lightning.models.stylegan2 import StyleGAN2
 from gan_lightning.models.wgan import WGAN
 from gan_lightning.models.wgangp import WGANGP
@@ -50,6 +52,7 @@ __all__ = [
     "LSGAN",
     "Pix2Pix",
     "PredictabilityMinimization",
+    "ProGAN",
     "R3GAN",
     "R3GAN2",
     "RelativisticGAN",
@@ -59,6 +62,7 @@ __all__ = [
     "SRGAN",
     "SimGAN",
     "StarGAN",
+    "StyleGAN",
     "StyleGAN2",
     "WGAN",
     "WGANGP",

@@ -9,6 +9,7 @@ from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.networks.faceswap import FaceSwapper
 from gan_lightning.networks.factorial import CodeDecoder, CodeEncoder, Predictors
 from gan_lightning.networks.features import RandomFeatures, VGG19Features
+from gan_lightning.networks.growing import ProGANDiscriminator, ProGANGenerator
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
     ImprovedGenerator,
@@ -37,6 +38,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.style1 import StyleGANGenerator
 from gan_lightning.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from gan_lightning.networks.text import LSTMGenerator, TextDiscriminator
 from gan_lightning.networks.unet import UNetGenerator
@@ -68,13 +70,15 @@ __all__ = [
     "LSTMGenerator",
     "LinearScorer",
     "LocalDiscriminator",
-    "MatrixFactorisation",
     "MLPDiscriminator",
     "MLPGenerator",
     "MLPScorer",
+    "MatrixFactorisation",
     "MaxoutDiscriminator",
     "PatchDiscriminator",
     "Predictors",
+    "ProGANDiscriminator",
+    "ProGANGenerator",
     "R3GAN2Discriminator",
     "R3GAN2Generator",
     "R3GANDiscriminator",
@@ -90,6 +94,7 @@ __all__ = [
     "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "StyleGANGenerator",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
     "TextDiscriminator",

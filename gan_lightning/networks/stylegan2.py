@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, MinibatchDeviation
-from gan_lightning.networks.fir import downsample, downsampling_conv2d, upsample
+from gan_lightning.networks.fir import BILINEAR, downsample, downsampling_conv2d, upsample
 from gan_lightning.networks.layers import pyramid
 from gan_lightning.networks.modulated import StyledConv2d, ToImage, clamped, in_half
 from gan_lightning.networks.style import LayerNoise, MappingNetwork, StyleGenerator, leaky_relu
@@ -262,3 +264,83 @@ class StyleGAN2Discriminator(nn.Module):
         if self.mapping is None:
             return x.squeeze(1)
         return (x * self.mapping(None, label)).sum(1) / math.sqrt(x.shape[1])
+
+
+RENAMED = {
+    r"mapping\.embed\.": "mapping.embedding.",
+    r"mapping\.fc(\d+)\.": r"mapping.layers.\1.",
+    r"mapping\.w_avg$": "mapping.w_average",
+    r"synthesis\.b4\.const$": "synthesis.constant",
+    r"^b4\.conv\.": "conv.",
+    r"^b4\.fc\.": "linear.",
+    r"^b4\.out\.": "score.",
+    r"^b\d+\.fromrgb\.": "from_image.",
+    r"^(b\d+)\.conv0\.": r"\1.conv.",  # of a discriminator, whose second convolution changes the sides
+    r"^(b\d+)\.conv1\.": r"\1.down.",
+    r"^(b\d+)\.skip\.": r"\1.shortcut.",
+    r"synthesis\.(b\d+)\.conv0\.": r"synthesis.\1.up.",
+    r"synthesis\.(b\d+)\.conv1\.": r"synthesis.\1.conv.",
+    r"\.torgb\.": ".to_image.",
+    r"\.noise_const$": ".noise",
+    r"\.noise_strength$": ".strength",
+}
+
+
+def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of ours of one network that the authors' code saved (github.com/NVlabs/stylegan2-ada-pytorch).
+
+    Of the architectures that they published: generators of the kind "skip", discriminators "resnet" and "orig".
+
+    Args:
+        weights: of a generator or a discriminator, by the authors' names.
+
+    Raises:
+        ValueError: it resamples by another filter than ours.
+    """
+    finest = max((int(size) for name in weights for size in re.findall(r"\bb(\d+)\.", name)), default=4)
+    first = 4 if any(name.startswith("synthesis.") for name in weights) else finest
+    taps, ours = torch.tensor(BILINEAR), {}
+    for name, value in weights.items():
+        if name.endswith("resample_filter"):
+            if not torch.allclose(value.float(), torch.outer(taps, taps) / taps.sum() ** 2):
+                raise ValueError(f"{name} is not [1, 3, 3, 1], the filter that StyleGAN2 resamples by here")
+            continue
+        for theirs, own in RENAMED.items():
+            name = re.sub(theirs, own, name)
+        if level := re.search(r"\bb(\d+)\.", name):
+            number = abs(int(math.log2(int(level[1]) / first)))
+            name = name.replace(level[0], f"blocks.{number}.")
+        ours[name] = value
+    return ours
+
+
+def published_arguments(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of :class:`StyleGAN2Generator` or :class:`StyleGAN2Discriminator` for :func:`from_published`.
+
+    Args:
+        weights: as of :func:`from_published`.
+
+    Returns:
+        `image_shape` and `num_classes` too; precision, clamping and the group of the deviation are not in the weights.
+    """
+    ours = from_published(weights)
+    generates = "synthesis.constant" in ours
+    blocks = "synthesis.blocks" if generates else "blocks"
+    levels = {int(name.removeprefix(f"{blocks}.").split(".")[0]) for name in ours if name.startswith(f"{blocks}.")}
+    counts = [ours[f"{blocks}.{level}.conv.weight"].shape[0] for level in sorted(levels)]
+    embedding = ours.get("mapping.embedding.weight")
+    finest = 4 * 2 ** (len(counts) - generates)
+    rgb = ours[f"{blocks}.0.to_image.weight"].shape[0] if generates else ours["from_image.weight"].shape[1]
+    arguments: dict[str, Any] = {
+        "image_shape": (rgb, finest, finest),
+        "num_classes": None if embedding is None else embedding.shape[1],
+        "base": finest * counts[-1 if generates else 0],
+        "widest": counts[0] if generates else ours["conv.weight"].shape[0],  # of the coarsest level
+    }
+    layers = sum(bool(re.match(r"mapping\.layers\.\d+\.weight", name)) for name in ours)
+    if not generates:
+        arguments["architecture"] = "resnet" if "blocks.0.shortcut.weight" in ours else "orig"
+        return arguments | ({"mapping_layers": layers} if layers else {})
+    style_dim, inputs = ours["mapping.layers.0.weight"].shape
+    latent_dim = inputs if embedding is None else inputs - style_dim
+    return arguments | {"latent_dim": latent_dim, "style_dim": style_dim, "mapping_layers": layers}

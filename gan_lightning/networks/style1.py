@@ -1,0 +1,156 @@
+"""StyleGAN's generator, a mapping network and a synthesis (Karras et al. 2019, arXiv:1812.04948)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_lightning.networks import fir
+from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, pixel_norm
+from gan_lightning.networks.growing import SLOPE, Growing, channels_of, double
+from gan_lightning.networks.layers import ClassEmbedding
+from gan_lightning.noise import layer_noise
+
+NoiseMode = Literal["random", "const", "none"]  # of each sample its own, the network's own, none
+
+
+class _Mapping(nn.Module):
+    """From latents, and labels, to the space W: linear layers with a hundredth of the learning rate.
+
+    Args:
+        latent_dim, w_dim: of z and of w.
+        num_classes: of a conditional generator.
+        layers: 8 of the paper.
+        rate: multiplier of the learning rate.
+    """
+
+    w_average: Tensor  # (w_dim,), which the model tracks
+
+    def __init__(
+        self, latent_dim: int, w_dim: int, num_classes: int | None = None, *, layers: int = 8, rate: float = 0.01
+    ) -> None:
+        super().__init__()
+        if num_classes:
+            self.embedding = ClassEmbedding(num_classes, latent_dim)
+        widths = [latent_dim * (2 if num_classes else 1), *[w_dim] * layers]
+        self.layers = nn.ModuleList(
+            EqualizedLinear(inputs, outputs, gain=ROOT_TWO, rate=rate) for inputs, outputs in pairwise(widths)
+        )
+        self.register_buffer("w_average", torch.zeros(w_dim))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(n, latent_dim), labels of a conditional generator -> (n, w_dim)."""
+        h = pixel_norm(z if label is None else torch.cat([z, self.embedding(label)], 1))
+        for layer in self.layers:
+            h = F.leaky_relu(layer(h), SLOPE)
+        return h
+
+
+class _Styled(nn.Module):
+    """What follows each layer: noise, bias, leaky ReLU, instance norm, and a style that w gives.
+
+    Args:
+        channels: of the features.
+        size: (height, width) of the features.
+        w_dim: of w.
+    """
+
+    noise: Tensor  # (1, 1, height, width), of images that shall not differ by their noise
+
+    def __init__(self, channels: int, size: tuple[int, int], w_dim: int) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.style = EqualizedLinear(w_dim, 2 * channels)
+        self.register_buffer("noise", torch.randn(1, 1, *size))
+
+    def forward(self, x: Tensor, w: Tensor, noise: NoiseMode) -> Tensor:
+        """(n, channels, height, width), (n, w_dim) -> (n, channels, height, width)."""
+        if noise != "none":
+            drawn = layer_noise(len(x), *self.noise.shape[1:]) if noise == "random" else self.noise
+            x = x + drawn.to(x.dtype) * self.strength.to(x.dtype)
+        x = F.leaky_relu(x + self.bias.to(x.dtype), SLOPE)
+        x = F.instance_norm(x.to(torch.promote_types(x.dtype, torch.float32)), eps=1e-8).to(x.dtype)
+        scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
+        return x * (scale + 1) + shift
+
+
+class StyleGANGenerator(Growing):
+    """Images from a learned constant, by a style and noise at each of two layers a level.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_classes: of a conditional generator.
+        latent_dim, w_dim: of z and of w.
+        channel_base, channel_max: see :func:`channels_of`; the authors' at any size.
+        mapping_layers: of the mapping network.
+        truncated: styles that are truncated, from the first one on.
+
+    Raises:
+        ValueError: sides that no doubling reaches.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        *,
+        latent_dim: int = 512,
+        w_dim: int = 512,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        mapping_layers: int = 8,
+        truncated: int = 8,
+    ) -> None:
+        super().__init__(image_shape)
+        self.latent_dim, self.truncated = latent_dim, truncated
+        self.num_styles = 2 * len(self.sizes)
+        channels = channels_of(len(self.sizes), channel_base, channel_max)
+        self.mapping = _Mapping(latent_dim, w_dim, num_classes, layers=mapping_layers)
+        self.constant = nn.Parameter(torch.ones(channels[0], *self.sizes[0]))
+        inputs = [channels[0], *(channels[i // 2] for i in range(self.num_styles - 1))]
+        self.convs = nn.ModuleList(
+            EqualizedConv2d(inputs[i], channels[i // 2], bias=None, gain=ROOT_TWO) for i in range(1, self.num_styles)
+        )
+        self.styled = nn.ModuleList(
+            _Styled(channels[i // 2], self.sizes[i // 2], w_dim) for i in range(self.num_styles)
+        )
+        self.to_image = nn.ModuleList(EqualizedConv2d(c, image_shape[0], 1) for c in channels)
+
+    @property
+    def styles(self) -> int:
+        """How many of the styles the level in use has: two for each level."""
+        return 2 * (self.in_use()[0] + 1)
+
+    def synthesis(self, ws: Tensor, noise: NoiseMode = "random") -> Tensor:
+        """(n, num_styles, w_dim) -> (n, c, h, w) of the level in use, without bounds."""
+        top, fading = self.in_use()
+        h = self.styled[0](self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise)
+        for i in range(1, 2 * (top + 1)):
+            if i % 2 == 0:
+                below, h = h, double(h)
+            h = self.convs[i - 1](h)
+            h = self.styled[i](fir.blur(h) if i % 2 == 0 else h, ws[:, i], noise)
+        image = self.to_image[top](h)
+        return self.blend(double(self.to_image[top - 1](below)), image) if fading else image
+
+    def forward(
+        self, z: Tensor, label: Tensor | None = None, truncation: float | None = None, noise: NoiseMode = "random"
+    ) -> Tensor:
+        """(n, latent_dim), labels of a conditional generator -> (n, c, h, w) of the level in use, without bounds.
+
+        Args:
+            z: latents.
+            label: (n,) int64, or shares of a mixture (n, classes).
+            truncation: psi, the share of the way from the mean of w to w that the first styles go; None for all of it.
+            noise: see `NoiseMode`.
+        """
+        ws = self.mapping(z, label)[:, None].expand(-1, self.num_styles, -1)
+        if truncation is not None:
+            first = self.mapping.w_average.lerp(ws[:, : self.truncated], truncation)
+            ws = torch.cat([first, ws[:, self.truncated :]], 1)
+        return self.synthesis(ws, noise)
