@@ -384,7 +384,8 @@ def test_attack_would_succeed(name: str, tmp_path: Path, marker: Path, monkeypat
     monkeypatch.setattr(torch, "load", partial(torch.load, weights_only=False))
     with suppress(Exception):
         path = pickled(payloads(marker)[name], tmp_path / "evil.pkl")
-        with theirs(), open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
+        with theirs(), open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             pickle.load(file)
     assert marker.exists() or name == "tensor, a pickle"
 
@@ -468,6 +469,8 @@ def test_what_has_no_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
             "is not [1, 3, 3, 1]",
         ),
         (lambda state: state.pop("synthesis.b4.const"), "holds no network"),
+        (lambda state: state.update({"synthesis.b4.const": torch.zeros(())}), "does not fit ours"),
+        (lambda state: state.update({"mapping.w_avg": torch.zeros(1).expand(10**12)}), "fewer numbers than places"),
     ],
 )
 def test_networks_that_are_none_of_ours(

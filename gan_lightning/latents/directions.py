@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from gan_lightning.latents.space import LatentSpace
 
+RANK = 1e-9  # an eigenvalue below this share of the greatest is 0, but for rounding
 LAYERS = nn.Linear, nn.modules.conv._ConvNd  # whose outputs are linear in their inputs
 
 
 def directions(space: LatentSpace, method: str = "closed_form") -> Tensor:
-    """(dim, dim) directions in W or Z, a row each, the most important first, each a standard deviation long.
+    """(k, dim) directions in W or Z, a row each, the most important first, each a standard deviation long.
 
     - "closed_form": the eigenvectors of A^T A (Shen and Zhou 2021, arXiv:2007.06600, equation 8), A what the latent is
       multiplied by first: the layers that make scales of w, all together, or the first layer that sees z.
@@ -19,7 +20,8 @@ def directions(space: LatentSpace, method: str = "closed_form") -> Tensor:
       theirs of a million. Their components of the features of a first layer that is linear in a normal z are the
       closed form's directions.
 
-    Signs are arbitrary; the greatest component of each direction is positive here.
+    There are as many as the weights or the covariance have ranks. Signs are arbitrary; the greatest component of each
+    direction is positive here.
 
     Raises:
         ValueError: "pca" of a generator without styles, or no layer of it is linear in z.
@@ -34,7 +36,8 @@ def directions(space: LatentSpace, method: str = "closed_form") -> Tensor:
     else:
         first = style_layers(space) if space.has_styles else first_layer(space)
         matrix = first.double().T @ first.double()
-    found = torch.linalg.eigh(matrix).eigenvectors.T.flip(0)
+    values, vectors = torch.linalg.eigh(matrix)
+    found = vectors.T[values > RANK * values[-1]].flip(0)
     greatest = found.gather(1, found.abs().argmax(1, keepdim=True))
     found = found * greatest.sign()
     return found * (centred @ found.T).std(0, unbiased=False)[:, None]

@@ -18,7 +18,7 @@ Distance = Callable[[Tensor], Tensor]  # images (1, C, H, W) -> a number
 RATE = 0.1  # of Adam, at its greatest
 RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps in which it rises from 0, and falls to 0
 JITTER, JITTER_ENDS = 0.05, 0.75  # of the point at first, in deviations; the share of the steps after which it is 0
-NOISE_WEIGHT = 1e5  # of the noise's regularisation
+NOISE_WEIGHT = 10.0  # of the noise's regularisation; the paper's 1e5 holds maps of a few pixels still
 FEATURES_MOST = 256  # sides above it are averaged down to it, since VGG was trained on 224
 VGG_LEAST = 16  # sides that its four poolings take
 CANDIDATES = 128  # samples whose nearest a search in Z begins at
@@ -86,7 +86,8 @@ def project(
     some samples, and stays in the cube of uniform latents.
 
     Deviations: features are those of :func:`distance_to`, not of VGG-16; the noise of the layers is looked for by
-    choice, since it takes what W should explain, and what is found is kept for drawing.
+    choice, since it takes what W should explain, and what is found is kept for drawing; its regularisation has another
+    weight.
 
     Args:
         space: of the generator, with `noise="const"`.
