@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gan_lightning.networks import fir
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, pixel_norm
-from gan_lightning.networks.growing import SLOPE, Growing, channels_of, double
-from gan_lightning.networks.layers import ClassEmbedding
+from gan_lightning.networks.growing import SLOPE, Growing, double
+from gan_lightning.networks.layers import ClassEmbedding, channels
 from gan_lightning.networks.style import LayerNoise, StyleGenerator
 from gan_lightning.noise import layer_noise
 
@@ -23,28 +23,28 @@ class StyleGANMapping(nn.Module):
     are: in both it differs from StyleGAN2's :class:`MappingNetwork`.
 
     Args:
-        latent_dim, w_dim: of z and of w.
+        latent_dim, style_dim: of z and of w.
         num_classes: of a conditional generator.
         layers: 8 of the paper.
         rate: multiplier of the learning rate.
     """
 
-    w_average: Tensor  # (w_dim,), which the model tracks
+    w_average: Tensor  # (style_dim,), which the model tracks
 
     def __init__(
-        self, latent_dim: int, w_dim: int, num_classes: int | None = None, *, layers: int = 8, rate: float = 0.01
+        self, latent_dim: int, style_dim: int, num_classes: int | None = None, *, layers: int = 8, rate: float = 0.01
     ) -> None:
         super().__init__()
         if num_classes:
             self.embedding = ClassEmbedding(num_classes, latent_dim)
-        widths = [latent_dim * (2 if num_classes else 1), *[w_dim] * layers]
+        widths = [latent_dim * (2 if num_classes else 1), *[style_dim] * layers]
         self.layers = nn.ModuleList(
             EqualizedLinear(inputs, outputs, gain=ROOT_TWO, rate=rate) for inputs, outputs in pairwise(widths)
         )
-        self.register_buffer("w_average", torch.zeros(w_dim))
+        self.register_buffer("w_average", torch.zeros(style_dim))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(n, latent_dim), labels of a conditional generator -> (n, w_dim)."""
+        """(n, latent_dim), labels of a conditional generator -> (n, style_dim)."""
         h = pixel_norm(z if label is None else torch.cat([z, self.embedding(label)], 1))
         for layer in self.layers:
             h = F.leaky_relu(layer(h), SLOPE)
@@ -57,20 +57,20 @@ class _Styled(nn.Module):
     Args:
         channels: of the features.
         size: (height, width) of the features.
-        w_dim: of w.
+        style_dim: of w.
     """
 
     noise: Tensor  # (1, 1, height, width), of images that shall not differ by their noise
 
-    def __init__(self, channels: int, size: tuple[int, int], w_dim: int) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], style_dim: int) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.style = EqualizedLinear(w_dim, 2 * channels)
+        self.style = EqualizedLinear(style_dim, 2 * channels)
         self.register_buffer("noise", torch.randn(1, 1, *size))
 
     def forward(self, x: Tensor, w: Tensor, noise: LayerNoise) -> Tensor:
-        """(n, channels, height, width), (n, w_dim) -> (n, channels, height, width)."""
+        """(n, channels, height, width), (n, style_dim) -> (n, channels, height, width)."""
         if noise != "none":
             drawn = layer_noise(len(x), *self.noise.shape[1:]) if noise == "random" else self.noise
             x = x + drawn.to(x.dtype) * self.strength.to(x.dtype)
@@ -85,23 +85,23 @@ class StyleGANSynthesis(Growing):
 
     Args:
         image_shape: (channels, height, width).
-        w_dim: of w.
-        channel_base, channel_max: see :func:`channels_of`.
+        style_dim: of w.
+        base, widest: see :class:`ProGANGenerator`.
 
     Raises:
-        ValueError: sides that no doubling reaches.
+        ValueError: sides that no doubling reaches, or too small a `base` for them.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], *, w_dim: int, channel_base: int, channel_max: int) -> None:
-        super().__init__(image_shape)
-        channels, layers = channels_of(len(self.sizes), channel_base, channel_max), 2 * len(self.sizes)
-        self.constant = nn.Parameter(torch.ones(channels[0], *self.sizes[0]))
-        inputs = [channels[0], *(channels[i // 2] for i in range(layers - 1))]
+    def __init__(self, image_shape: tuple[int, int, int], *, style_dim: int, base: int, widest: int) -> None:
+        super().__init__(image_shape, "StyleGANGenerator")
+        counts, layers = channels(len(self.sizes), base, widest), 2 * len(self.sizes)
+        self.constant = nn.Parameter(torch.ones(counts[0], *self.sizes[0]))
+        inputs = [counts[0], *(counts[i // 2] for i in range(layers - 1))]
         self.convs = nn.ModuleList(
-            EqualizedConv2d(inputs[i], channels[i // 2], bias=None, gain=ROOT_TWO) for i in range(1, layers)
+            EqualizedConv2d(inputs[i], counts[i // 2], bias=None, gain=ROOT_TWO) for i in range(1, layers)
         )
-        self.styled = nn.ModuleList(_Styled(channels[i // 2], self.sizes[i // 2], w_dim) for i in range(layers))
-        self.to_image = nn.ModuleList(EqualizedConv2d(c, image_shape[0], 1) for c in channels)
+        self.styled = nn.ModuleList(_Styled(counts[i // 2], self.sizes[i // 2], style_dim) for i in range(layers))
+        self.to_image = nn.ModuleList(EqualizedConv2d(c, image_shape[0], 1) for c in counts)
 
     @property
     def styles_in_use(self) -> int:
@@ -109,7 +109,7 @@ class StyleGANSynthesis(Growing):
         return 2 * (self.in_use()[0] + 1)
 
     def forward(self, ws: Tensor, noise: LayerNoise = "random") -> Tensor:
-        """(n, num_styles, w_dim) -> (n, c, h, w) of the level in use, without bounds."""
+        """(n, num_styles, style_dim) -> (n, c, h, w) of the level in use, without bounds."""
         top, fading = self.in_use()
         h = self.styled[0](self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise)
         for i in range(1, 2 * (top + 1)):
@@ -127,13 +127,13 @@ class StyleGANGenerator(StyleGenerator):
     Args:
         image_shape: (channels, height, width).
         num_classes: of a conditional generator.
-        latent_dim, w_dim: of z and of w.
-        channel_base, channel_max: see :func:`channels_of`; the authors' at any size.
+        latent_dim, style_dim: of z and of w.
+        base, widest: see :class:`ProGANGenerator`.
         mapping_layers: of the mapping network.
-        truncated: styles that are truncated, from the first one on.
+        truncation_layers: see :class:`StyleGenerator`.
 
     Raises:
-        ValueError: sides that no doubling reaches.
+        ValueError: sides that no doubling reaches, or too small a `base` for them.
     """
 
     def __init__(
@@ -142,12 +142,12 @@ class StyleGANGenerator(StyleGenerator):
         num_classes: int | None = None,
         *,
         latent_dim: int = 512,
-        w_dim: int = 512,
-        channel_base: int = 16384,
-        channel_max: int = 512,
+        style_dim: int = 512,
+        base: int = 16384,
+        widest: int = 512,
         mapping_layers: int = 8,
-        truncated: int = 8,
+        truncation_layers: int | None = 8,
     ) -> None:
-        mapping = StyleGANMapping(latent_dim, w_dim, num_classes, layers=mapping_layers)
-        synthesis = StyleGANSynthesis(image_shape, w_dim=w_dim, channel_base=channel_base, channel_max=channel_max)
-        super().__init__(latent_dim, mapping, synthesis, 2 * len(synthesis.sizes), truncated)
+        mapping = StyleGANMapping(latent_dim, style_dim, num_classes, layers=mapping_layers)
+        synthesis = StyleGANSynthesis(image_shape, style_dim=style_dim, base=base, widest=widest)
+        super().__init__(latent_dim, mapping, synthesis, 2 * len(synthesis.sizes), truncation_layers)

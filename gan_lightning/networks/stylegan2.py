@@ -13,22 +13,11 @@ from torch import Tensor, nn
 
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, MinibatchDeviation
 from gan_lightning.networks.fir import BILINEAR, downsample, downsampling_conv2d, upsample
-from gan_lightning.networks.layers import pyramid
+from gan_lightning.networks.layers import channels, pyramid
 from gan_lightning.networks.modulated import StyledConv2d, ToImage, clamped, in_half
 from gan_lightning.networks.style import LayerNoise, MappingNetwork, StyleGenerator, leaky_relu
 
 HalfType = Literal["bfloat16", "float16"]
-
-
-def channels(levels: int, base: int, widest: int) -> list[int]:
-    """Of each level from the coarsest on: base / resolution up to `widest`; the coarsest counts as a resolution of 4.
-
-    Raises:
-        ValueError: none are left at the finest.
-    """
-    if base < 4 * 2 ** (levels - 1):
-        raise ValueError(f"base {base} leaves no channels at the finest of {levels} levels: take a greater one")
-    return [min(base // (4 * 2**level), widest) for level in range(levels)]
 
 
 class SynthesisBlock(nn.Module):

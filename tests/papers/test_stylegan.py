@@ -17,6 +17,7 @@ from lightning.pytorch import Callback
 from test_progan import MAPS, Written, scored
 from torch import Tensor
 
+from gan_lightning import networks
 from gan_lightning.batches import Labeled
 from gan_lightning.core import Growth, ImageStep
 from gan_lightning.models import StyleGAN
@@ -28,7 +29,7 @@ FADES = Growth(stabilise=0, fade=32)  # in batches of 16: levels 0, 0.5, 1, 1.5
 
 def generator(shape: tuple[int, int, int] = SHAPE, classes: int | None = None, **more: Any) -> StyleGANGenerator:
     """A tiny one in float64, none of whose weights is at its first value."""
-    network = StyleGANGenerator(shape, classes, latent_dim=5, w_dim=7, mapping_layers=2, **MAPS, **more).double()
+    network = StyleGANGenerator(shape, classes, latent_dim=5, style_dim=7, mapping_layers=2, **MAPS, **more).double()
     with torch.no_grad():
         for seed, p in enumerate(network.parameters()):
             p.add_(0.3 * draw(*p.shape, seed=seed))
@@ -72,7 +73,8 @@ class WrittenStyles(Written):
         h = self.styled(self.conv(h, "synthesis.convs.0"), ws[:, 1], 1, noise)
         outs = [self.conv(h, "synthesis.to_image.0", 1.0)]
         for i in range(1, math.ceil(level) + 1):
-            h = self.styled(self.blur(self.conv(self.up(h), f"synthesis.convs.{2 * i - 1}")), ws[:, 2 * i], 2 * i, noise)
+            h = self.blur(self.conv(self.up(h), f"synthesis.convs.{2 * i - 1}"))
+            h = self.styled(h, ws[:, 2 * i], 2 * i, noise)
             h = self.styled(self.conv(h, f"synthesis.convs.{2 * i}"), ws[:, 2 * i + 1], 2 * i + 1, noise)
             outs.append(self.conv(h, f"synthesis.to_image.{i}", 1.0))
         share = level - math.floor(level)
@@ -145,12 +147,12 @@ def test_noise_is_each_samples_own_and_each_layers():
 
 
 def test_first_styles_are_truncated_towards_the_mean_of_w():
-    network, z = generator(truncated=3), draw(4, 5).double()
+    network, z = generator(truncation_layers=3), draw(4, 5).double()
     w, mean = network.mapping(z), network.mapping.w_average
     ws = torch.stack([*[mean + 0.7 * (w - mean)] * 3, w, w, w], 1)
     torch.testing.assert_close(network(z, truncation=0.7, noise="const"), network.synthesis(ws, "const"))
     torch.testing.assert_close(network(z, truncation=1.0, noise="const"), network(z, noise="const"))
-    assert inspect.signature(StyleGANGenerator).parameters["truncated"].default == 8
+    assert inspect.signature(StyleGANGenerator).parameters["truncation_layers"].default == 8
 
 
 def test_samples_are_truncated_in_w_and_not_in_z():
@@ -178,7 +180,9 @@ def test_share_of_images_has_the_styles_of_two_latents(mixing, level):
     """Each image by itself; the crossover is uniform over the layers in use but the first."""
     model, seen = in_turn(tiny("StyleGAN", mixing=mixing), level), []
     n, layers = 4000, 2 * (math.ceil(level) + 1)
-    caught = patch.object(model.generator.synthesis, "forward", lambda ws, *_: seen.append(ws) or torch.zeros(n, *SHAPE))
+    caught = patch.object(
+        model.generator.synthesis, "forward", lambda ws, *_: seen.append(ws) or torch.zeros(n, *SHAPE)
+    )
     with caught, within_turn(model), torch.no_grad():
         model.fake_like(Labeled(torch.zeros(n, *SHAPE), torch.zeros(n)))
     with within_turn(model), torch.no_grad():
@@ -207,7 +211,7 @@ class MeansOfW(Callback):
 def test_mean_of_w_moves_once_in_each_turn_of_the_generator(micro_batches):
     """By the whole batch, however many parts it has: written out for weights that stand still."""
     beta = 0.75
-    model = tiny("StyleGAN", sgd(0.0), w_average_beta=beta, step=ImageStep(micro_batches=micro_batches))
+    model = tiny("StyleGAN", sgd(0.0), w_decay=beta, step=ImageStep(micro_batches=micro_batches))
     means, seen = MeansOfW(), []
     turn = model.turn
 
@@ -304,10 +308,15 @@ def test_a_conditional_model_tells_both_players_the_class():
     assert tiny("StyleGAN").num_classes is None  # classes that are there are not told unless asked for
 
 
+def test_networks_that_cannot_grow_are_refused():
+    with pytest.raises(ValueError, match="StyleGAN needs networks that grow.* MLPGenerator cannot"):
+        tiny("StyleGAN", generator=partial(networks.MLPGenerator, latent_dim=4, width=4))
+
+
 def test_sides_may_differ_and_channels_be_any():
     shape = (4, 16, 24)
     model = tiny("StyleGAN", image_shape=shape, growth=Growth(stabilise=16, fade=16))
     trained(model, 2, Noisy(shape))
     assert model.sample(2).shape == (2, *shape)
-    with pytest.raises(ValueError, match="cannot build 18x16"):
+    with pytest.raises(ValueError, match="StyleGANGenerator cannot build 18x16"):
         partial(StyleGANGenerator, **MAPS)((1, 18, 16))
