@@ -111,7 +111,7 @@ class StyleGAN(TwoPlayerGAN):
 
     def fakes_of_w(self, w: Tensor, label: Tensor | None) -> Tensor:
         """Images of w (n, w_dim), most with the styles of another latent from a layer on that is drawn."""
-        n, styles = len(w), self.generator.styles
+        n, styles = len(w), self.generator.styles_in_use
         other = self.generator.mapping(self.latent(self.noise, n), label)
         crossover = 1 + self.noise.integers(styles - 1, n)
         crossover = torch.where(self.noise.uniform(n) < self.mixing, crossover, styles)

@@ -136,7 +136,8 @@ class StyleGAN2Generator(StyleGenerator):
         clamp: float | None = 256.0,
         truncation_layers: int | None = None,
     ) -> None:
-        synthesis = StyleGAN2Synthesis(
+        super().__init__()
+        self.synthesis = StyleGAN2Synthesis(
             image_shape,
             style_dim=style_dim,
             base=base,
@@ -145,8 +146,9 @@ class StyleGAN2Generator(StyleGenerator):
             half_type=half_type,
             clamp=clamp,
         )
-        mapping = MappingNetwork(latent_dim, num_classes, width=style_dim, layers=mapping_layers)
-        super().__init__(latent_dim, mapping, synthesis, 2 * len(synthesis.blocks), truncation_layers)
+        self.mapping = MappingNetwork(latent_dim, num_classes, width=style_dim, layers=mapping_layers)
+        self.latent_dim, self.truncation_layers = latent_dim, truncation_layers
+        self.num_styles = 2 * len(self.synthesis.blocks)
 
 
 class ActiveConv2d(EqualizedConv2d):
