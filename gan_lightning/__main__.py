@@ -11,6 +11,8 @@ from gan_lightning.runtime.errors import leave, nearest
 COMMANDS = {
     "fit": "train a model, or go on with a run",
     "sample": "what a checkpoint alone can make: images, sentences, lists of items",
+    "project": "find the latents of a picture",
+    "directions": "show what directions in latent space change",
     "translate": "turn pictures into others with a checkpoint",
     "evaluate": "score a checkpoint, or anyone's images",
     "convert": "make a checkpoint of one that others published: StyleGAN2-ADA, R3GAN",

@@ -23,6 +23,7 @@ from pathlib import Path
 from gan_lightning.cli.arguments import Parser, program
 from gan_lightning.runtime.errors import leave, nearest, short_errors
 from gan_lightning.runtime.reading import add_flags
+from gan_lightning.runtime.sizes import size_flag
 
 METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", "linear_probe")
 COMMANDS = {
@@ -111,7 +112,7 @@ def _add_real(parser: Parser) -> None:
 
 def _add_how(parser: Parser) -> argparse._ArgumentGroup:
     how = parser.add_argument_group("how")
-    how.add_argument("--size", type=int, help="bring the images of folders to this height and width")
+    how.add_argument("--size", type=size_flag, help="bring the images of folders to this size: 64 or HEIGHT,WIDTH")
     add_flags(how)
     how.add_argument(
         "--extractor", help="of gan_lightning.metrics, or an import path (default: the data's, else Inception)"
@@ -121,7 +122,7 @@ def _add_how(parser: Parser) -> argparse._ArgumentGroup:
     how.add_argument("--k", type=int, default=5, help="neighbours of prdc (default %(default)s)")
     how.add_argument("--batch_size", type=int, default=100, help="images at a time (default %(default)s)")
     how.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
-    parser.least |= dict.fromkeys(("n", "n_real", "size", "subset_size", "k", "batch_size"), 1)
+    parser.least |= dict.fromkeys(("n", "n_real", "subset_size", "k", "batch_size"), 1)
     return how
 
 

@@ -62,6 +62,16 @@ def global_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
+def require_truncation(limit: float | None) -> None:
+    """Refuse a truncation that leaves nothing.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if limit is not None and not limit > 0:
+        raise ValueError(f"truncation must be positive, not {limit}")
+
+
 def truncated_normal(z: Tensor, limit: float) -> Tensor:
     """Standard normal numbers as ones that lie within +-limit: each at its own quantile of the truncated distribution.
 
@@ -70,8 +80,7 @@ def truncated_normal(z: Tensor, limit: float) -> Tensor:
     Raises:
         ValueError: a limit that is not positive.
     """
-    if not limit > 0:
-        raise ValueError(f"truncation must be positive, not {limit}")
+    require_truncation(limit)
     below = torch.special.ndtr(torch.tensor(-limit, dtype=torch.float64, device=z.device))
     share = torch.special.ndtr(z.double())
     return torch.special.ndtri(below + share * (1 - 2 * below)).clamp(-limit, limit).to(z.dtype)

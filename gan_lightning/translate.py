@@ -110,7 +110,7 @@ def files_of(source: Path, out: Path) -> dict[Path, Path]:
 
 
 def read(path: Path, channels: int, reading: Reading) -> Picture:
-    """A picture upright, grey or in colour; see :func:`data.decoding.read_image`.
+    """A picture upright, grey or in colour, of 8 bits; see :func:`data.decoding.read_image`.
 
     Raises:
         ValueError: naming the file, which cannot be read.
@@ -119,9 +119,12 @@ def read(path: Path, channels: int, reading: Reading) -> Picture:
     import torch
     from PIL import Image
 
-    from gan_lightning.data.decoding import read_image
+    from gan_lightning.data.decoding import as_bytes, read_image
+    from gan_lightning.runtime.layout import ARRAYS
 
-    pixels = np.ascontiguousarray(read_image(path, None, 4, reading))
+    if path.suffix.lower() == ARRAYS:
+        return Picture(torch.from_numpy(as_bytes(read_image(path, None, channels, reading))), None)
+    pixels = np.ascontiguousarray(as_bytes(read_image(path, None, 4, reading)))
     colours = pixels[:3]
     if channels == 1:
         colours = np.asarray(Image.fromarray(np.ascontiguousarray(colours.transpose(1, 2, 0))).convert("L"))[None]

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gan_lightning import __main__ as gan
 from gan_lightning import data, fit, models
@@ -64,6 +65,8 @@ def test_arguments_are_those_of_the_constructor(room: str, name: str) -> None:
             assert eval(default) == value, argument  # such as 120 * 156
         elif isinstance(value, str):
             assert default == value, argument
+        elif isinstance(value, (list, dict)):
+            assert yaml.safe_load(default) == value, argument
         else:  # a factory, or a function
             assert re.match(r"[\w.]+(\((\w+=[^=]+)+\))?$", default), argument
 
@@ -200,9 +203,19 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
     monkeypatch.setattr(sys, "argv", ["gan"])
     gan.main()
     assert capfd.readouterr().out == text
-    assert re.findall(r"^  (\w+) ", text, re.M) == ["fit", "sample", "translate", "evaluate", "convert"]
+    assert re.findall(r"^  (\w+) ", text, re.M) == [
+        "fit",
+        "sample",
+        "project",
+        "directions",
+        "translate",
+        "evaluate",
+        "convert",
+    ]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
-    assert ": give fit, sample, translate, evaluate, convert" in refused(capfd, gan.main, ["--list"])
+    assert ": give fit, sample, project, directions, translate, evaluate, convert" in refused(
+        capfd, gan.main, ["--list"]
+    )
 
 
 def test_the_script_is_that_of_setup_cfg() -> None:
@@ -212,7 +225,7 @@ def test_the_script_is_that_of_setup_cfg() -> None:
     assert (name.strip(), pkgutil.resolve_name(target)) == ("gan", gan.main)
 
 
-@pytest.mark.parametrize("command", ["sample", "translate", "evaluate", "convert"])
+@pytest.mark.parametrize("command", ["sample", "project", "directions", "translate", "evaluate", "convert"])
 def test_gan_runs_a_command_under_its_name(
     command: str, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,11 +248,7 @@ def test_no_answer_waits_for_torch() -> None:
     """In a process of its own: in this one everything has been imported long since."""
     answers = [
         *(["fit", *args] for args in (["--list"], ["--help"], ["DCGAN", "--help"], ["--data=MNIST", "-h"], ["DCGAM"])),
-        *(
-            [command, flag]
-            for command in ("sample", "translate", "evaluate", "convert")
-            for flag in ("--help", "--no_such_flag")
-        ),
+        *([command, flag] for command in gan.COMMANDS if command != "fit" for flag in ("--help", "--no_such_flag")),
         ["--help"],
         ["smaple"],
     ]

@@ -136,7 +136,8 @@ def test_pixels_are_pillows(tmp_path):
 def test_unusual_pixels(tmp_path):
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     save(tmp_path / "16.png", grey.astype(np.uint16) * 257)
-    assert np.array_equal(read_pixels(tmp_path / "16.png", 3), np.repeat(grey[..., None], 3, 2))  # scaled, not clipped
+    sixteen = np.repeat(grey[..., None] * np.uint16(257), 3, 2)
+    assert np.array_equal(read_pixels(tmp_path / "16.png", 3), sixteen)  # neither clipped nor cut to 8 bits
     seen = np.dstack([grey, grey, grey, np.where(grey > 100, 255, 0).astype(np.uint8)])
     save(tmp_path / "alpha.png", seen)
     on_white = np.where(grey > 100, grey, 255)
@@ -368,7 +369,7 @@ def test_pairs_that_are_refused(files):
     ("given", "message"),
     [
         ({"jitter": 20}, "jitter .20. must not be less than size .32."),
-        ({"channels": 2}, "channels must be"),
+        ({"channels": 0}, "must be positive"),
         ({"val_fraction": 1}, "val_fraction must be"),
         ({"batch_size": 0}, "batch_size"),
     ],

@@ -47,7 +47,6 @@ from gan_lightning.core import (
 )
 from gan_lightning.data import Gaussians
 from gan_lightning.load import load_model
-from gan_lightning.noise import Noise, drawn_by_layers
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 OF_PAIRS = ["BigBiGAN"]  # its discriminator sees images with latents: its own file has what follows here
@@ -158,19 +157,12 @@ def test_half_precision_trains(name, precision):
     assert model.sample(2).dtype == torch.float32
 
 
-class Shapes(Noise):
-    """Noise of the right shapes, for networks without numbers."""
-
-    def normal(self, n: int, *shape: int) -> Tensor:
-        return torch.empty(n, *shape, device="meta")
-
-
 @of_images
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [28, 32, 64])
-def test_default_networks_build_for_every_image(name, size, channels):
-    shape = (channels, size, size)
-    with shapes_alone(), drawn_by_layers(Shapes()):
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("sides", [(28, 28), (32, 32), (64, 64), (32, 48), (80, 48)])
+def test_default_networks_build_for_every_image(name, sides, channels):
+    shape = (channels, *sides)
+    with shapes_alone():
         model = at_defaults(name, shape)
         label = torch.zeros(2, dtype=torch.int64)
         image = model.generator(torch.empty(2, model.generator.latent_dim), *[label] if model.num_classes else [])

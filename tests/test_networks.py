@@ -97,6 +97,8 @@ OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/pap
     "ResNetTranslator",
     "SRDiscriminator",
     "SRResNet",
+    "StyleGAN2Discriminator",
+    "StyleGAN2Generator",
     "TextDiscriminator",
     "UNetGenerator",
     "VGG19Features",

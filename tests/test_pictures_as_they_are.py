@@ -228,9 +228,9 @@ def twelve_bits() -> np.ndarray:
     return (np.arange(64, dtype=np.uint16).reshape(8, 8) * 65).clip(0, 4095)
 
 
-def test_white_is_the_level_that_becomes_255(tmp_path):
+def test_white_is_the_level_that_becomes_the_greatest(tmp_path):
     levels = twelve_bits()
-    expected = np.array([[int(np.floor(255 * int(v) / 4095 + 0.5)) for v in row] for row in levels])
+    expected = np.array([[int(np.floor(65535 * int(v) / 4095 + 0.5)) for v in row] for row in levels])
     Image.fromarray(levels).save(tmp_path / "grey.png")
     Image.fromarray(levels).save(tmp_path / "grey.tif")
     Image.fromarray(levels.astype(np.int32)).save(tmp_path / "integers.tif")
@@ -245,8 +245,8 @@ def test_white_is_the_level_that_becomes_255(tmp_path):
         if "colours" in name or "alpha" in name:
             assert np.array_equal(found[..., 1], found[::-1, :, 0]) and np.array_equal(found[..., 2], found[..., 0].T)
         if name != "floats.tif":
-            assert read_pixels(tmp_path / name, 1).max() <= 16, name  # 4095 of 65535
-    assert read_pixels(tmp_path / "grey.png", 1, Reading(white=1000))[levels >= 1000].min() == 255  # clipped
+            assert read_pixels(tmp_path / name, 1).max() <= 4095, name
+    assert read_pixels(tmp_path / "grey.png", 1, Reading(white=1000))[levels >= 1000].min() == 65535  # clipped
 
     with pytest.raises(
         ValueError, match="floats.tif cannot be read: 32-bit float pixels: give the level that is white"

@@ -70,7 +70,7 @@ def test_a_user_gets_pictures_a_grid_and_a_walk(checkpoint: str, tmp_path: Path)
         "import sys, gan_lightning.sample as s; s.main(sys.argv[1:]);"
         "assert not {m for m in sys.modules if m == 'wandb' or m.startswith('gan_lightning.data')}, sys.modules"
     )
-    flags = [checkpoint, "--n", "6", "--out", "drawn", "--grid", "--interpolate", "slerp", "--frames", "12"]
+    flags = [checkpoint, "--n", "6", "--out", "drawn", "--grid", "--walk", "film/walk.gif", "--seconds", "0.48"]
     result = subprocess.run(
         [sys.executable, "-c", program, *flags], capture_output=True, text=True, cwd=tmp_path, check=False
     )
@@ -80,17 +80,18 @@ def test_a_user_gets_pictures_a_grid_and_a_walk(checkpoint: str, tmp_path: Path)
     assert [line.split(": ")[1] for line in result.stdout.splitlines()] == [
         "drawn",
         "drawn/sheets/grid.png",
-        "drawn/sheets/walk.gif",
+        "film/walk.gif",
     ]
     assert sorted(file.name for file in out.iterdir()) == [f"{i:06d}.png" for i in range(6)] + ["sheets"]
-    assert sorted(file.name for file in (out / "sheets").iterdir()) == ["grid.png", "walk.gif"]
+    assert [file.name for file in (out / "sheets").iterdir()] == ["grid.png"]
     assert image_files(out) == sorted(out.glob("0*.png")), "a sheet is no sample, whoever reads the folder"
     out = out / "sheets"
     picture = Image.open(out.parent / "000000.png")
     assert (picture.mode, picture.size) == ("L", (8, 8))
     assert Image.open(out / "grid.png").size == (3 * 10 + 2, 2 * 10 + 2)  # 3 x 2 pictures, 2 pixels apart
-    walk = Image.open(out / "walk.gif")
+    walk = Image.open(tmp_path / "film" / "walk.gif")
     assert (walk.n_frames, walk.size, walk.info["loop"]) == (12, (3 * 10 + 2, 2 * 10 + 2), 0)
+    assert walk.info["duration"] == 40, "milliseconds, of 0.48 seconds"
     # The walk begins with the very pictures of the grid.
     assert walk.convert("L").tobytes() == Image.open(out / "grid.png").convert("L").tobytes()
 
@@ -121,9 +122,11 @@ def test_a_picture_depends_on_seed_and_number_alone(kind: type, tmp_path: Path) 
 
 
 def test_a_straight_walk(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([checkpoint, "--n", "1", "--out", str(tmp_path), "--interpolate", "lerp", "--frames", "3"])
-    assert Image.open(tmp_path / "sheets" / "walk.gif").n_frames == 3
-    assert f"walk: {tmp_path / 'sheets' / 'walk.gif'}" in capsys.readouterr().out
+    film = tmp_path / "walk.GIF"
+    walk = ["--walk", str(film), "--interpolate", "lerp", "--seconds", "0.12"]
+    main([checkpoint, "--n", "1", "--out", str(tmp_path), *walk])
+    assert Image.open(film).n_frames == 3
+    assert f"walk: {film}" in capsys.readouterr().out
 
 
 def test_pictures_of_two_calls_are_not_mixed(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -275,10 +278,11 @@ def test_classes_are_rows_of_the_same_latents(able: str, tmp_path: Path, capsys:
 
 
 def test_a_walk_from_label_to_label_keeps_the_latents(able: str, tmp_path: Path) -> None:
-    flags = ["--n", "4", "--labels", "0,2,1", "--interpolate", "slerp", "--frames", "12", "--out", str(tmp_path)]
-    main([able, *flags])
-    walk = Image.open(tmp_path / "sheets" / "walk.gif")
-    for frame, label in enumerate([0, 0.5, 1, 1.5, 2, 1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25]):  # 0 -> 2 -> 1 -> 0
+    film, e = tmp_path / "walk.gif", 3 * 0.25**2 - 2 * 0.25**3  # of a step of which a quarter has passed
+    main([able, "--n", "4", "--labels", "0,2,1", "--walk", str(film), "--seconds", "0.48", "--out", str(tmp_path)])
+    walk = Image.open(film)
+    labels = [0, 2 * e, 1, 2 - 2 * e, 2, 2 - e, 1.5, 1 + e, 1, 1 - e, 0.5, e]  # 0 -> 2 -> 1 -> 0
+    for frame, label in enumerate(labels):
         walk.seek(frame)
         assert torch.equal(tiles(walk, 2, 2).flatten(), levels(numbers(4), label)), frame
     assert walk.n_frames == 12
@@ -376,7 +380,7 @@ def test_an_argument_of_a_model_of_ones_own_is_a_flag(tmp_path: Path, capsys: py
     assert torch.equal(pixels(tmp_path / "cold")[:, 0], levels(0.5 * numbers(5), 1))
     main([path, "--n", "5", "--label", "1", "--no-up", "--out", str(tmp_path / "down")])
     assert torch.equal(pixels(tmp_path / "down")[:, 0], levels(-numbers(5), 1))
-    walk = ["--interpolate", "slerp", "--out", str(tmp_path / "walk")]
+    walk = ["--walk", "walk.gif", "--out", str(tmp_path / "walk")]
     assert "--temperature is of samples by number" in refused([path, *walk, "--temperature", "0.5"], capsys)
     assert not (tmp_path / "walk").exists()
     shown = helped([path], capsys)
@@ -405,7 +409,16 @@ def test_help_shows_what_this_model_takes(
     checkpoint: str, able: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     general, some, all_ = helped([], capsys), helped([checkpoint], capsys), helped([able], capsys)
-    always = ("--seed SEED", "--live", "--truncation", "--grid", "--standing N", "--interpolate {slerp,lerp}")
+    always = (
+        "--seed SEED",
+        "--live",
+        "--truncation",
+        "--grid",
+        "--standing N",
+        "--walk FILE",
+        "--latents FILE",
+        "--direction K",
+    )
     at_times = ("--label CLASS", "--traverse CODE", "--reconstruct DIR", "--white WHITE")
     for flag in ("checkpoint", "--trust PACKAGE", "--device {cpu,cuda,auto}"):
         assert flag in general and flag in some and flag in all_
@@ -418,14 +431,15 @@ def test_help_shows_what_this_model_takes(
 def test_models_with_these_abilities_are_drawn(tmp_path: Path) -> None:
     """BigGAN's classes and truncated latents, InfoGAN's codes."""
     path, out = kept(tiny("BigGAN"), tmp_path / "big.ckpt", conftest.SHAPE), tmp_path / "big"
-    flags = ["--labels", "0,1", "--truncation", "0.4", "--standing", "2", "--interpolate", "slerp", "--frames", "4"]
+    film = tmp_path / "walk.gif"
+    flags = ["--labels", "0,1", "--truncation", "0.4", "--standing", "2", "--walk", str(film), "--seconds", "0.16"]
     main([path, "--n", "2", *flags, "--out", str(out)])
     module = load_model(path).double()
     z = module.latent(SampleNoise(0, range(2), module.device), 2).double()
     with module.standing_statistics(2):
         drawn = [module.generate(truncated_normal(z, 0.4), False, torch.full((2,), label)) for label in (0, 1)]
     assert torch.equal(pixels(out), to_uint8(torch.cat(drawn)).flatten(1))
-    assert Image.open(out / "sheets" / "walk.gif").n_frames == 4
+    assert Image.open(film).n_frames == 4
     path = kept(tiny("InfoGAN"), tmp_path / "info.ckpt", conftest.SHAPE)
     main([path, "--n", "3", "--traverse", "0", "--out", str(tmp_path / "info")])
     assert Image.open(tmp_path / "info" / "sheets" / "traverse.png").size == (3 * 18 + 2, 10 * 18 + 2)
@@ -460,7 +474,11 @@ def test_bad_input_is_one_line(checkpoint: str, able: str, tmp_path: Path, capsy
         ([points, *out], "points"),
         ([checkpoint, *out, "--n", "0"], "--n must be at least 1, not 0"),
         ([checkpoint, *out, "--n", "many"], "invalid int value: 'many'"),
-        ([checkpoint, *out, "--frames", "1", "--interpolate", "lerp"], "--frames must be at least 2"),
+        ([checkpoint, *out, "--walk", "a.gif", "--seconds", "0"], "--seconds: it must be a number above 0, not '0'"),
+        ([checkpoint, *out, "--walk", "a.gif", "--seconds", "nan"], "it must be a number above 0, not 'nan'"),
+        ([checkpoint, *out, "--walk", "a.avi"], "--walk a.avi: give a file that ends in .gif or .mp4"),
+        ([checkpoint, *out, "--interpolate", "lerp"], "--interpolate is of --walk: give that too"),
+        ([checkpoint, *out, "--seconds", "2"], "--seconds is of --walk: give that too"),
         ([checkpoint, "--out", str(file)], "is a file"),
         ([checkpoint, *out, "--sed", "1"], "unknown argument '--sed', did you mean '--seed'"),
         ([checkpoint, *out, "--interpolate", "cubic"], "invalid choice: 'cubic'"),

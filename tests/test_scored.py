@@ -17,7 +17,7 @@ from conftest import random_inception
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.data.decoding import read_image
+from gan_lightning.data.decoding import as_bytes, read_image
 from gan_lightning.data.scored import images_to_score
 from gan_lightning.evaluate import main
 from gan_lightning.metrics import DigitFeatures, frechet_distance
@@ -304,7 +304,7 @@ def fidelitys(path: Path) -> np.ndarray:
 
 def ours(path: Path) -> np.ndarray:
     """(H, W, 3) uint8, what we score: see `folder_of_images`."""
-    return read_image(path, None, 3).transpose(1, 2, 0)
+    return as_bytes(read_image(path, None, 3)).transpose(1, 2, 0)
 
 
 def test_pictures_of_other_kinds_are_read_as_documented(tmp_path: Path) -> None:

@@ -38,12 +38,15 @@ def random_warp(image: Tensor, noise: Noise, coverage: float = 0.625, jitter: fl
     points = torch.stack([x, y], -1)  # (5, 5, 2), in torch's coordinates: -1 .. 1 along each side
     moved = points + 2 * jitter * noise.normal(n, GRID, GRID, 2).to(dtype)  # (n, 5, 5, 2)
     size = image.shape[2:]
+    pixels = torch.tensor([size[1] - 1, size[0] - 1], device=image.device, dtype=dtype).clamp(min=1)
+    square = pixels / pixels.min()  # from torch's coordinates to ones whose unit is alike along both sides
     warped = F.interpolate(moved.movedim(3, 1), size, mode="bilinear", align_corners=True).movedim(1, 3)
     straight = F.interpolate(points[None].movedim(3, 1), size, mode="bilinear", align_corners=True).movedim(1, 3)
+    warped, straight, points, moved = (places * square for places in (warped, straight, points, moved))
     target = _similarity(points.flatten(0, 1), moved.flatten(1, 2), straight.expand(n, -1, -1, -1))
     turned = _whole_image(noise, n)
     crops = (
-        F.grid_sample(image.to(dtype), turned(grid), padding_mode="border", align_corners=True)
+        F.grid_sample(image.to(dtype), turned(grid) / square, padding_mode="border", align_corners=True)
         for grid in (warped, target)
     )
     first, second = (crop.to(image.dtype) for crop in crops)

@@ -15,6 +15,7 @@ from torchvision.utils import make_grid, save_image
 from gan_lightning.callbacks.scores.base import apart
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import Columns, ImageGenerator, SequenceGenerator, Translator
+from gan_lightning.metrics import visible
 from gan_lightning.text import sentence
 
 PICTURED = 1000  # samples that a model makes a picture of
@@ -29,11 +30,11 @@ def scatter(points: Tensor, pixels: int = 256) -> Tensor:
 
 
 def picture(images: Tensor, columns: int) -> Tensor:
-    """Images (n, c, h, w) in [-1, 1] as one picture (3 or 1, height, width) in [0, 1]; points as a scatter plot."""
+    """Images (n, c, h, w) in [-1, 1] as one picture (1, 3 or 4, height, width) in [0, 1]; points as a scatter plot."""
     images = images.float().cpu()
     if images.shape[2:] == (1, 1):
         return scatter(images.flatten(1)[:, :2])
-    return make_grid(images.clamp(-1, 1), nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
+    return make_grid(visible(images).clamp(-1, 1), nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
 
 
 def columns_of(data: Any, pl_module: Translator, index: list[int], split: str = "val") -> Columns:
@@ -62,7 +63,8 @@ class SampleGrid(Callback):
     Of a GAN a square grid by the generator's average; a class a column where it can. Of a :class:`Translator` a row for
     each of the first validation samples (training samples where there are none for validation), a column for each of
     the model's `columns`. Of a model that says how its validation samples look (`picture(batch)`), that. Of a model of
-    sequences (`vocabulary`) sentences, in text files. Of any other model nothing.
+    sequences (`vocabulary`) sentences, in text files. Of any other model nothing. Of images of 2 channels, or more than
+    4, each channel is shown in grey, side by side.
 
     Args:
         every_n_steps: generator steps between two grids; a last one is drawn at the end. None: only that.
@@ -119,7 +121,7 @@ class SampleGrid(Callback):
                     logger.log_image("samples", [shown], step=None)
 
     def _shown(self, trainer: Trainer, pl_module: LightningModule) -> Tensor | str | None:
-        """A picture (3 or 1, height, width) in [0, 1], or lines of text; None for nothing."""
+        """A picture (1, 3 or 4, height, width) in [0, 1], or lines of text; None for nothing."""
         if isinstance(pl_module, Translator):
             split, index = self._first(trainer, self.rows)
             torch.manual_seed(0)  # of a model that draws noise in evaluation too
@@ -127,7 +129,8 @@ class SampleGrid(Callback):
             return picture(side_by_side(columns), len(columns))
         if hasattr(pl_module, "picture"):
             split, index = self._first(trainer, PICTURED)
-            return pl_module.picture(brought(trainer.datamodule, pl_module, index, split)).float().cpu()
+            shown = pl_module.picture(brought(trainer.datamodule, pl_module, index, split))
+            return visible(shown.float().cpu()[None])[0]
         if isinstance(pl_module, SequenceGenerator):
             sentences = (sentence(row, pl_module.vocabulary) for row in pl_module.sample(3 * self.rows).tolist())
             return "".join(f"{line}\n" for line in sentences)

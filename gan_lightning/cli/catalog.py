@@ -120,8 +120,9 @@ def _argument(
 
 
 def _metavar(annotation: ast.expr | None, module: str) -> str:
-    if isinstance(annotation, ast.BinOp):  # X | None
-        return _metavar(annotation.left, module)
+    if isinstance(annotation, ast.BinOp):  # X | None, or X | Y
+        kinds = [_metavar(kind, module) for kind in (annotation.left, annotation.right) if not _is_none(kind)]
+        return "|".join(kinds)
     if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
         if annotation.value.id == "Literal":
             return f"{{{','.join(map(str, ast.literal_eval(annotation.slice)))}}}"
@@ -132,6 +133,10 @@ def _metavar(annotation: ast.expr | None, module: str) -> str:
     if found and isinstance(found.node, ast.Assign):  # another name of a type
         return _metavar(found.node.value, found.module)
     return "LIST" if annotation.id in LISTS else METAVARS.get(annotation.id, "NAME")
+
+
+def _is_none(annotation: ast.expr) -> bool:
+    return isinstance(annotation, ast.Constant) and annotation.value is None
 
 
 def _shown(default: ast.expr, module: str) -> str:

@@ -298,7 +298,7 @@ def closing(cli: LightningCLI) -> str:
         looks += [f"  {program('evaluate')} {last} --json {folder}/scores.json"]
     else:
         looks = [
-            f"  {program('sample')} {last} --n 64 --out {folder}/drawn --grid --interpolate slerp",
+            f"  {program('sample')} {last} --n 64 --out {folder}/drawn --grid --walk {folder}/walk.gif",
             f"  {program('evaluate')} {last} --metrics fid,kid,memorisation --json {folder}/scores.json",
         ]
     further = f"--trainer.max_steps {2 * trainer.global_step}"

@@ -35,6 +35,7 @@ from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
 from gan_lightning.runtime.trust import USER
 
 PACKAGE = Path(__file__).parents[1]
+FREEZE_HELP = "a module that does not move, which is model.step.freeze"
 INIT_HELP = "a checkpoint whose weights a new run starts from, where they fit"
 DEFAULTS = {"max_steps": 100_000, "max_epochs": -1, "default_root_dir": "runs", "enable_model_summary": False}
 
@@ -93,6 +94,7 @@ class FitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: command_line.Parser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="`last`, or a file to resume from")
         parser.add_argument("--init_from", type=str | None, default=None, help=INIT_HELP)
+        parser.add_argument("--freeze", type=str | None, default=None, metavar="NAME", help=FREEZE_HELP)
         parser.add_argument("--trust", type=str | None, default=None, metavar="PACKAGE", help=TRUST_HELP)
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "grid")
@@ -115,8 +117,9 @@ class FitCLI(LightningCLI):
     def parse_arguments(self, parser: command_line.Parser, args: list[str]) -> None:
         self.config = command_line.at_home(parser.parse_args(args))
         with_plain_factories(self.config.model, "model")
-        if self.config.pop("trust") is not None:  # flags have been taken out
-            raise ValueError("trust is no part of a config: give --trust PACKAGE on the command line")
+        for flag in ("trust", "freeze"):
+            if self.config.pop(flag) is not None:  # flags have been taken out
+                raise ValueError(f"{flag} is no part of a config: give --{flag} on the command line")
         command_line.check_config(vars(self.config), USER)
         if isinstance(callbacks := self.config.trainer.callbacks, list):  # `callbacks+=FID` again, of a run that has it
             self.config.trainer.callbacks = [one for n, one in enumerate(callbacks) if one not in callbacks[:n]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import math
+import re
 from pathlib import Path
 
 from gan_lightning.cli.parser import ModelParser
@@ -11,9 +14,13 @@ from gan_lightning.runtime.reading import add_flags
 IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
 FOLDER = Path("samples")  # of images, where --out does not say which
 GRID_MOST = 256  # images in a grid
+SECONDS = 5.0  # of a walk
+METHODS = ("closed_form", "pca")  # that find directions
 
 
-def of_images(parser: ModelParser, classes: bool = True, codes: bool = True, encoder: bool = True) -> None:
+def of_images(
+    parser: ModelParser, classes: bool = True, codes: bool = True, encoder: bool = True, styles: bool = True
+) -> None:
     """Of an image generator.
 
     Args:
@@ -21,6 +28,7 @@ def of_images(parser: ModelParser, classes: bool = True, codes: bool = True, enc
         classes: whether the model has some.
         codes: whether its latents have codes that can be traversed.
         encoder: whether it reconstructs images.
+        styles: whether its generator has a style for each layer.
     """
     add_batches(parser, IMAGES, "images, of each of --labels" if classes else "images")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default %(default)s)")
@@ -32,14 +40,34 @@ def of_images(parser: ModelParser, classes: bool = True, codes: bool = True, enc
         rows = "cat,dog or 0,1,2: a row of the grid for each, of the same latents"
         group.add_argument("--labels", metavar="CLASSES", help=rows)
         group.add_argument("--classes", action="store_true", help="print the classes and their numbers, no more")
+    parser.add_argument("--latents", type=Path, metavar="FILE", help="of `project`, in place of those of numbers")
+    walk = "also a film, .gif or .mp4, of a closed walk from latent to latent"
+    parser.add_argument(
+        "--walk", type=Path, metavar="FILE", help=walk + (", with --labels from label to label" if classes else "")
+    )
+    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of the walk (default %(default)s)")
     parser.add_argument(
         "--interpolate",
         choices=["slerp", "lerp"],
-        help=f"also {SHEETS}/walk.gif, a closed walk from latent to latent: along great circles (slerp, for normal "
-        "latents; White 2016, arXiv:1609.04468) or straight (lerp, for uniform ones)"
-        + (", with --labels from label to label" if classes else ""),
+        help="how it goes: along great circles (slerp; White 2016, arXiv:1609.04468) or straight (lerp); default "
+        + ("lerp, in W" if styles else "slerp for normal latents, lerp for uniform ones"),
     )
-    parser.add_argument("--frames", type=int, default=60, help="of the walk (default %(default)s)")
+    parser.add_argument("--direction", type=int, metavar="K", help="move the latents along direction K of `directions`")
+    parser.add_argument("--strength", type=float, help="by how many standard deviations (default 1)")
+    add_directions(parser)
+    if styles:
+        table = f"also {SHEETS}/mix.png, a table of styles: the coarse ones of the first numbers, a row each, the fine "
+        parser.add_argument(
+            "--mix", type=numbers, nargs=2, metavar=("0,1", "2,3"), help=table + "ones of the others, a column each"
+        )
+        first = "the first style that is the column's (default: half of them)"
+        parser.add_argument("--crossover", type=int, metavar="STYLE", help=first)
+        parser.add_argument(
+            "--noise",
+            choices=["random", "const", "none"],
+            help="what the layers add: drawn for each image, the same for all, none (default random; const with "
+            "--latents)",
+        )
     if codes:
         values = f"also {SHEETS}/traverse.png, a row for each value of it"
         parser.add_argument("--traverse", type=int, metavar="CODE", help=values)
@@ -47,7 +75,38 @@ def of_images(parser: ModelParser, classes: bool = True, codes: bool = True, enc
         also = f"also {RECONSTRUCTIONS}.png, a folder's pictures beside what the model makes of them, and these alone"
         parser.add_argument("--reconstruct", type=Path, metavar="DIR", help=also)
         add_flags(parser)
-    parser.least |= {"frames": 2, "standing": 0}
+    parser.least |= {"standing": 0}
+
+
+def add_directions(parser: ModelParser) -> None:
+    """The flag on how directions are found."""
+    how = "how directions are found: eigenvectors of the first layers' weights, or of the covariance of w (default "
+    parser.add_argument("--directions", choices=METHODS, default=METHODS[0], help=how + "%(default)s)")
+
+
+def positive(text: str) -> float:
+    """A number above 0.
+
+    Raises:
+        ArgumentTypeError: it is another word.
+    """
+    try:
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"it must be a number above 0, not {text!r}")
+
+
+def numbers(text: str) -> list[int]:
+    """[0, 3] of "0,3".
+
+    Raises:
+        ArgumentTypeError: a word that is no number of a sample.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
+        raise argparse.ArgumentTypeError(f"write numbers of samples, such as 0,1,2, not {text!r}")
+    return [int(word) for word in text.split(",")]
 
 
 def of_sequences(parser: ModelParser) -> None:

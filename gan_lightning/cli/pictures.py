@@ -1,14 +1,20 @@
-"""Pictures of a checkpoint's samples: numbered files, grids, walks, traversals and reconstructions."""
+"""Pictures of a checkpoint's samples: numbered files, grids, walks, traversals and reconstructions.
+
+Images of 1, 3 or 4 channels are PNG files of 8 bits; those of others, which no picture holds, arrays (H, W, C) uint8 in
+.npy files, and in grids their channels stand side by side in grey.
+"""
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,14 +23,17 @@ from torchvision.utils import make_grid
 from gan_lightning.cli.flags import GRID_MOST
 from gan_lightning.core import ImageGenerator
 from gan_lightning.core.sampling import closed_walk, lerp, slerp
-from gan_lightning.metrics import to_uint8
+from gan_lightning.latents import Latents, LatentSpace, directions
+from gan_lightning.metrics import PICTURE_CHANNELS, to_uint8, visible
 from gan_lightning.runtime.errors import printable
-from gan_lightning.runtime.layout import RECONSTRUCTIONS, is_numbered, numbered
+from gan_lightning.runtime.layout import ARRAYS, PICTURES, RECONSTRUCTIONS, is_numbered, numbered
 from gan_lightning.runtime.reading import Reading
 
 WALKERS = 16  # latents that walk or are traversed side by side
-STATIONS = 5  # latents that each of them visits
+SECONDS_A_STATION = 1.0  # on the way from latent to latent
 CODE_VALUES = 10  # of a code that is continuous
+FILMS = (".gif", ".mp4")
+FRAMES_A_SECOND = 25  # GIF counts in hundredths of a second
 
 
 class Painter:
@@ -36,35 +45,80 @@ class Painter:
         how: the arguments of the model's `sample` that the flags give: "seed", "live", "truncation" and its own.
 
     Attributes:
-        how_of_latents: those of them that its `generate` takes too.
+        space: in which points are moved.
+        stored: the latents of a file, in place of those of numbers.
+        by_number: whether pictures of numbers are what the model's `sample` makes, so that all its arguments count.
+        how_of_points: those arguments that pictures of points depend on too.
+
+    Raises:
+        FileNotFoundError, ValueError: the file of latents or the direction is none of this model's.
     """
 
     def __init__(self, module: ImageGenerator, given: argparse.Namespace, how: dict[str, Any]) -> None:
         self.module, self.how, self.batch_size = module, how, given.batch_size
-        taken = inspect.signature(module.generate).parameters
-        self.how_of_latents = {name: value for name, value in how.items() if name in taken}
+        noise = getattr(given, "noise", None) or ("random" if given.latents is None else "const")
+        weights = how.get("live", False), how.get("average")
+        self.space = LatentSpace(module, *weights, how.get("truncation"), noise)
+        self.stored = None if given.latents is None else Latents.load(given.latents, self.space)
+        if self.stored is not None:
+            self.space.layers = self.stored.layers
+        if given.direction is not None:
+            self.space.shift = shift(self.space, given)
+        # The model's own methods take arguments of its own, but neither styles nor what is added to latents.
+        self._by_generate = not self.space.has_styles and given.direction is None
+        self.by_number = self.stored is None and given.direction is None and noise == "random"
+        of_all = ("seed", "live", "truncation", "average")
+        taken = inspect.signature(module.generate).parameters if self._by_generate else of_all
+        self.how_of_points = {name: value for name, value in how.items() if name in taken}
 
-    def condition(self, label: int | None, numbers: range) -> Tensor | None:
+    def condition(self, label: int | None, numbers: Sequence[int]) -> Tensor | None:
         """(n,) the class; None for what samples of these numbers have by themselves."""
+        if label is None and self.stored is not None and self.stored.label is not None:
+            return self.stored.label[list(numbers)]
         condition = self.module.condition_of(numbers)
         return condition if label is None else condition.fill_(label)
 
-    def latents(self, numbers: range) -> Tensor:
-        """(n, ...) the latents of these numbers."""
-        return self.module.latents(numbers, self.how["seed"])
+    def points(self, numbers: Sequence[int], condition: Tensor | None) -> Tensor:
+        """(n, ...) the points of these numbers, with conditions (n,) or (n, classes)."""
+        if self.stored is not None:
+            return self.stored.points[list(numbers)]
+        return self.space.points(self.module.latents(numbers, self.how["seed"]), condition)
 
     def samples(self, numbers: range, label: int | None) -> list[Tensor]:
         """(C, H, W) uint8 on the CPU each, at most a batch."""
-        return pixels(self.module.sample(numbers, condition=self.condition(label, numbers), **self.how))
+        condition = self.condition(label, numbers)
+        if self.by_number:
+            return pixels(self.module.sample(numbers, condition=condition, **self.how))
+        return self.paint(self.points(numbers, condition), condition, numbers)
 
-    def paint(self, z: Tensor, condition: Tensor | None) -> list[Tensor]:
-        """The same of latents (n, ...) and conditions (n,) or (n, classes), a batch at a time; row i is number i."""
-        made = []
-        for numbers in torch.arange(len(z)).split(self.batch_size):
-            own = None if condition is None else condition[numbers]
-            rows = range(int(numbers[0]), int(numbers[-1]) + 1)
-            made += pixels(self.module.generate(z[numbers], condition=own, numbers=rows, **self.how_of_latents))
+    def paint(self, points: Tensor, condition: Tensor | None, numbers: Sequence[int] | None = None) -> list[Tensor]:
+        """The same of points (n, ...) and conditions (n,) or (n, classes), a batch at a time.
+
+        Args:
+            points, condition: see :meth:`points`.
+            numbers: keys of the noise of layers; 0 to n - 1 where None.
+        """
+        made, numbers = [], list(range(len(points)) if numbers is None else numbers)
+        for rows in torch.arange(len(points)).split(self.batch_size):
+            own, keys = None if condition is None else condition[rows], [numbers[row] for row in rows]
+            if self._by_generate:
+                images = self.module.generate(points[rows], condition=own, numbers=keys, **self.how_of_points)
+            else:
+                images = self.space.draw(points[rows], own, keys, self.how["seed"])
+            made += pixels(images)
         return made
+
+
+def shift(space: LatentSpace, given: argparse.Namespace) -> Tensor:
+    """What --direction and --strength add to each point.
+
+    Raises:
+        ValueError: there is no such direction.
+    """
+    found = directions(space, given.directions)
+    if not 0 <= given.direction < len(found):
+        raise ValueError(f"--direction {given.direction}: there are the directions 0 to {len(found) - 1}")
+    return (1.0 if given.strength is None else given.strength) * found[given.direction]
 
 
 def pixels(images: Tensor) -> list[Tensor]:
@@ -88,29 +142,56 @@ def draw(painter: Painter, given: argparse.Namespace) -> Image.Image:
     return tiles(kept, columns if len(labels) > 1 else None)
 
 
-def walk(painter: Painter, given: argparse.Namespace) -> list[Image.Image]:
+def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
     """Frames of a walk from the first images through other latents and back, or through labels with these latents."""
-    labels, first = given.labels, range(min(WALKERS, given.n))
-    z, count = painter.latents(first), min(STATIONS, given.frames)
+    labels, frames = given.labels, max(2, round(given.seconds * FRAMES_A_SECOND))
+    straight = painter.space.has_styles or painter.module.uniform_latents
+    between = {"slerp": slerp, "lerp": lerp}[given.interpolate or ("lerp" if straight else "slerp")]
+    first = range(min(WALKERS, given.n))
     if len(labels) > 1:
-        classes = range(painter.module.num_classes)
+        z, classes = painter.module.latents(first, painter.how["seed"]), range(painter.module.num_classes)
         stations = [z.new_tensor([float(c == label) for c in classes]).repeat(len(z), 1) for label in labels]
-        return [tiles(painter.paint(z, mixture)) for mixture in closed_walk(stations, given.frames, lerp)]
-    stations = [painter.latents(range(i * len(z), (i + 1) * len(z))) for i in range(count)]
-    points = closed_walk(stations, given.frames, slerp if given.interpolate == "slerp" else lerp)
-    return [tiles(painter.paint(point, painter.condition(labels[0], first))) for point in points]
+        for mixture in closed_walk(stations, frames, lerp):
+            yield tiles(painter.paint(painter.points(first, mixture), mixture))
+        return
+    if painter.stored is not None:
+        first, count = range(1), len(painter.stored.points)
+    else:
+        count = min(max(3, round(given.seconds / SECONDS_A_STATION)), frames)
+    each = len(first)
+    condition = painter.condition(labels[0], first)
+    stations = [painter.points(range(i * each, (i + 1) * each), condition) for i in range(count)]
+    for points in closed_walk(stations, frames, between):
+        yield tiles(painter.paint(points, condition))
+
+
+def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
+    """A table: the first styles of the row's sample, the others of the column's; both stand alone at its margins.
+
+    Karras et al. 2019, arXiv:1812.04948, figure 3.
+    """
+    rows, columns = given.mix
+    points = {}
+    for number in {*rows, *columns}:
+        points[number] = painter.points([number], painter.condition(given.labels[0], [number]))
+    top = [painter.paint(points[number], None, [number])[0] for number in columns]
+    shown = [torch.zeros_like(top[0]), *top]
+    for row in rows:
+        mixed = [torch.cat([points[row][:, : given.crossover], points[c][:, given.crossover :]], 1) for c in columns]
+        shown += painter.paint(torch.cat([points[row], *mixed]), None, [row] * (1 + len(columns)))
+    return tiles(shown, 1 + len(columns))
 
 
 def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:
     """A row for each value of the code, a column for each latent."""
     columns = range(min(WALKERS, given.n))
     condition = painter.condition(given.labels[0], columns)
-    rows = painter.module.traverse(painter.latents(columns), given.traverse, CODE_VALUES)
+    rows = painter.module.traverse(painter.points(columns, condition), given.traverse, CODE_VALUES)
     return tiles([image for z in rows for image in painter.paint(z, condition)], len(columns))
 
 
 def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) -> Image.Image:
-    """Write the numbered reconstructions of (n, C, H, W) uint8; returns the first ones, each beside its original."""
+    """Write the numbered reconstructions of (n, C, H, W), bytes or floats; returns the first beside originals."""
     from gan_lightning.data.base import to_unit  # nothing else that is made here needs data
 
     module, shown = painter.module, []
@@ -119,67 +200,121 @@ def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) 
         with torch.no_grad():
             made = pixels(module.reconstruct(to_unit(part).to(module.device).double()))
         write(made, given.out / RECONSTRUCTIONS, first)
-        shown += [image for pair in zip(part, made, strict=True) for image in pair]
+        shown += [image for pair in zip(to_uint8(part), made, strict=True) for image in pair]
     shown = shown[:GRID_MOST]
     return tiles(shown, 2 * math.ceil(math.sqrt(len(shown)) / 2))
 
 
 def picture(image: Tensor) -> Image.Image:
-    """Of (C, H, W) uint8."""
+    """Of (C, H, W) uint8, C 1, 3 or 4."""
     return Image.fromarray(image[0].numpy() if len(image) == 1 else image.movedim(0, 2).numpy())
 
 
 def tiles(images: list[Tensor], columns: int | None = None) -> Image.Image:
     """Of (C, H, W) uint8 each, in so many columns, or in a square."""
-    return picture(make_grid(images, nrow=columns or math.ceil(math.sqrt(len(images)))))
+    return picture(make_grid(visible(torch.stack(images)), nrow=columns or math.ceil(math.sqrt(len(images)))))
 
 
 def write(images: list[Tensor], folder: Path, first: int) -> None:
-    """Files numbered from `first`, of (C, H, W) uint8 each."""
+    """Files numbered from `first`, of (C, H, W) uint8 each: PNG, or .npy (H, W, C) where PNG has no such channels."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images, first):
-        picture(image).save(folder / numbered(number))
+        path = folder / numbered(number, suffix_for(len(image)))
+        if path.suffix == ARRAYS:
+            np.save(path, image.movedim(0, 2).numpy())
+        else:
+            picture(image).save(path)
 
 
-def save(image: Image.Image, path: Path, more: Sequence[Image.Image] = ()) -> None:
-    """An image, or the frames of an endless film; says where."""
-    film = {"save_all": True, "append_images": more, "duration": 50, "loop": 0} if more else {}
+def suffix_for(channels: int) -> str:
+    """Of the files that images of so many channels are written to."""
+    return PICTURES if channels in PICTURE_CHANNELS else ARRAYS
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write an image; says where."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **film)
+    image.save(path)
     print(f"{path.stem}: {printable(path)}")
+
+
+def save_film(frames: Iterator[Image.Image], path: Path) -> None:
+    """Write a film, an endless one as GIF; says where.
+
+    Raises:
+        ValueError: nothing here encodes mp4.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".gif":
+        first, *more = frames
+        first.save(path, save_all=True, append_images=more, duration=1000 // FRAMES_A_SECOND, loop=0)
+    else:
+        write_mp4(frames, path)
+    print(f"walk: {printable(path)}")
+
+
+def write_mp4(frames: Iterator[Image.Image], path: Path) -> None:
+    """Write a film as MPEG-4, by OpenCV; a black line is added where a side is odd, which the codec does not take.
+
+    Raises:
+        ValueError: nothing here encodes it.
+    """
+    import cv2  # nothing else that is made here needs it
+
+    first = next(frames)
+    size = first.width + first.width % 2, first.height + first.height % 2
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), FRAMES_A_SECOND, size)
+    try:
+        if not writer.isOpened():
+            raise ValueError(f"--walk {printable(path)}: OpenCV cannot encode mp4 here: give a .gif")
+        for frame in itertools.chain([first], frames):
+            whole = Image.new("RGB", size)
+            whole.paste(frame)
+            writer.write(np.asarray(whole)[:, :, ::-1].copy())  # OpenCV's order is BGR
+    finally:
+        writer.release()
 
 
 # Files.
 
 
-def refuse_older(folder: Path, n: int) -> None:
+def refuse_older(folder: Path, n: int, channels: int) -> None:
     """Refuse a folder where pictures of another call would stay among `n` new ones.
 
     Raises:
-        ValueError: it holds pictures with greater numbers.
+        ValueError: it holds pictures with greater numbers, or of other channels.
     """
-    numbers = [int(file.stem) for file in folder.glob("*.png") if is_numbered(file.name)]
-    if numbers and (last := max(numbers)) >= n:
+    files = sorted((file for file in folder.glob("*") if is_numbered(file.name)), key=lambda file: int(file.stem))
+    stay = [file.name for file in files if int(file.stem) >= n or file.suffix != suffix_for(channels)]
+    if stay:
         where = printable(folder)
-        raise ValueError(f"--out: {where} holds more than the {n} pictures to come, up to {numbered(last)}: empty it")
+        raise ValueError(f"--out: {where} holds more than the {n} pictures to come, up to {stay[-1]}: empty it")
 
 
 def read_pictures(folder: Path, image_shape: tuple[int, int, int], reading: Reading) -> Tensor:
-    """(n, *image_shape) uint8: the pictures under a folder, sorted by name; see :func:`data.decoding.read_image`.
+    """(n, *image_shape): the pictures under a folder, sorted by name; see :class:`data.folder.Files`.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there are none, one cannot be read, or the model's images are not square.
+        ValueError: there are none, or one cannot be read.
     """
     from gan_lightning.data.finding import holds, image_files
-    from gan_lightning.data.folder import Files
 
-    channels, height, width = image_shape
-    if height != width:
-        raise ValueError(f"--reconstruct brings pictures to squares, and the model's are {width}x{height}")
     if not folder.is_dir():
         raise FileNotFoundError(f"--reconstruct {printable(folder)}: there is no such folder")
     paths = image_files(folder)
     if not paths:
         raise ValueError(f"--reconstruct: {holds(folder)}")
-    return Files(paths, torch.zeros(len(paths)), height, channels, reading).__getitems__(list(range(len(paths)))).image
+    return read_files(paths, image_shape, reading)
+
+
+def read_files(paths: Sequence[Path], image_shape: tuple[int, int, int], reading: Reading) -> Tensor:
+    """(n, *image_shape) uint8 of image files, resized and cropped as data modules do.
+
+    Raises:
+        ValueError: one cannot be read.
+    """
+    from gan_lightning.data.folder import Files
+
+    files = Files(paths, torch.zeros(len(paths)), image_shape[1:], image_shape[0], reading)
+    return files.__getitems__(list(range(len(paths)))).image

@@ -12,6 +12,7 @@ from gan_lightning.cli import flags, pictures
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
+from gan_lightning.networks.style import StyleGenerator
 from gan_lightning.runtime.errors import nearest, printable
 from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
 from gan_lightning.runtime.reading import reading_of
@@ -74,6 +75,8 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     """
     name = type(module).__name__
     code, reconstructed = getattr(given, "traverse", None), getattr(given, "reconstruct", None)
+    table = getattr(given, "mix", None)
+    refuse_alone(given)
     if reconstructed is None and (of_pictures := [flag for flag in ("white", "max_pixels") if flag in given.set]):
         raise ValueError(f"--{of_pictures[0]} is of the pictures of --reconstruct: give that too")
     if code is not None and not 0 <= code < module.codes:
@@ -82,14 +85,17 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         return print(class_list(module))
     given.labels = asked_labels(module, given)
     painter, sheets = pictures.Painter(module, given, how), given.out / SHEETS
-    own = [flag for flag in how if flag in given.set and flag not in {"truncation", *painter.how_of_latents}]
-    if own and (given.interpolate or code is not None):
-        raise ValueError(f"--{own[0]} is of samples by number: leave it out, or --interpolate and --traverse")
-    pictures.refuse_older(given.out, given.n * len(given.labels))
+    if painter.stored is not None:
+        given.n = len(painter.stored.points)
+    refuse_latents(painter, given)
+    own = [flag for flag in how if flag in given.set and flag not in {"truncation", *painter.how_of_points}]
+    if own and (given.walk or table or code is not None or not painter.by_number):
+        raise ValueError(f"--{own[0]} is of samples by number: leave it out, or what moves latents, such as --walk")
+    pictures.refuse_older(given.out, given.n * len(given.labels), module.image_shape[0])
     originals = None
     if reconstructed is not None:
         originals = pictures.read_pictures(reconstructed, module.image_shape, reading_of(given))
-        pictures.refuse_older(given.out / RECONSTRUCTIONS, len(originals))
+        pictures.refuse_older(given.out / RECONSTRUCTIONS, *originals.shape[:2])
     with module.standing_statistics(given.standing, live=given.live, average=given.average):
         grid = pictures.draw(painter, given)
         weights = "live" if given.live else given.average or "averaged"
@@ -97,13 +103,54 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         print(f"{given.n} images{each} of {name} ({weights} weights, seed {given.seed}): {printable(given.out)}")
         if given.grid:
             pictures.save(grid, sheets / "grid.png")
-        if given.interpolate:
-            frames = pictures.walk(painter, given)
-            pictures.save(frames[0], sheets / "walk.gif", frames[1:])
+        if given.walk is not None:
+            pictures.save_film(pictures.walk(painter, given), given.walk)
+        if table is not None:
+            pictures.save(pictures.mix(painter, given), sheets / "mix.png")
         if code is not None:
             pictures.save(pictures.traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
             pictures.save(pictures.reconstruct(painter, given, originals), given.out / f"{RECONSTRUCTIONS}.png")
+
+
+def refuse_alone(given: argparse.Namespace) -> None:
+    """Refuse flags of what is not asked for, and what no model can do.
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    owners = {"seconds": "walk", "interpolate": "walk", "strength": "direction", "directions": "direction"}
+    for flag, owner in (owners | {"crossover": "mix"}).items():
+        if flag in given.set and getattr(given, owner) is None:
+            raise ValueError(f"--{flag} is of --{owner}: give that too")
+    if given.walk is not None and given.walk.suffix.lower() not in pictures.FILMS:
+        raise ValueError(f"--walk {printable(given.walk)}: give a file that ends in {' or '.join(pictures.FILMS)}")
+    if given.latents is not None and "n" in given.set:
+        raise ValueError("--n is of latents by number: leave it out, --latents draws all that the file holds")
+    if given.strength is not None and not math.isfinite(given.strength):
+        raise ValueError(f"--strength must be a finite number, not {given.strength}")
+
+
+def refuse_latents(painter: pictures.Painter, given: argparse.Namespace) -> None:
+    """Refuse flags that do not fit the latents of a file, or the number of styles.
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    held, styles = given.n, painter.space.shape[0]
+    if painter.stored is not None:
+        if given.walk is not None and held < 2:
+            raise ValueError(f"--walk goes from latent to latent, and {printable(given.latents)} holds one")
+        if painter.space.has_styles and (of_class := {"label", "labels"} & set(given.set)):
+            raise ValueError(f"--{of_class.pop()} is of latents by number: styles of a file have their classes in them")
+    if getattr(given, "mix", None) is not None:
+        if len(given.labels) > 1:
+            raise ValueError("--mix is of one class: give --label")
+        if painter.stored is not None and (most := max(sum(given.mix, []))) >= held:
+            raise ValueError(f"--mix {most}: {printable(given.latents)} holds the latents 0 to {held - 1}")
+        given.crossover = styles // 2 if given.crossover is None else given.crossover
+        if not 0 < given.crossover < styles:
+            raise ValueError(f"--crossover must be from 1 to {styles - 1}, not {given.crossover}")
 
 
 def print_sequences(module: SequenceGenerator, given: argparse.Namespace, how: dict[str, Any]) -> None:
@@ -136,7 +183,7 @@ def print_recommendations(module: Ranker, given: argparse.Namespace, how: dict[s
 
 
 def require_images(module: AdversarialModule) -> None:
-    """Refuse a model that makes no images of 1 or 3 channels from latents.
+    """Refuse a model that makes no images from latents.
 
     Raises:
         ValueError: saying what to use instead.
@@ -145,7 +192,7 @@ def require_images(module: AdversarialModule) -> None:
     if not isinstance(module, ImageGenerator):
         instead = f": use {program('translate')}" if isinstance(module, Translator) else ", so it cannot be sampled"
         raise ValueError(f"{name} makes no images from latents{instead}")
-    if module.image_shape[0] not in (1, 3) or math.prod(module.image_shape[1:]) == 1:
+    if math.prod(module.image_shape[1:]) == 1:
         raise ValueError(f"{name} was trained on points of shape {module.image_shape}, not on images")
 
 
@@ -165,6 +212,7 @@ def of_kind(module: AdversarialModule, parser: ModelParser) -> Callable[..., Non
         parser.add_method(kind, "recommend")
         return print_recommendations
     require_images(module)
-    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder))
+    styles = isinstance(module.generator, StyleGenerator)
+    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder), styles)
     parser.add_method(kind, "sample")
     return draw_images

@@ -25,6 +25,7 @@ from gan_lightning.runtime import checkpoint_io
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.processes import place, together
 from gan_lightning.runtime.reading import Reading, reading_of
+from gan_lightning.runtime.sizes import Size, size_of
 from gan_lightning.scoring import subject
 
 
@@ -61,7 +62,7 @@ class Real(NamedTuple):
     data: LightningDataModule | None  # that they are of
 
 
-def folder_of_images(path: Path, size: int | None, reading: Reading) -> Examples:
+def folder_of_images(path: Path, size: Size | None, reading: Reading) -> Examples:
     """The images of a folder that count, as RGB, in their own size or brought to one; prints what does not count.
 
     Raises:
@@ -92,11 +93,12 @@ def data_of(given: argparse.Namespace, for_data: list[str], checkpoint: Checkpoi
         args = [f"--data={given.data}"]
         kind = getattr(data, given.data) if given.data in data.__all__ else None
         if shape is not None and kind is not None and "size" in inspect.signature(kind).parameters:
-            args.append(f"--data.size={shape[1]}")
+            args.append(f"--data.size={size_of((shape[1], shape[2] // kind.abreast))}")
     found = command_line.data_module([*args, *for_data])
     if shape is not None and found.image_shape is not None and tuple(found.image_shape) != tuple(shape):
         made, real = ("x".join(map(str, sizes)) for sizes in (shape, found.image_shape))
-        raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set --data.size")
+        flag = "--data.size" if shape[0] == found.image_shape[0] else "--data.channels"
+        raise ValueError(f"{type(module).__name__} makes {made} images, {found.name} has {real}: set {flag}")
     if found.image_shape is None and (module is None or shape is not None):
         raise ValueError(f"{found.name} has no images")
     for fact in (fact for fact in LINKED_ARGUMENTS if fact not in ("image_shape", "num_classes")):

@@ -14,7 +14,7 @@ from gan_lightning.core.module import AdversarialModule
 from gan_lightning.core.sampling import evaluating, in_own_precision
 from gan_lightning.core.step import ImageShape, ImageStep
 from gan_lightning.ema import EMA
-from gan_lightning.noise import Noise, SampleNoise, drawn_by, drawn_by_layers, key, truncated_normal
+from gan_lightning.noise import Noise, SampleNoise, drawn_by, drawn_by_layers, key, require_truncation, truncated_normal
 from gan_lightning.runtime.errors import nearest
 
 STANDING = -1  # seed of the latents of standing statistics: none that a user would give
@@ -213,12 +213,16 @@ class ImageGenerator(AdversarialModule):
             condition: labels (n,) int64, or (n, num_classes) shares of a mixture, of a model with classes.
             numbers, seed: key of the noise that the generator's layers draw; the numbers 0 to n - 1 where None.
         """
-        if truncation is not None and not truncation > 0:
-            raise ValueError(f"truncation must be positive, not {truncation}")
+        require_truncation(truncation)
         network = self.weights(live, average)
-        noise = SampleNoise(key(seed, LAYERS), range(len(z)) if numbers is None else numbers, self.device)
-        with evaluating(network), drawn_by_layers(noise):
+        with self.drawing(network, range(len(z)) if numbers is None else numbers, seed):
             return self.bounded(self.images_of(network, z, condition, truncation).float())
+
+    @contextmanager
+    def drawing(self, network: nn.Module, numbers: Sequence[int], seed: int = 0) -> Iterator[None]:
+        """Within it a generator is in evaluation mode, and its layers draw the noise of these samples of the seed."""
+        with evaluating(network), drawn_by_layers(SampleNoise(key(seed, LAYERS), numbers, self.device)):
+            yield
 
     def images_of(
         self, network: nn.Module, z: Tensor, condition: Tensor | None = None, truncation: float | None = None

@@ -50,7 +50,8 @@ def lerp(a: Tensor, b: Tensor, share: float) -> Tensor:
 
 
 def closed_walk(stations: list[Tensor], frames: int, between: Between) -> Iterator[Tensor]:
-    """So many points on the way from station to station and back to the first."""
+    """So many points on the way from station to station and back to the first, slow at stations, where it turns."""
     for frame in range(frames):
         at, past = divmod(frame * len(stations), frames)
-        yield between(stations[at], stations[(at + 1) % len(stations)], past / frames)
+        share = past / frames
+        yield between(stations[at], stations[(at + 1) % len(stations)], share * share * (3 - 2 * share))

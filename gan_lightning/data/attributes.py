@@ -18,6 +18,7 @@ from gan_lightning.data.sets import Split
 from gan_lightning.data.tables import number, records, short, shown, unnamed
 from gan_lightning.runtime.errors import nearest, printable
 from gan_lightning.runtime.reading import MAX_PIXELS
+from gan_lightning.runtime.sizes import Size
 
 LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 FILES = {"imageid", "image", "img", "imagename", "file", "filename", "name", "path"}  # columns that name the images
@@ -98,23 +99,25 @@ class AttributeImages(FileData):
 
     The forms of a list: see :func:`read_attributes`. An image that it lists twice counts once, and that is said. Of the
     list's attributes those that are asked for become the columns. A share of the images, chosen by a hash of the
-    name, is held out. From each image the square in its middle is taken and resized, in training mirrored at random.
+    name, is held out. From each image the middle is taken, in the proportions of `size`, and resized, in training
+    mirrored at random.
     Batches are `Attributed`.
 
     Args:
         root: the folder.
         attributes: names, in the order of the columns.
-        size: height and width of the images.
-        crop: side of the middle square in the images' own pixels, 178 for the whole faces of CelebA (as StarGAN,
-            arXiv:1711.09020); None for the short side, which comes to the same.
-        jitter: what training images are resized to before a crop of `size` is taken at random; None is `size`.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        size: of the images, one number for both sides or [height, width].
+        crop: shorter side of the middle in the images' own pixels, 178 for the whole faces of CelebA (as StarGAN,
+            arXiv:1711.09020); None for as much as there is, of CelebA the same.
+        jitter: what the shorter side of training images is resized to, the other in proportion, before a crop of `size`
+            is taken at random; None for that of `size`.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); any number of .npy files.
         flip: mirror training images at random.
         val_fraction: share held out, from 0 up to but not 1.
         batch_size: over all processes.
         num_workers: loader processes.
         list_path: of the list, from the folder on; None for one of CelebA's two names.
-        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
         max_pixels: a picture of more is refused before it is decoded.
 
     Raises:
@@ -127,7 +130,7 @@ class AttributeImages(FileData):
         self,
         root: str,
         attributes: list[str],
-        size: int = 128,
+        size: Size = 128,
         crop: int | None = None,
         jitter: int | None = None,
         channels: int = 3,
@@ -173,7 +176,7 @@ class AttributeImages(FileData):
         chosen = set(self.apart(self.paths, self.root, split))
         rows = [row for row, path in enumerate(self.paths) if path in chosen]
         paths = [self.paths[row] for row in rows]
-        return Pictures(paths, self.image_shape, "square", self.crop, self.has[rows], Attributed, self.reading)
+        return Pictures(paths, self.image_shape, "middle", self.crop, self.has[rows], Attributed, self.reading)
 
 
 def once(paths: list[Path], has: torch.Tensor, source: Path) -> tuple[list[Path], torch.Tensor]:

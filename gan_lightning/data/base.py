@@ -20,6 +20,7 @@ from gan_lightning.data.loader import MESSAGE, START, Loader, Position, Training
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import global_seed
 from gan_lightning.runtime.cache import cache_folder
+from gan_lightning.runtime.sizes import Sides, Size, largest_crop, sides_of
 
 
 class Data(LightningDataModule, ABC):
@@ -169,6 +170,7 @@ class ImageData(Data):
 
     Attributes:
         extractor: class in `gan_lightning.metrics` that sees these images best, for scores that name none.
+        abreast: pictures of the argument `size` that stand side by side in one image.
 
     Args:
         name, batch_size, num_workers: see :class:`Data`.
@@ -178,6 +180,7 @@ class ImageData(Data):
     """
 
     extractor = "Inception"
+    abreast = 1
 
     def __init__(
         self,
@@ -201,24 +204,46 @@ class ImageData(Data):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale bytes to [-1, 1] on the device, in the model's own precision; 0 and 255 give -1 and 1 exactly."""
         dtype = getattr(self.trainer and self.trainer.lightning_module, "dtype", torch.float32)
-        return type(batch)(*(to_unit(field).to(dtype) if field.dtype == torch.uint8 else field for field in batch))
+
+        def scaled(field: Tensor) -> Tensor:
+            if field.dtype == torch.uint8:
+                return to_unit(field).to(dtype)
+            return field.to(dtype) if field.ndim == 4 and field.is_floating_point() else field
+
+        return type(batch)(*map(scaled, batch))
 
 
 def to_unit(image: Tensor) -> Tensor:
-    """float32 in [-1, 1] of uint8."""
-    return image.to(torch.float32).div_(127.5).sub_(1.0)
+    """float32 in [-1, 1] of uint8; images of more levels, which are so already, as they are."""
+    return image if image.is_floating_point() else image.to(torch.float32).div_(127.5).sub_(1.0)
 
 
-def resize(image: Tensor, size: int, mode: str = "bilinear") -> Tensor:
-    """uint8 images (N, C, H, W) at (N, C, size, size), antialiased, rounded and clamped."""
-    if image.shape[2:] == (size, size):
+def resize(image: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
+    """Images (N, C, H, W) at another size, antialiased and clamped; stretched where its proportions are others.
+
+    Args:
+        image: uint8, and rounded again; or float in [-1, 1].
+        size: of both sides, or (height, width).
+        mode: of :func:`torch.nn.functional.interpolate`.
+    """
+    sides = sides_of(size)
+    if image.shape[2:] == sides:
         return image
-    return torch.cat(
-        [
-            F.interpolate(part.float(), (size, size), mode=mode, antialias=True).round_().clamp_(0, 255).byte()
-            for part in image.split(2048)  # floats of the whole set would take four times its memory
-        ]
-    )
+
+    def resized(part: Tensor) -> Tensor:
+        return F.interpolate(part.float(), sides, mode=mode, antialias=True)
+
+    if image.is_floating_point():
+        return resized(image).clamp_(-1, 1)
+    # Floats of the whole set would take four times its memory.
+    return torch.cat([resized(part).round_().clamp_(0, 255).byte() for part in image.split(2048)])
+
+
+def cropped(image: Tensor, sides: Sides) -> Tensor:
+    """The middle of images (N, C, H, W) in the proportions of `sides`, as large as it can be."""
+    height, width = largest_crop(*image.shape[2:], sides)
+    top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
+    return image[:, :, top : top + height, left : left + width]
 
 
 def data_root(name: str, root: str | None) -> Path:

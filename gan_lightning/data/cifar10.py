@@ -12,8 +12,9 @@ import torchvision.datasets
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.data.base import ImageData, data_root, not_found, resize
+from gan_lightning.data.base import ImageData, cropped, data_root, not_found, resize
 from gan_lightning.data.sets import InMemory, Split
+from gan_lightning.runtime.sizes import Size, sides_of
 
 JPEG_FILES = {"train": "cifar10_jpeg_train.npz", "val": "cifar10_jpeg_test.npz"}
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -45,7 +46,8 @@ class CIFAR10(ImageData):
 
     Args:
         source: see above.
-        size: of the images; other than 32 they are resized once, bilinear with antialiasing.
+        size: of the images, one number for both sides or [height, width]; other than 32 they are cropped in the middle
+            to its proportions and resized once, bilinear with antialiasing.
         flip: mirror training images left to right at random.
         root: the folder; by default $GAN_LIGHTNING_DATA/cifar10, or ~/.cache/gan_lightning/cifar10.
         batch_size: over all processes.
@@ -55,7 +57,7 @@ class CIFAR10(ImageData):
     def __init__(
         self,
         source: Literal["auto", "official", "jpeg", "lossless4000"] = "auto",
-        size: int = 32,
+        size: Size = 32,
         flip: bool = False,
         root: str | None = None,
         batch_size: int = 64,
@@ -67,7 +69,7 @@ class CIFAR10(ImageData):
             source = "jpeg" if carried and not self._has_official() else "official"
         self.source = source
         name = "CIFAR10" if source == "official" else f"CIFAR10-{source}"
-        super().__init__(name, (3, size, size), len(NAMES), batch_size, num_workers, flip)
+        super().__init__(name, (3, *sides_of(size)), len(NAMES), batch_size, num_workers, flip)
         self.classes = NAMES
 
     def _has_official(self) -> bool:
@@ -106,7 +108,8 @@ class CIFAR10(ImageData):
             rows = (np.arange(len(file["label"])) % 10 == 9) == (split == "val")
             image = torch.from_numpy(file["image"][rows]).permute(0, 3, 1, 2)
             label = torch.from_numpy(file["label"][rows]).long()
-        return InMemory(resize(image.contiguous(), self.image_shape[1]), label)
+        sides = self.image_shape[1:]
+        return InMemory(resize(cropped(image, sides).contiguous(), sides), label)
 
 
 def _read(path: Path, *names: str) -> dict[str, np.ndarray]:

@@ -1,18 +1,24 @@
-"""Image files of every kind that Pillow reads, as upright pixels of 8 bits; a file that is cut off is refused."""
+"""Image files of every kind that Pillow reads, and .npy arrays, as upright pixels; one that is cut off is refused."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import Reading
+from gan_lightning.runtime.sizes import Size, sides_of
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow's pictures, by channels; an array may have any number
+FULL = 65535  # the greatest level of 16 bits
+LUMA = np.array([0.299, 0.587, 0.114])  # the grey of a colour (ITU-R BT.601), as in Pillow
 ORIENTATION = 0x0112  # the EXIF tag
 BITS_PER_SAMPLE = 258  # the TIFF tag
 END_OF_JPEG = b"\xff\xd9"
@@ -25,30 +31,38 @@ Image.MAX_IMAGE_PIXELS = None  # `Reading.max_pixels` is the limit, and refuses 
 
 
 def read_pixels(path: Path, channels: int, reading: Reading = Reading(), fast: bool = False) -> np.ndarray:
-    """An image file as (height, width, channels) uint8, upright; of several frames the first.
+    """A picture as (height, width, channels), upright: uint8, or uint16 where the file has more levels than 256.
 
-    Levels of more than 8 bits are scaled to 8; what is transparent shows white, unless the image keeps its alpha
-    channel (4 channels); CMYK and palettes are converted.
+    Of an image file of several frames the first; what is transparent shows white, unless the picture keeps its alpha
+    channel (4 channels); CMYK and palettes are converted. An array (.npy) is (height, width), (height, width, channels)
+    or, where only that fits, (channels, height, width), and its channels are never converted. Levels of 16 bits and
+    floats fill 0 to 65535, their white at the end.
 
     Args:
         path: the file.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); of an array any number.
         reading: which level is white, and how many pixels are too many.
         fast: by OpenCV where it knows the kind: twice as fast, and the same pixels of a file that Pillow has read
             before. Of one that Pillow refuses it makes others.
 
     Raises:
-        ValueError: naming the file: it is no image, is cut off, has too many pixels, or holds floats whose white is
-            not given.
+        ValueError: naming the file: it is no image, is cut off, has several pages, too many pixels or other channels,
+            or holds numbers whose white is not given.
     """
     try:
+        if path.suffix.lower() == ARRAYS:
+            return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), channels, reading)
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as file:  # reads the header only
-            if file.width * file.height > reading.max_pixels:
-                size = f"{file.width}x{file.height}"
-                raise ValueError(f"it has {size} pixels, more than max_pixels ({reading.max_pixels}) allows")
+            _refuse_large(file.height, file.width, reading)
+            if channels not in MODES:
+                raise ValueError(f"{channels} channels come from {ARRAYS} files only; an image file gives 1, 3 or 4")
+            if file.format == "TIFF" and file.n_frames > 1:
+                raise ValueError(f"it has {file.n_frames} pages: save each as a file, or all as channels of a {ARRAYS}")
             pixels = _by_opencv(content, file, reading) if fast else None
             image = _by_pillow(content, file, reading) if pixels is None else Image.fromarray(pixels)
+            if isinstance(image, np.ndarray):
+                return _with_channels(image, channels)
             if channels < 4 and image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -57,6 +71,30 @@ def read_pixels(path: Path, channels: int, reading: Reading = Reading(), fast: b
             return pixels.reshape(image.height, image.width, channels)
     except Exception as error:  # a damaged file fails in as many ways as there are formats
         raise ValueError(f"{printable(path)} cannot be read: {one_line(path, error)}") from None
+
+
+def _refuse_large(height: int, width: int, reading: Reading) -> None:
+    if height * width > reading.max_pixels:
+        raise ValueError(f"it has {width}x{height} pixels, more than max_pixels ({reading.max_pixels}) allows")
+
+
+def _of_array(array: np.ndarray, channels: int, reading: Reading) -> np.ndarray:
+    """What a file of numpy's holds, as (height, width, channels) uint8 or uint16.
+
+    Raises:
+        ValueError: another shape, other channels, or numbers whose white is not known.
+    """
+    shape = getattr(array, "shape", ())
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(f"it has the shape {shape}, not (height, width) or (height, width, channels)")
+    if len(shape) == 2:
+        array = array[..., None]
+    elif shape[0] == channels != shape[2]:
+        array = np.moveaxis(array, 0, 2)
+    if array.shape[2] != channels:
+        raise ValueError(f"its shape {shape} has {array.shape[2]} channels, the last ones, and channels is {channels}")
+    _refuse_large(*array.shape[:2], reading)
+    return _levels(np.array(array), reading.white)
 
 
 def one_line(path: Path, error: Exception) -> str:
@@ -72,7 +110,7 @@ def _by_opencv(content: bytes, header: Image.Image, reading: Reading) -> np.ndar
     """OpenCV's pixels, (h, w) or (h, w, 3), of a whole upright JPEG or PNG file of grey levels or RGB, else None."""
     if header.format not in ("JPEG", "PNG") or header.mode not in ("L", "RGB") or header.has_transparency_data:
         return None
-    if reading.white is not None:
+    if reading.white is not None or _is_deep(content, header):
         return None
     # Of a PNG Pillow would decode all pixels to say which way up it is.
     if (header.format == "JPEG" or b"eXIf" in content) and header.getexif().get(ORIENTATION, 1) != 1:
@@ -85,8 +123,8 @@ def _by_opencv(content: bytes, header: Image.Image, reading: Reading) -> np.ndar
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if colour and pixels is not None else pixels
 
 
-def _by_pillow(content: bytes, file: Image.Image, reading: Reading) -> Image.Image:
-    """All of the image, which Pillow decodes here, upright and of 8 bits.
+def _by_pillow(content: bytes, file: Image.Image, reading: Reading) -> Image.Image | np.ndarray:
+    """All of the image, which Pillow decodes here, upright: of 8 bits, or (h, w, 1, 3 or 4) uint16 of more.
 
     Raises:
         Exception: any, of a file that is damaged.
@@ -94,9 +132,13 @@ def _by_pillow(content: bytes, file: Image.Image, reading: Reading) -> Image.Ima
     file.load()
     if file.format == "JPEG" and _lacks_pixels(content, file):
         raise ValueError("it ends before its last pixels")
-    if file.mode in ("LA", "RGB", "RGBA") and (reading.white or 0) > 255:
-        file = _deep_colours(content, file, reading.white) or file
-    return _of_8_bits(ImageOps.exif_transpose(file), reading.white)
+    if file.mode == "F" or file.mode.startswith("I"):
+        return _scaled(np.asarray(ImageOps.exif_transpose(file)), reading.white or _greatest(file))[..., None]
+    if file.mode in ("LA", "RGB", "RGBA") and _is_deep(content, file):
+        deep = _deep_colours(content, file, reading.white or FULL)
+        if deep is not None:
+            return deep
+    return _with_white(ImageOps.exif_transpose(file), reading.white)
 
 
 def _lacks_pixels(content: bytes, image: Image.Image) -> bool:
@@ -114,56 +156,140 @@ def _lacks_pixels(content: bytes, image: Image.Image) -> bool:
         return longer.tobytes() != image.tobytes()
 
 
-def _deep_colours(content: bytes, file: Image.Image, white: int) -> Image.Image | None:
-    """A PNG or TIFF file of colours of 16 bits, of which Pillow keeps the upper 8 alone; None of any other file."""
-    depth = {"PNG": lambda: content[24], "TIFF": lambda: max(file.tag_v2.get(BITS_PER_SAMPLE, (8,)))}.get(file.format)
-    levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if depth and depth() == 16 else None
+def _is_deep(content: bytes, file: Image.Image) -> bool:
+    """Whether a PNG or TIFF file has 16 bits a channel; of colours Pillow keeps the upper 8 alone."""
+    if file.format == "PNG":
+        return content[24] == 16  # the bit depth in the first chunk
+    return file.format == "TIFF" and max(file.tag_v2.get(BITS_PER_SAMPLE, (8,))) == 16
+
+
+def _deep_colours(content: bytes, file: Image.Image, white: int) -> np.ndarray | None:
+    """(h, w, 3 or 4) uint16 of a file of colours of 16 bits, by OpenCV; None where that does not know it."""
+    levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:
         return None
-    colours = [_scaled(levels[..., 2::-1], white), _scaled(levels[..., 3:], 65535)]  # from BGR and alpha
-    image = Image.fromarray(np.concatenate(colours, 2))
-    image.getexif()[ORIENTATION] = file.getexif().get(ORIENTATION, 1)
-    return image
+    bands = [_scaled(levels[..., band], white) for band in (2, 1, 0)]  # from BGR
+    bands += [levels[..., band] for band in range(3, levels.shape[2])]  # alpha
+    turn = file.getexif().get(ORIENTATION, 1)
+    return np.stack([_upright(band, turn) for band in bands], 2)
+
+
+def _upright(band: np.ndarray, turn: int) -> np.ndarray:
+    image = Image.fromarray(np.ascontiguousarray(band))
+    image.getexif()[ORIENTATION] = turn
+    return np.asarray(ImageOps.exif_transpose(image))
+
+
+def _with_channels(levels: np.ndarray, channels: int) -> np.ndarray:
+    """(h, w, channels) uint16 of (h, w, 1, 3 or 4) uint16, converted as Pillow converts 8 bits."""
+    colours, alpha = levels[..., :3].astype(np.float64), levels[..., 3:] / FULL
+    if channels < 4 and alpha.size:
+        colours = FULL - alpha * (FULL - colours)
+    if channels == 1 and colours.shape[2] == 3:
+        colours = (colours @ LUMA)[..., None]
+    if channels > 1:
+        colours = np.broadcast_to(colours, (*colours.shape[:2], 3))
+    if channels == 4:
+        colours = np.concatenate([colours, FULL * alpha if alpha.size else np.full_like(colours[..., :1], FULL)], 2)
+    return colours.round().astype(np.uint16)
 
 
 def _scaled(levels: np.ndarray, white: int) -> np.ndarray:
-    """uint8 of levels from 0 to white, what is above it clipped."""
+    """uint16 of levels from 0 to white, what is above it clipped.
+
+    Raises:
+        ValueError: they are not finite.
+    """
+    if not np.isfinite(levels).all():
+        raise ValueError("it holds numbers that are not finite")
+    return (levels.astype(np.float64).clip(0, white) * FULL / white).round().astype(np.uint16)
+
+
+def _greatest(file: Image.Image) -> int:
+    """The level that is white in a file of grey levels, where none is given.
+
+    Raises:
+        ValueError: it holds floats, and nothing says it.
+    """
+    if file.mode == "F":
+        raise ValueError("32-bit float pixels: give the level that is white by the argument white")
+    return FULL
+
+
+def _levels(array: np.ndarray, white: int | None) -> np.ndarray:
+    """An array of any kind of numbers as levels: uint8 of bytes, uint16 of all others.
+
+    Raises:
+        ValueError: they are no numbers, or of more than 16 bits without a white.
+    """
+    if array.dtype.kind not in "uif":
+        raise ValueError(f"its elements are of the type {array.dtype}, not numbers")
+    if array.dtype == np.uint8:
+        return array if white is None or white >= 255 else _bytes_scaled(array, white)
+    if white is None and (array.dtype.kind == "f" or array.dtype.itemsize > 2):
+        raise ValueError(f"numbers of the type {array.dtype}: give the level that is white by the argument white")
+    return _scaled(array, white or np.iinfo(array.dtype).max)
+
+
+def _bytes_scaled(levels: np.ndarray, white: int) -> np.ndarray:
+    """uint8 of levels from 0 to white, less than 255."""
     return (levels.astype(np.float64).clip(0, white) * 255 / white).round().astype(np.uint8)
 
 
-def _of_8_bits(image: Image.Image, white: int | None) -> Image.Image:
-    """The image with its white at 255. Pillow's own conversion of more bits to 8 would clip, not scale.
-
-    Raises:
-        ValueError: it holds floats, whose white is not given or that are not finite.
-    """
-    if image.mode == "F":
-        if white is None:
-            raise ValueError("32-bit float pixels: give the level that is white by the argument white")
-        if not np.isfinite(np.asarray(image)).all():
-            raise ValueError("it holds numbers that are not finite")
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_scaled(np.asarray(image), 65535 if white is None else white))
+def _with_white(image: Image.Image, white: int | None) -> Image.Image:
+    """An image of 8 bits with its white at 255; a greater white says nothing about it."""
     if white is not None and white < 255 and image.mode in ("L", "LA", "RGB", "RGBA"):
         colours = len(image.getbands()) - image.mode.endswith("A")
         alpha = list(range(256)) * (len(image.getbands()) - colours)
-        return image.point(_scaled(np.arange(256), white).tolist() * colours + alpha)
+        return image.point(_bytes_scaled(np.arange(256), white).tolist() * colours + alpha)
     return image
 
 
 def read_image(
-    path: Path, size: int | None, channels: int, reading: Reading = Reading(), fast: bool = False
+    path: Path, size: Size | None, channels: int, reading: Reading = Reading(), fast: bool = False
 ) -> np.ndarray:
-    """An image file as (channels, size, size) uint8: short side resized to `size`, centre cropped; else `read_pixels`.
+    """A picture as (channels, height, width): cropped in the middle to the proportions of `size`, and resized.
 
-    A size of None keeps the image's own height and width. Resized by Pillow, bicubic with antialiasing.
+    A size of None keeps the picture's own height and width. Resized bicubically with antialiasing, by Pillow.
+
+    Returns:
+        uint8 or uint16, see :func:`read_pixels`.
 
     Raises:
         ValueError: see :func:`read_pixels`.
     """
     pixels = read_pixels(path, channels, reading, fast)
-    if size is not None and pixels.shape[:2] != (size, size):
-        image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-        pixels = np.asarray(image).reshape(size, size, channels)
+    if size is not None and pixels.shape[:2] != (sides := sides_of(size)):
+        pixels = _fitted(pixels, *sides)
     return pixels.transpose(2, 0, 1)
+
+
+def _fitted(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    def fitted(image: Image.Image) -> np.ndarray:
+        return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC))
+
+    if pixels.dtype == np.uint8 and pixels.shape[2] in MODES:
+        return fitted(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).reshape(height, width, -1)
+    bands = [fitted(Image.fromarray(band.astype(np.float32))) for band in np.moveaxis(pixels, 2, 0)]
+    return np.stack(bands, 2).round().clip(0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+
+
+def as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 levels, rounded to uint8."""
+    return pixels if pixels.dtype == np.uint8 else (pixels / (FULL / 255)).round().astype(np.uint8)
+
+
+def batch_of(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """Pictures (C, H, W) each, as a batch (N, C, H, W).
+
+    Bytes if all pictures have 8 bits; else float32 in [-1, 1], in which 65536 levels stay apart. A picture has the same
+    values in a training step either way.
+    """
+    deep = any(picture.dtype == np.uint16 for picture in pictures)
+    batch = np.empty((len(pictures), *pictures[0].shape), np.float32 if deep else np.uint8)
+    for row, picture in enumerate(pictures):
+        batch[row] = picture
+        if deep:
+            batch[row] /= np.iinfo(picture.dtype).max / 2
+            batch[row] -= 1
+    return torch.from_numpy(batch)

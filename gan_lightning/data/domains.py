@@ -11,6 +11,7 @@ from torch import Tensor
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import InMemory, Split
+from gan_lightning.runtime.sizes import Size
 
 
 def edges(image: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class DigitDomains(ImageData):
     Args:
         source: "digits" (scikit-learn's, no download) or "mnist".
         transform: what makes domain B, a name in `TRANSFORMS`.
-        size: of one domain's images; None for 16, and for MNIST's own 28.
+        size: of one domain's images, one number for both sides or [height, width]; None for 16, and for MNIST's own 28.
         contrast: of the images, before they are transformed; 1 leaves them as they are. None for 1 of MNIST, and for 3
             of scikit-learn's digits, whose enlarged strokes are soft and their edges faint: 3 at 16 pixels makes both
             as sharp as MNIST's.
@@ -55,11 +56,13 @@ class DigitDomains(ImageData):
         ValueError: there is no such transform, or a contrast that is not positive.
     """
 
+    abreast = 2
+
     def __init__(
         self,
         source: Source = "digits",
         transform: Literal["edges", "negative"] = "edges",
-        size: int | None = None,
+        size: Size | None = None,
         contrast: float | None = None,
         root: str | None = None,
         batch_size: int = 64,

@@ -1,7 +1,7 @@
 """Drawing of shapes, scenes, eyes and faces: pure functions from factors to pixels.
 
-Coordinates are shares of the image's side, x to the right and y downwards; angles are radians, clockwise as one sees
-them.
+Coordinates are shares of the image's width and height, x to the right and y downwards; angles are radians, clockwise as
+one sees them in a square: where the sides differ the drawing is stretched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gan_lightning.noise import key, shares
+from gan_lightning.runtime.sizes import Size, sides_of
 
 KINDS = ("circle", "square", "triangle")
 FINE = 4  # pixels are averages of so many times so many
@@ -29,42 +30,46 @@ class Stripes(NamedTuple):
 
     colour: Colour
     angle: float  # of the direction across them
-    period: float  # in shares of the side
+    period: float  # in shares of the sides
 
 
 class Layer(NamedTuple):
     """A polygon in one colour, with or without stripes."""
 
-    corners: np.ndarray  # (corners, 2): x and y in shares of the side
+    corners: np.ndarray  # (corners, 2): x and y in shares of the sides
     colour: Colour
-    thickness: float | None = None  # of the line in shares of the side; None fills the polygon
+    thickness: float | None = None  # of the line in shares of the shorter side; None fills the polygon
     stripes: Stripes | None = None
 
 
-def plain(side: int, colour: Colour) -> np.ndarray:
-    """(side, side, channels) uint8 in one colour; by OpenCV, ten times as fast as numpy's broadcasting."""
-    return cv2.rectangle(np.zeros((side, side, len(colour)), np.uint8), (0, 0), (side, side), list(colour), cv2.FILLED)
+def plain(height: int, width: int, colour: Colour) -> np.ndarray:
+    """(height, width, channels) uint8 in one colour; by OpenCV, ten times as fast as numpy's broadcasting."""
+    canvas = np.zeros((height, width, len(colour)), np.uint8)
+    return cv2.rectangle(canvas, (0, 0), (width, height), list(colour), cv2.FILLED)
 
 
-def paint(layers: Sequence[Layer], size: int, background: Colour) -> np.ndarray:
-    """(channels, size, size) uint8: layers one over the other, antialiased, edges true to a quarter of a pixel."""
-    side = FINE * size
-    canvas = plain(side, background)
+def paint(layers: Sequence[Layer], size: Size, background: Colour) -> np.ndarray:
+    """(channels, *size) uint8: layers one over the other, antialiased, edges true to a quarter of a pixel."""
+    small = sides_of(size)
+    height, width = (FINE * side for side in small)
+    canvas = plain(height, width, background)
     for corners, colour, thickness, stripes in layers:
         # OpenCV's coordinates are centres of pixels, here with 8 binary digits after the point.
-        points = [((corners * side - 0.5) * 256).round().astype(np.int32)]
+        points = [((corners * (width, height) - 0.5) * 256).round().astype(np.int32)]
         if thickness is None:
             cv2.fillPoly(canvas, points, list(colour), cv2.LINE_8, 8)
         else:
-            cv2.polylines(canvas, points, True, list(colour), max(round(thickness * side), 1), cv2.LINE_8, 8)
+            cv2.polylines(
+                canvas, points, True, list(colour), max(round(thickness * min(height, width)), 1), cv2.LINE_8, 8
+            )
         if stripes is not None:
-            inside = cv2.fillPoly(np.zeros((side, side), np.uint8), points, 1, cv2.LINE_8, 8)
-            place = (np.arange(side, dtype=np.float32) + 0.5) / side * (2 / stripes.period)
-            across = np.add.outer(place * math.sin(stripes.angle), place * math.cos(stripes.angle))
+            inside = cv2.fillPoly(np.zeros((height, width), np.uint8), points, 1, cv2.LINE_8, 8)
+            y, x = ((np.arange(s, dtype=np.float32) + 0.5) / s * (2 / stripes.period) for s in (height, width))
+            across = np.add.outer(y * math.sin(stripes.angle), x * math.cos(stripes.angle))
             bars = inside & (np.floor(across).astype(np.int32) & 1).astype(np.uint8)
-            cv2.copyTo(plain(side, stripes.colour), bars, canvas)
-    small = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(small.reshape(size, size, -1).transpose(2, 0, 1))
+            cv2.copyTo(plain(height, width, stripes.colour), bars, canvas)
+    drawn = cv2.resize(canvas, small[::-1], interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(drawn.reshape(*small, -1).transpose(2, 0, 1))
 
 
 def uniforms(seed: int, n: int, factors: int) -> np.ndarray:
@@ -126,11 +131,11 @@ def shapes(seed: int, n: int, radius: tuple[float, float] = (0.2, 0.35), hues: t
 class Rendered(NamedTuple):
     """Shapes, drawn."""
 
-    image: Tensor  # (n, 3, size, size) uint8
-    mask: Tensor  # (n, size, size) bool, true where the shape covers at least half of the pixel
+    image: Tensor  # (n, 3, *size) uint8
+    mask: Tensor  # (n, *size) bool, true where the shape covers at least half of the pixel
 
 
-def render(factors: Shapes, size: int, background: Colour = BLACK, thickness: float | None = None) -> Rendered:
+def render(factors: Shapes, size: Size, background: Colour = BLACK, thickness: float | None = None) -> Rendered:
     """Each shape filled with its hue, or as a line of such a thickness."""
     polygons = factors.corners()
     colours = [rgb(hue) for hue in factors.hue]
@@ -150,8 +155,8 @@ def hue_class(image: Tensor) -> Tensor:
     return (bluer.sum((1, 2)) > 0).long()
 
 
-def scene(seed: int, row: int, size: int) -> np.ndarray:
-    """(3, size, size) uint8: six striped shapes, one over the other, on a ground of two striped colours."""
+def scene(seed: int, row: int, size: Size) -> np.ndarray:
+    """(3, *size) uint8: six striped shapes, one over the other, on a ground of two striped colours."""
     count = 7
     factors = shapes(key(seed, row), count, radius=(0.12, 0.32))
     more = uniforms(key(seed, row, 1), count, 5)
@@ -164,8 +169,8 @@ def scene(seed: int, row: int, size: int) -> np.ndarray:
     return paint(layers, size, BLACK)
 
 
-def eye(pose: np.ndarray, size: int) -> np.ndarray:
-    """(1, size, size) uint8: an eye, clean and flat, with a gaze (x, y) and an angle, all in [-1, 1]."""
+def eye(pose: np.ndarray, size: Size) -> np.ndarray:
+    """(1, *size) uint8: an eye, clean and flat, with a gaze (x, y) and an angle, all in [-1, 1]."""
     x, y, angle = pose[0], pose[1], 0.5 * pose[2]
     pupil = placed(np.array([[0.16 * x, 0.07 * y]]), 0.5, 0.55, angle)[0]
     brow = np.array([[-0.36, -0.36], [0.36, -0.36], [0.36, -0.28], [-0.36, -0.28]])
@@ -191,15 +196,15 @@ def as_photographed(image: np.ndarray, seed: int) -> np.ndarray:
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
     found = np.empty(image.shape)
     for row, (level, side) in enumerate(light):
-        soft = cv2.GaussianBlur(image[row, 0].astype(np.float32), (0, 0), height / 32)
+        soft = cv2.GaussianBlur(image[row, 0].astype(np.float32), (0, 0), min(height, width) / 32)
         direction = 2 * math.pi * side
         lit = (0.55 + 0.15 * level) * (1 + 0.6 * (x * math.cos(direction) + y * math.sin(direction)))
         found[row, 0] = soft * lit
     return noisy(found, 6, seed)
 
 
-def face(pose: np.ndarray, size: int, identity: int) -> np.ndarray:
-    """(3, size, size) uint8: one of two cartoon persons; the pose is x, y, angle, scale and mouth, all in [-1, 1]."""
+def face(pose: np.ndarray, size: Size, identity: int) -> np.ndarray:
+    """(3, *size) uint8: one of two cartoon persons; the pose is x, y, angle, scale and mouth, all in [-1, 1]."""
     x, y, angle, scale = 0.5 + 0.1 * pose[0], 0.52 + 0.1 * pose[1], 0.4 * pose[2], 1 + 0.2 * pose[3]
     opened = 0.02 + 0.035 * (pose[4] + 1)
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 
 from gan_lightning.runtime.errors import printable
-from gan_lightning.runtime.layout import FIRST, SHEETS
+from gan_lightning.runtime.layout import ARRAYS, FIRST, SHEETS
 
 log = logging.getLogger(__name__)
 # Formats whose files Pillow opens without decoding their pixels by itself, or that are seldom pictures.
@@ -37,9 +37,9 @@ VALIDATION = ("val", "valid", "validation", "test")  # what a split for validati
 
 
 def suffixes() -> set[str]:
-    """Of the formats whose pictures Pillow reads here, plugins' among them; lower case, with their dot."""
+    """Of arrays and of the formats whose pictures Pillow reads here, plugins' too; lower case, with their dot."""
     kinds = Image.registered_extensions().items()
-    return {suffix for suffix, kind in kinds if kind in Image.OPEN and kind not in NO_PICTURES}
+    return {ARRAYS} | {suffix for suffix, kind in kinds if kind in Image.OPEN and kind not in NO_PICTURES}
 
 
 def identity(path: str | Path) -> tuple[int, int | str]:
@@ -89,7 +89,7 @@ class Walk:
                 self.left_out["link to a folder that is here already"] += 1
                 continue
             self._folders.add(known)
-            if FIRST in names:  # pictures that `sample` wrote, whose sheets are no further ones
+            if not FIRST.isdisjoint(names):  # pictures that `sample` wrote, whose sheets are no further ones
                 folders[:] = [name for name in folders if name != SHEETS]
             folders[:] = [name for name in folders if self._is_wanted(name)]
             linked += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]

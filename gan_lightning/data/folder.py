@@ -18,11 +18,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
-from gan_lightning.data.decoding import MODES, read_image, read_pixels
+from gan_lightning.data.decoding import batch_of, read_image, read_pixels
 from gan_lightning.data.finding import holds, image_files, listed, refuse_splits
 from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
+from gan_lightning.runtime.sizes import Size, sides_of
 
 log = logging.getLogger(__name__)
 DARK, BRIGHT = 64, 191  # levels that a set is nearly black below, nearly white above: 14 bits in 16 reach 63
@@ -43,7 +44,7 @@ def faults_of(
     Args:
         data: whose files they are.
         rows: of files.
-        read: a row's pictures, (height, width, channels) uint8 each.
+        read: a row's pictures, (height, width, channels) uint8 or uint16 each.
         warn: whether a line tells of pictures that are nearly black or nearly white.
     """
 
@@ -52,7 +53,11 @@ def faults_of(
             colours = [image[..., :3] for image in read(row)]
         except ValueError as error:
             return str(error), []
-        return None, [(int(image.min()), int(image.max())) for image in colours]
+        steps = [int(np.iinfo(image.dtype).max) // 255 for image in colours]
+        return None, [
+            (round(int(image.min()) / step), round(int(image.max()) / step))
+            for image, step in zip(colours, steps, strict=True)
+        ]
 
     faults: list[str | None] = []
     if data.trainer is None or data.trainer.global_rank == 0:
@@ -69,7 +74,7 @@ def warn_of_levels(name: str, levels: Sequence[Sequence[tuple[int, int]]]) -> No
 
     Args:
         name: of the set.
-        levels: of each row the darkest and the brightest level of each of its pictures.
+        levels: of each row the darkest and the brightest level of each of its pictures, of 255.
     """
     for pictures in zip(*levels, strict=True):
         darkest, brightest = (int(level) for level in np.median(np.array(pictures), 0))
@@ -95,15 +100,16 @@ class Files(Examples):
         self,
         paths: Sequence[Path],
         label: torch.Tensor,
-        size: int | None,
+        size: Size | None,
         channels: int,
         reading: Reading = Reading(),
         fast: bool = False,
     ) -> None:
-        self.paths, self.label, self.size, self.channels = list(paths), label, size, channels
+        self.paths, self.label, self.channels = list(paths), label, channels
+        self.size = None if size is None else sides_of(size)
         self.reading, self.fast = reading, fast
         own_size = size is None and self.paths
-        self.shape = self._read(0).shape if own_size else (channels, size, size)
+        self.shape = self._read(0).shape if own_size else (channels, *(self.size or (None, None)))
 
     def _read(self, row: int) -> np.ndarray:
         return read_image(self.paths[row], self.size, self.channels, self.reading, self.fast)
@@ -117,8 +123,8 @@ class Files(Examples):
         Raises:
             ValueError: naming the file that cannot be read, or whose size differs from the first one's.
         """
-        images = np.empty((len(index), *self.shape), np.uint8)
-        for row, i in enumerate(index):
+        images = []
+        for i in index:
             image = self._read(i)
             if image.shape != self.shape:
                 (_, height, width), (_, first_height, first_width) = image.shape, self.shape
@@ -126,8 +132,8 @@ class Files(Examples):
                     f"unequal image sizes: {printable(self.paths[i])} has {width}x{height} pixels, "
                     f"{printable(self.paths[0])} {first_width}x{first_height}"
                 )
-            images[row] = image
-        return Labeled(torch.from_numpy(images), self.label[index])
+            images.append(image)
+        return Labeled(batch_of(images), self.label[index])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -145,17 +151,21 @@ class ImageFolder(ImageData):
     adding images moves no other. A file counts once, however many names and links it has. What hidden folders and those
     that systems leave behind hold, and files of other kinds than Pillow reads, are left out: one line says how many.
 
+    Arrays (.npy) are images as well, (height, width) or (height, width, channels). Images of 16 bits keep their levels:
+    a batch that holds one is float32 in [-1, 1] where others are bytes. Images are cropped in the middle to the
+    proportions of `size`, and resized.
+
     Every file is decoded once by Pillow before training starts, on all cores, because nothing less finds a file that
     was cut off: about as long as two epochs of loading. (Outside of training a damaged file is found when it is read.)
 
     Args:
         root: the folder.
-        size: height and width of the images.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        size: of the images, one number for both sides or [height, width].
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); any number of .npy files.
         flip: mirror training images left to right at random.
         corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them, naming them.
         val_fraction: share held out, from 0 up to but not 1.
-        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
         max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
@@ -168,7 +178,7 @@ class ImageFolder(ImageData):
     def __init__(
         self,
         root: str,
-        size: int = 64,
+        size: Size = 64,
         channels: int = 3,
         flip: bool = False,
         corrupt: Literal["refuse", "skip"] = "refuse",
@@ -181,8 +191,7 @@ class ImageFolder(ImageData):
         self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
             raise FileNotFoundError(f"there is no folder {printable(self.root)}: give --data.root a folder of images")
-        if channels not in MODES:
-            raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
+        sides = sides_of(size)
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be at least 0 and less than 1, not {val_fraction}")
         self.corrupt, self.val_fraction, self.reading = corrupt, val_fraction, Reading(white, max_pixels)
@@ -192,7 +201,7 @@ class ImageFolder(ImageData):
         refuse_splits(self.root, self.paths, "--data.root")
         self.classes = self._classes()
         num_classes = self.classes and len(self.classes)
-        super().__init__(self._named(), (channels, size, size), num_classes, batch_size, num_workers, flip)
+        super().__init__(self._named(), (channels, *sides), num_classes, batch_size, num_workers, flip)
         self._readable: list[Path] | None = None
         self._checked = False
 
@@ -250,4 +259,4 @@ class ImageFolder(ImageData):
         paths = [path for path in self._readable if (path in val) == (split == "val")]
         number = {name: label for label, name in enumerate(self.classes or [])}
         label = torch.tensor([number.get(below[path].parts[0], 0) for path in paths], dtype=torch.int64)
-        return Files(paths, label, self.image_shape[1], self.image_shape[0], self.reading, self._checked)
+        return Files(paths, label, self.image_shape[1:], self.image_shape[0], self.reading, self._checked)

@@ -6,11 +6,12 @@ from typing import Literal
 
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.mnist import MNIST
+from gan_lightning.runtime.sizes import Size
 
 Source = Literal["digits", "mnist"]
 
 
-def handwritten(source: Source, root: str | None, size: int | None, enlarged: int = 32) -> Digits | MNIST:
+def handwritten(source: Source, root: str | None, size: Size | None, enlarged: int = 32) -> Digits | MNIST:
     """scikit-learn's handwritten digits, or MNIST's.
 
     Args:

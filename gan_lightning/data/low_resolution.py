@@ -15,10 +15,11 @@ from gan_lightning.data.pictures import Pictures
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.runtime.reading import MAX_PIXELS
+from gan_lightning.runtime.sizes import Size, sides_of
 
 
 class LowResolution(Examples):
-    """Images of a set as targets, and the same `factor` times smaller as sources: bicubic, antialiased, as bytes.
+    """Images of a set as targets, and the same `factor` times smaller as sources: bicubic, antialiased, bytes of bytes.
 
     Args:
         images: the set, whose batches begin with the images.
@@ -32,7 +33,7 @@ class LowResolution(Examples):
         return len(self.images)
 
     def _pairs(self, image: Tensor) -> Paired:
-        return Paired(resize(image, image.shape[2] // self.factor, "bicubic"), image)
+        return Paired(resize(image, [side // self.factor for side in image.shape[2:]], "bicubic"), image)
 
     def __getitems__(self, index: list[int]) -> Paired:
         return self._pairs(self.images.__getitems__(index)[0])
@@ -46,13 +47,13 @@ class LowResolution(Examples):
         return hashlib.sha256(f"{self.images.fingerprint} {self.factor}".encode()).hexdigest()
 
 
-def dividing(factor: int, size: int) -> int:
-    """The factor, if it divides the size.
+def dividing(factor: int, size: Size) -> int:
+    """The factor, if it divides both sides.
 
     Raises:
         ValueError: it does not.
     """
-    if factor < 2 or size % factor:
+    if factor < 2 or any(side % factor for side in sides_of(size)):
         raise ValueError(f"factor ({factor}) must be at least 2 and divide size ({size})")
     return factor
 
@@ -65,13 +66,13 @@ class LowResolutionImages(ImageFolder):
 
     Args:
         root: the folder.
-        size: height and width of the targets.
+        size: of the targets, one number for both sides or [height, width].
         factor: how many times smaller the sources are.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); any number of .npy files.
         flip: mirror training images left to right at random.
         corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them.
         val_fraction: share held out, from 0 up to but not 1.
-        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
         max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
@@ -84,7 +85,7 @@ class LowResolutionImages(ImageFolder):
     def __init__(
         self,
         root: str,
-        size: int = 96,
+        size: Size = 96,
         factor: int = 4,
         channels: int = 3,
         flip: bool = True,
@@ -108,7 +109,7 @@ class LowResolutionImages(ImageFolder):
 
     def training_set(self) -> LowResolution:
         images = self.reference("train").images
-        crops = images.with_augmentation(self.image_shape[1], flip=False, seed=self._seed)  # the base mirrors
+        crops = images.with_augmentation(self.image_shape[1:], flip=False, seed=self._seed)  # the base mirrors
         return LowResolution(crops, self.factor)
 
 
@@ -119,17 +120,17 @@ class ShapeResolution(ShapeData):
 
     Args:
         n: training images; 500 more validate.
-        size: height and width of the targets.
+        size: of the targets, one number for both sides or [height, width].
         factor: how many times smaller the sources are.
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
     """
 
     def __init__(
-        self, n: int = 2000, size: int = 64, factor: int = 4, batch_size: int = 16, num_workers: int = 0
+        self, n: int = 2000, size: Size = 64, factor: int = 4, batch_size: int = 16, num_workers: int = 0
     ) -> None:
         super().__init__(3, n, size, batch_size, num_workers)
         self.factor = dividing(factor, size)
 
     def load(self, split: Split) -> LowResolution:
-        return LowResolution(scenes(split, self.count(split), self.size), self.factor)
+        return LowResolution(scenes(split, self.count(split), self.sides), self.factor)

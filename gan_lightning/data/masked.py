@@ -15,6 +15,7 @@ from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.noise import hashes, key, shares
 from gan_lightning.runtime.reading import MAX_PIXELS
+from gan_lightning.runtime.sizes import Size
 
 Hole = Literal["centre", "random"]
 BLOCKS = 4  # at most, of a random hole; each covers a sixteenth of the image at most
@@ -91,13 +92,13 @@ class MaskedImages(ImageFolder):
 
     Args:
         root: the folder.
-        size: height and width of the images: short side resized, centre cropped.
+        size: of the images, one number for both sides or [height, width]; cropped in the middle and resized.
         hole: "centre" or "random".
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); any number of .npy files.
         flip: mirror training images left to right at random.
         corrupt: "refuse" stops with the names of files that cannot be read; "skip" goes on without them.
         val_fraction: share held out, from 0 up to but not 1.
-        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
         max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
@@ -110,7 +111,7 @@ class MaskedImages(ImageFolder):
     def __init__(
         self,
         root: str,
-        size: int = 128,
+        size: Size = 128,
         hole: Hole = "centre",
         channels: int = 3,
         flip: bool = True,
@@ -141,20 +142,20 @@ class ShapeHoles(ShapeData):
 
     Args:
         n: training images; 500 more validate.
-        size: height and width.
+        size: one number for both sides or [height, width].
         hole: "centre" or "random", see :class:`MaskedImages`.
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
     """
 
     def __init__(
-        self, n: int = 2000, size: int = 64, hole: Hole = "centre", batch_size: int = 32, num_workers: int = 0
+        self, n: int = 2000, size: Size = 64, hole: Hole = "centre", batch_size: int = 32, num_workers: int = 0
     ) -> None:
         super().__init__(3, n, size, batch_size, num_workers)
         self.hole = known_hole(hole)
 
     def load(self, split: Split) -> Holes:
-        return Holes(scenes(split, self.count(split), self.size), self.hole)
+        return Holes(scenes(split, self.count(split), self.sides), self.hole)
 
     def training_set(self) -> Holes:
         return Holes(self.reference("train").images, self.hole, self._seed)

@@ -13,6 +13,7 @@ import torchvision.datasets
 
 from gan_lightning.data.base import ImageData, data_root, not_found, resize
 from gan_lightning.data.sets import InMemory, Split
+from gan_lightning.runtime.sizes import Size, sides_of
 
 STEMS = {"train": "train", "val": "t10k"}
 KINDS = ("images-idx3-ubyte", "labels-idx1-ubyte")
@@ -42,7 +43,8 @@ class MNIST(ImageData):
     will do. They are downloaded by torchvision when they are in neither place.
 
     Args:
-        size: of the images; other than 28 they are resized once, bilinear with antialiasing.
+        size: of the images, one number for both sides or [height, width]; other than 28 they are resized once, bilinear
+            with antialiasing, and stretched where the sides differ.
         root: the folder; by default $GAN_LIGHTNING_DATA/mnist, or ~/.cache/gan_lightning/mnist.
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
@@ -52,8 +54,8 @@ class MNIST(ImageData):
     names = tuple("0123456789")
     extractor = "DigitFeatures"
 
-    def __init__(self, size: int = 28, root: str | None = None, batch_size: int = 64, num_workers: int = 0) -> None:
-        super().__init__(type(self).__name__, (1, size, size), 10, batch_size, num_workers)
+    def __init__(self, size: Size = 28, root: str | None = None, batch_size: int = 64, num_workers: int = 0) -> None:
+        super().__init__(type(self).__name__, (1, *sides_of(size)), 10, batch_size, num_workers)
         self.root = data_root(self.name, root)
         self.classes = list(self.names)
 
@@ -82,7 +84,7 @@ class MNIST(ImageData):
             raise not_found(self.name, self.root, "its four IDX files", "prepare_data() was not called")
         image, label = map(read_idx, paths)  # (N, 28, 28), (N,)
         image = torch.from_numpy(image.copy()).unsqueeze(1)  # a copy, because the file's bytes are read-only
-        return InMemory(resize(image, self.image_shape[1]), torch.from_numpy(label.astype(np.int64)))
+        return InMemory(resize(image, self.image_shape[1:]), torch.from_numpy(label.astype(np.int64)))
 
 
 class FashionMNIST(MNIST):

@@ -23,6 +23,7 @@ from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
+from gan_lightning.runtime.sizes import Size
 
 Pair = tuple[Path, ...]  # the files of the two images, or the one with both
 
@@ -170,20 +171,21 @@ class PairedImages(FileData):
     and `trainB` with `valA`, `valB` or `testA`, `testB`, whose images are matched by name without suffix; or the
     folders `A` and `B`, as pix2pix's are before they are combined; or `root` and `second` are these two. `A` and `B`
     may have `train` and `val` or `test` inside. Without `train`, all images of a folder are meant. Where nothing is
-    meant for validation, a share of the pairs, chosen by a hash of the name, is held out. Images are stretched to a
-    square, as in the paper (arXiv:1611.07004), in training to `jitter`, of which a random `size` is taken, and mirrored
+    meant for validation, a share of the pairs, chosen by a hash of the name, is held out. Images are stretched to
+    `size`, as in the paper (arXiv:1611.07004), in training to `jitter`, of which a random `size` is taken, and mirrored
     at random, both images of a pair alike. Batches are `Paired`.
 
     Args:
         root: the folder.
         second: the folder of the B images, where `root` holds the A images.
         direction: "AtoB" makes B of A.
-        size: height and width of the images.
-        jitter: what training images are resized to before a crop of `size` is taken.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        size: of the images, one number for both sides or [height, width].
+        jitter: what the shorter side of training images is resized to before a crop of `size` is taken; the other side
+            in proportion.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); any number of .npy files.
         flip: mirror training pairs at random.
         val_fraction: share held out, from 0 up to but not 1, where no pairs are meant for validation.
-        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
         max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
@@ -198,7 +200,7 @@ class PairedImages(FileData):
         root: str,
         second: str | None = None,
         direction: Literal["AtoB", "BtoA"] = "AtoB",
-        size: int = 256,
+        size: Size = 256,
         jitter: int | None = 286,
         channels: int = 3,
         flip: bool = True,

@@ -9,6 +9,7 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import Examples, InMemory, Split
 from gan_lightning.noise import hashes, key
+from gan_lightning.runtime.sizes import Size
 
 
 class PartlyLabeledSet(Examples):
@@ -46,7 +47,7 @@ class PartlyLabeledDigits(ImageData):
 
     Args:
         source: "digits" (scikit-learn's, no download) or "mnist".
-        size: of the images; None for 32, and for MNIST's own 28.
+        size: of the images, one number for both sides or [height, width]; None for 32, and for MNIST's own 28.
         labels: how many training images keep their labels, equally many of each class.
         choice: seed of which.
         root: MNIST's folder, as for :class:`MNIST`.
@@ -62,7 +63,7 @@ class PartlyLabeledDigits(ImageData):
     def __init__(
         self,
         source: Source = "digits",
-        size: int | None = None,
+        size: Size | None = None,
         labels: int = 100,
         choice: int = 0,
         root: str | None = None,

@@ -17,24 +17,28 @@ from torch import Tensor
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
-from gan_lightning.data.decoding import MODES, read_pixels
+from gan_lightning.data.decoding import batch_of, read_pixels
 from gan_lightning.data.finding import identity, listed
 from gan_lightning.data.folder import faults_of, held_out
 from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
+from gan_lightning.runtime.sizes import Sides, Size, largest_crop, sides_of
 
-Frame = Literal["whole", "square", "own"]
+Frame = Literal["whole", "middle", "own"]
 
 
 def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image (h, w, c) uint8 at another size: averages of areas where it shrinks, bicubic where it grows."""
+    """An image (h, w, c) of integers at another size: averages of areas where it shrinks, bicubic where it grows."""
     if image.shape[:2] == (height, width):
         return image
+    if (channels := image.shape[2]) > 4:  # which is the most that OpenCV averages
+        parts = [image[..., first : first + 4] for first in range(0, channels, 4)]
+        return np.concatenate([resized(np.ascontiguousarray(part), height, width) for part in parts], 2)
     shrinks = height <= image.shape[0] and width <= image.shape[1]
     found = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return found.reshape(height, width, image.shape[2])
+    return found.reshape(height, width, channels)
 
 
 def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -51,11 +55,11 @@ class Jitter:
         flip: mirror half of the images left to right.
     """
 
-    def __init__(self, size: int, flip: bool) -> None:
+    def __init__(self, size: Size, flip: bool) -> None:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network whether it is the newest
         import albumentations  # here, because it takes seconds to import
 
-        steps = [albumentations.RandomCrop(size, size), *[albumentations.HorizontalFlip(p=0.5)] * flip]
+        steps = [albumentations.RandomCrop(*sides_of(size)), *[albumentations.HorizontalFlip(p=0.5)] * flip]
         self._compose = albumentations.Compose(steps, additional_targets={"second": "image"})
 
     def __call__(self, images: list[np.ndarray], number: int) -> list[np.ndarray]:
@@ -72,10 +76,10 @@ class Pictures(Examples):
 
     Args:
         paths: one for each image.
-        shape: (channels, height, width), height and width equal.
-        frame: "whole" stretches an image to the size, "square" takes the square in its middle, "own" keeps its
-            own scale, enlarged where it is too small, and takes the middle.
-        crop: side in pixels of the middle square that "square" takes; None for the short side.
+        shape: (channels, height, width).
+        frame: "whole" stretches an image to the size, "middle" takes its middle in the proportions of the size, "own"
+            keeps its own scale, enlarged where it is too small, and takes the middle.
+        crop: shorter side in pixels of what "middle" takes; None for as much as there is.
         beside: (N, ...), what stands beside the images; no classes where None.
         kind: of the batches, made of images and what is beside them.
         reading, fast: see :func:`read_pixels`.
@@ -85,7 +89,7 @@ class Pictures(Examples):
         self,
         paths: Sequence[Path],
         shape: tuple[int, int, int],
-        frame: Frame = "square",
+        frame: Frame = "middle",
         crop: int | None = None,
         beside: Tensor | None = None,
         kind: type[tuple] = Labeled,
@@ -94,15 +98,16 @@ class Pictures(Examples):
     ) -> None:
         self.paths, self.shape, self.frame, self.crop, self.kind = list(paths), tuple(shape), frame, crop, kind
         self.beside = torch.zeros(len(self.paths), dtype=torch.int64) if beside is None else beside
-        self.seed, self.jitter, self._draw = 0, shape[1], None
+        self.sides: Sides = self.shape[1:]
+        self.seed, self.jitter, self._draw = 0, self.sides, None
         self.reading, self.fast = reading, fast
 
-    def with_augmentation(self, jitter: int, flip: bool, seed: int) -> Pictures:
+    def with_augmentation(self, jitter: Sides, flip: bool, seed: int) -> Pictures:
         """The same set, whose training batches are resized to `jitter`, cropped at random to the size and mirrored."""
         other = copy.copy(self)
         other.__dict__.pop("fingerprint", None)
         other.seed, other.jitter = seed, jitter
-        other._draw = Jitter(self.shape[1], flip)
+        other._draw = Jitter(self.sides, flip)
         return other
 
     def __len__(self) -> int:
@@ -124,28 +129,26 @@ class Pictures(Examples):
         """The batch of these rows' images."""
         return self.kind(images[0], self.beside[index])
 
-    def framed(self, image: np.ndarray, size: int) -> np.ndarray:
+    def framed(self, image: np.ndarray, sides: Sides) -> np.ndarray:
         """An image at the size that its frame says."""
-        height, width = image.shape[:2]
+        own = image.shape[:2]
         if self.frame == "own":
-            factor = max(size / min(height, width), 1)
-            return resized(image, max(round(height * factor), size), max(round(width * factor), size))
-        if self.frame == "square":
-            side = min(height, width, self.crop or height)
-            image = centre(image, side, side)
-        return resized(image, size, size)
+            factor = max(1, *(want / have for want, have in zip(sides, own, strict=True)))
+            return resized(image, *(max(round(have * factor), want) for want, have in zip(sides, own, strict=True)))
+        if self.frame == "middle":
+            image = centre(image, *largest_crop(*own, sides, self.crop))
+        return resized(image, *sides)
 
     def _batch(self, index: list[int], keys: np.ndarray | None) -> tuple:
-        size = self.shape[1]
         rows = []
         for place, row in enumerate(index):
             images = self.read(row)
             if keys is None:
-                rows.append([centre(self.framed(image, size), size, size) for image in images])
+                rows.append([centre(self.framed(image, self.sides), *self.sides) for image in images])
             else:
                 rows.append(self._draw([self.framed(image, self.jitter) for image in images], int(keys[place])))
-        fields = [np.stack(field).transpose(0, 3, 1, 2) for field in zip(*rows, strict=True)]
-        return self.pack(index, [torch.from_numpy(np.ascontiguousarray(field)) for field in fields])
+        fields = zip(*rows, strict=True)
+        return self.pack(index, [batch_of([image.transpose(2, 0, 1) for image in field]) for field in fields])
 
     def __getitems__(self, index: list[int]) -> tuple:
         return self._batch(index, None)
@@ -178,8 +181,9 @@ class FileData(ImageData):
     cut off.
 
     Args:
-        size: height and width of the images.
-        jitter: what training images are resized to before a crop of `size` is taken at random; None is `size`.
+        size: of the images, one number for both sides or [height, width].
+        jitter: what the shorter side of training images is resized to, the other in proportion, before a crop of `size`
+            is taken at random; None for that of `size`.
         flip: mirror training images at random.
         val_fraction: share held out where no files are meant for validation.
         white, max_pixels: see :class:`gan_lightning.runtime.reading.Reading`.
@@ -191,7 +195,7 @@ class FileData(ImageData):
     def __init__(
         self,
         name: str,
-        size: int,
+        size: Size,
         jitter: int | None,
         channels: int,
         flip: bool,
@@ -201,14 +205,15 @@ class FileData(ImageData):
         white: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(name, (channels, size, size), None, batch_size, num_workers)  # Jitter mirrors, not the base
-        if channels not in MODES:
-            raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
+        sides = sides_of(size)
+        short = min(sides)
+        super().__init__(name, (channels, *sides), None, batch_size, num_workers)  # Jitter mirrors, not the base
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be at least 0 and less than 1, not {val_fraction}")
-        if jitter is not None and jitter < size:
-            raise ValueError(f"jitter ({jitter}) must not be less than size ({size}), which is cut out of it")
-        self.jitter, self.mirror, self.val_fraction = jitter or size, flip, val_fraction
+        if jitter is not None and jitter < short:
+            raise ValueError(f"jitter ({jitter}) must not be less than size ({short}), which is cut out of it")
+        self.jitter: Sides = tuple(round(side * (jitter or short) / short) for side in sides)
+        self.mirror, self.val_fraction = flip, val_fraction
         self.reading, self._checked = Reading(white, max_pixels), False
 
     def sets(self, split: Split) -> list[Pictures]:

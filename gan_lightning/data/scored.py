@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from gan_lightning.data.contents import threaded
 from gan_lightning.data.decoding import ORIENTATION
 from gan_lightning.data.finding import holds, image_files, listed
 from gan_lightning.runtime.errors import printable
-from gan_lightning.runtime.layout import FIRST, is_numbered
+from gan_lightning.runtime.layout import ARRAYS, FIRST, is_numbered
+from gan_lightning.runtime.sizes import Size
 
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a JPEG with several frames is a photo with a preview, a TIFF has pages
 
@@ -33,7 +35,7 @@ class Header(NamedTuple):
     animated: bool = False
 
 
-def images_to_score(folder: Path, size: int | None) -> Counted:
+def images_to_score(folder: Path, size: Size | None) -> Counted:
     """The images under a folder, sorted: of one that `sample` wrote the numbered pictures, of any other all of them.
 
     Animations are left out, which would count as their first frame. Pictures of other sizes than most are counted
@@ -53,7 +55,7 @@ def images_to_score(folder: Path, size: int | None) -> Counted:
     paths, remarks = image_files(folder), []
     if not paths:
         raise ValueError(holds(folder))
-    if (folder / FIRST).is_file():
+    if any((folder / name).is_file() for name in FIRST):
         own = [path.parent == folder and is_numbered(path.name) for path in paths]
         if others := [path for path, ours in zip(paths, own, strict=True) if not ours]:
             paths = [path for path, ours in zip(paths, own, strict=True) if ours]
@@ -81,6 +83,8 @@ def _named(folder: Path, paths: list[Path]) -> str:
 def _header(path: Path) -> Header:
     """Of a file that cannot be read an empty one: it is named when it is decoded."""
     try:
+        if path.suffix.lower() == ARRAYS:
+            return Header(np.load(path, mmap_mode="r", allow_pickle=False).shape[1::-1])
         with Image.open(path) as file:
             # Photos may lie on their side; of a PNG Pillow would read all pixels to say so.
             upright = file.format == "PNG" or file.getexif().get(ORIENTATION, 1) < 5

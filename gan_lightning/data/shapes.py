@@ -29,6 +29,7 @@ from gan_lightning.data.drawing import (
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.data.unpaired import Domains
 from gan_lightning.noise import key
+from gan_lightning.runtime.sizes import Sides, Size, sides_of
 
 HELD_OUT = 500  # images of a domain that validate
 WARM = (-0.02, 0.11)  # hues from red to orange
@@ -45,7 +46,7 @@ def seed_of(split: Split, domain: int = 0) -> int:
     return key(("train", "val").index(split), domain)
 
 
-def scenes(split: Split, n: int, size: int) -> InMemory:
+def scenes(split: Split, n: int, size: Sides) -> InMemory:
     """The scenes of a split."""
     return unlabeled(torch.from_numpy(np.stack([scene(seed_of(split), row, size) for row in range(n)])))
 
@@ -56,7 +57,7 @@ class ShapeData(ImageData):
     Args:
         channels: of the images.
         n: training images, of each domain where there are two; 500 more validate.
-        size: height and width, 32 to 64 are meant.
+        size: one number for both sides or [height, width], with which the drawing stretches; 32 to 64 are meant.
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
 
@@ -64,12 +65,12 @@ class ShapeData(ImageData):
         ValueError: n is not positive, or the images are smaller than 16 pixels.
     """
 
-    def __init__(self, channels: int, n: int, size: int, batch_size: int, num_workers: int) -> None:
+    def __init__(self, channels: int, n: int, size: Size, batch_size: int, num_workers: int) -> None:
         name = type(self).__name__
-        if n < 1 or size < 16:
+        self.n, self.sides = n, sides_of(size)
+        if n < 1 or min(self.sides) < 16:
             raise ValueError(f"{name}: n ({n}) must be positive and size ({size}) at least 16")
-        super().__init__(name, (channels, size, size), None, batch_size, num_workers)
-        self.n, self.size = n, size
+        super().__init__(name, (channels, *self.sides), None, batch_size, num_workers)
 
     def count(self, split: Split) -> int:
         return self.n if split == "train" else HELD_OUT
@@ -83,20 +84,20 @@ class ShapePairs(ShapeData):
 
     Args:
         n: training pairs; 500 more validate.
-        size: height and width.
+        size: one number for both sides or [height, width].
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
     """
 
-    def __init__(self, n: int = 2000, size: int = 32, batch_size: int = 16, num_workers: int = 0) -> None:
+    def __init__(self, n: int = 2000, size: Size = 32, batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__(3, n, size, batch_size, num_workers)
 
     def load(self, split: Split) -> Rows:
         factors = shapes(seed_of(split), self.count(split))
         factors = factors._replace(hue=factors.kind / 3)
         line = 1.5 / 32
-        source = [paint([Layer(p, (255, 255, 255), line)], self.size, BLACK) for p in factors.corners()]
-        target = render(factors, self.size, (128, 128, 128)).image
+        source = [paint([Layer(p, (255, 255, 255), line)], self.sides, BLACK) for p in factors.corners()]
+        target = render(factors, self.sides, (128, 128, 128)).image
         return Rows(Paired(torch.from_numpy(np.stack(source)), target))
 
 
@@ -117,17 +118,17 @@ class ShapeDomains(UnpairedShapeData):
 
     Args:
         n: training images of each domain; 500 more of each validate.
-        size: height and width.
+        size: one number for both sides or [height, width].
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
     """
 
-    def __init__(self, n: int = 2000, size: int = 32, batch_size: int = 16, num_workers: int = 0) -> None:
+    def __init__(self, n: int = 2000, size: Size = 32, batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__(3, n, size, batch_size, num_workers)
 
     def load(self, split: Split) -> Domains:
         drawn = [shapes(seed_of(split, d), self.count(split), hues=hues) for d, hues in enumerate((WARM, COOL))]
-        a, b = (unlabeled(render(factors, self.size).image) for factors in drawn)
+        a, b = (unlabeled(render(factors, self.sides).image) for factors in drawn)
         return Domains(a, b)
 
 
@@ -140,7 +141,7 @@ class ShapeAttributes(ShapeData):
 
     Args:
         n: training images; 500 more validate.
-        size: height and width.
+        size: one number for both sides or [height, width].
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
 
@@ -148,7 +149,7 @@ class ShapeAttributes(ShapeData):
         attributes: names, in the order of the columns.
     """
 
-    def __init__(self, n: int = 2000, size: int = 32, batch_size: int = 16, num_workers: int = 0) -> None:
+    def __init__(self, n: int = 2000, size: Size = 32, batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__(3, n, size, batch_size, num_workers)
         self.attributes = ["Warm", "Filled", "Large"]
 
@@ -159,7 +160,7 @@ class ShapeAttributes(ShapeData):
         size = Shapes(*(np.where(has[:, 2], one, other) for one, other in zip(large, small, strict=True)))
         share = small.hue  # U[0, 1), the same in both
         factors = size._replace(hue=np.where(has[:, 0], between(share, *WARM), between(share, *COOL)))
-        filled, outline = (render(factors, self.size, thickness=t).image for t in (None, 2.25 / 32))
+        filled, outline = (render(factors, self.sides, thickness=t).image for t in (None, 2.25 / 32))
         image = torch.where(torch.from_numpy(has[:, 1])[:, None, None, None], filled, outline)
         return Rows(Attributed(image, torch.from_numpy(has.astype(np.float32))))
 
@@ -194,17 +195,17 @@ class ShapeRefinement(UnpairedShapeData):
 
     Args:
         n: training images of each domain; 500 more of each validate.
-        size: height and width.
+        size: one number for both sides or [height, width].
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
     """
 
-    def __init__(self, n: int = 2000, size: int = 32, batch_size: int = 32, num_workers: int = 0) -> None:
+    def __init__(self, n: int = 2000, size: Size = 32, batch_size: int = 32, num_workers: int = 0) -> None:
         super().__init__(1, n, size, batch_size, num_workers)
 
     def load(self, split: Split) -> Posed:
         pose_a, pose_b = (poses(split, domain, self.count(split), 3) for domain in (0, 1))
-        clean_a, clean_b = (np.stack([eye(pose, self.size) for pose in each]) for each in (pose_a, pose_b))
+        clean_a, clean_b = (np.stack([eye(pose, self.sides) for pose in each]) for each in (pose_a, pose_b))
         a, b = noisy(clean_a, 3, seed_of(split, 3)), as_photographed(clean_b, seed_of(split, 2))
         known = (torch.from_numpy(pose.astype(np.float32)) for pose in (pose_a, pose_b))
         return Posed(*(unlabeled(torch.from_numpy(image)) for image in (a, b)), *known)
@@ -219,16 +220,16 @@ class ShapeIdentities(UnpairedShapeData):
 
     Args:
         n: training images of each person; 500 more of each validate.
-        size: height and width.
+        size: one number for both sides or [height, width].
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
     """
 
-    def __init__(self, n: int = 2000, size: int = 64, batch_size: int = 32, num_workers: int = 0) -> None:
+    def __init__(self, n: int = 2000, size: Size = 64, batch_size: int = 32, num_workers: int = 0) -> None:
         super().__init__(3, n, size, batch_size, num_workers)
 
     def load(self, split: Split) -> Posed:
         pose = [poses(split, person, self.count(split), 5) for person in (0, 1)]
-        drawn = [np.stack([face(row, self.size, person) for row in pose[person]]) for person in (0, 1)]
+        drawn = [np.stack([face(row, self.sides, person) for row in pose[person]]) for person in (0, 1)]
         known = (torch.from_numpy(each.astype(np.float32)) for each in pose)
         return Posed(*(unlabeled(torch.from_numpy(image)) for image in drawn), *known)

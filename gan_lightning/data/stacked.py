@@ -9,6 +9,7 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import Examples, InMemory, Split
 from gan_lightning.noise import hashes, key
+from gan_lightning.runtime.sizes import Size
 
 
 class Stacked(Examples):
@@ -41,7 +42,7 @@ class StackedDigits(ImageData):
 
     Args:
         source: "digits" (scikit-learn's, no download) or "mnist".
-        size: of the images; None for 32, and for MNIST's own 28.
+        size: of the images, one number for both sides or [height, width]; None for 32, and for MNIST's own 28.
         n: training images; "val" has a tenth as many, made of held-out digits.
         root: MNIST's folder, as for :class:`MNIST`.
         batch_size: over all processes.
@@ -56,7 +57,7 @@ class StackedDigits(ImageData):
     def __init__(
         self,
         source: Source = "digits",
-        size: int | None = None,
+        size: Size | None = None,
         n: int = 50_000,
         root: str | None = None,
         batch_size: int = 64,

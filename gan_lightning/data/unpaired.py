@@ -17,6 +17,7 @@ from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.reading import MAX_PIXELS
+from gan_lightning.runtime.sizes import Size
 
 
 class Domains(Examples):
@@ -60,21 +61,22 @@ class UnpairedImages(FileData):
     validation `valA` and `valB` or `testA` and `testB`. `a` and `b` name others below `root` (or anywhere, by a whole
     path): folders, or text files that list images, one on a line, by paths below `root` or `root/images`. Where the
     last part of a name says "train", the one that says "val" or "test" instead is for validation; where there is none,
-    a share of the images, chosen by a hash of the name, is held out. From each image the square in its middle is taken
-    and resized, in training to `jitter`, of which a random `size` is taken, and mirrored at random. Batches are
-    `Unpaired`.
+    a share of the images, chosen by a hash of the name, is held out. From each image the middle is taken, in the
+    proportions of `size`, and resized, in training to `jitter`, of which a random `size` is taken, and mirrored at
+    random. Batches are `Unpaired`.
 
     Args:
         root: the folder.
         a, b: folder or list of the domain; None for `trainA` and `trainB`, or `A` and `B`.
-        size: height and width of the images.
-        jitter: what training images are resized to before a crop of `size` is taken.
-        crop: side of the middle square in the images' own pixels, 178 for the whole faces of CelebA; None for the
-            short side.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        size: of the images, one number for both sides or [height, width].
+        jitter: what the shorter side of training images is resized to before a crop of `size` is taken; the other side
+            in proportion.
+        crop: shorter side of the middle in the images' own pixels, 178 for the whole faces of CelebA; None for as much
+            as there is.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); any number of .npy files.
         flip: mirror training images at random, each by a coin of its own.
         val_fraction: share held out, from 0 up to but not 1, of a domain of which nothing is meant for validation.
-        white: the level that becomes 255, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
+        white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
         max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
@@ -89,7 +91,7 @@ class UnpairedImages(FileData):
         root: str,
         a: str | None = None,
         b: str | None = None,
-        size: int = 256,
+        size: Size = 256,
         jitter: int | None = 286,
         crop: int | None = None,
         channels: int = 3,
@@ -152,7 +154,7 @@ class UnpairedImages(FileData):
     def load(self, split: Split) -> Domains:
         return Domains(
             *(
-                Pictures(self.paths[letter][split], self.image_shape, "square", self.crop, reading=self.reading)
+                Pictures(self.paths[letter][split], self.image_shape, "middle", self.crop, reading=self.reading)
                 for letter in ("A", "B")
             )
         )

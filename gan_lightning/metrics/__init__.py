@@ -18,7 +18,7 @@ from gan_lightning.metrics.codes import (
 from gan_lightning.metrics.digits import DigitFeatures, StackedDigitFeatures
 from gan_lightning.metrics.extractor import Extractor, Features
 from gan_lightning.metrics.fid import FID, Gaussian, frechet_distance
-from gan_lightning.metrics.images import to_uint8, unit_interval
+from gan_lightning.metrics.images import PICTURE_CHANNELS, to_uint8, unit_interval, visible
 from gan_lightning.metrics.inception import Inception
 from gan_lightning.metrics.inception_score import InceptionScore
 from gan_lightning.metrics.kid import KID
@@ -42,6 +42,7 @@ __all__ = [
     "LabelAccuracy",
     "MemorisationDistance",
     "ModeCoverage",
+    "PICTURE_CHANNELS",
     "PRDC",
     "PairScores",
     "ProbeFeatures",
@@ -68,4 +69,5 @@ __all__ = [
     "to_uint8",
     "total_correlation",
     "unit_interval",
+    "visible",
 ]

@@ -66,6 +66,7 @@ class CIFARResNet56(Extractor):
     """
 
     name, resizer, feature_dim, num_classes = "cifar-resnet56", "bilinear-antialias-32", 64, 10
+    channels = (1, 3)
 
     def __init__(self, weights: str | Path | None = None) -> None:
         if weights is None:
@@ -84,8 +85,6 @@ class CIFARResNet56(Extractor):
         super().__init__(network, digest)
 
     def look(self, images: Tensor) -> Features:
-        if images.shape[1] not in (1, 3):
-            raise ValueError(f"CIFARResNet56 sees images of 1 or 3 channels, not {images.shape[1]}")
         x = F.interpolate(unit_interval(images), (32, 32), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
         mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
         pooled = self.network((x - mean) / std)

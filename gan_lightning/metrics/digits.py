@@ -65,6 +65,7 @@ class DigitFeatures(Extractor):
     """
 
     name, resizer, feature_dim, num_classes = "digits", "bilinear-antialias-28", 64, 10
+    channels = (1, 3)
 
     def __init__(self, weights: str | Path = WEIGHTS) -> None:
         state, digest = read_weights(weights, "the digit classifier", SHA256)
@@ -85,10 +86,9 @@ class StackedDigitFeatures(DigitFeatures):
     """
 
     name, feature_dim, num_classes = "stacked-digits", 192, 1000
+    channels = (3,)
 
     def look(self, images: Tensor) -> Features:
-        if images.shape[1] != 3:
-            raise ValueError(f"stacked digits are images of 3 channels, not {images.shape[1]}")
         seen = super().look(images.flatten(0, 1)[:, None])  # (3 B, 1, H, W)
         hundreds, tens, ones = seen.logits.log_softmax(1).view(-1, 3, 10).unbind(1)
         joint = hundreds[:, :, None, None] + tens[:, None, :, None] + ones[:, None, None, :]

@@ -40,6 +40,7 @@ class Extractor(nn.Module):
         resizer: how images come to the size of the network.
         feature_dim: numbers in a feature vector.
         num_classes: of the logits; None for a network that is no classifier.
+        channels: that images may have; None for any number.
         hash: SHA-256 of the weights. Scores with different hashes are different scores.
 
     Args:
@@ -51,6 +52,7 @@ class Extractor(nn.Module):
     resizer: str
     feature_dim: int
     num_classes: int | None = None
+    channels: tuple[int, ...] | None = None
 
     def __init__(self, network: nn.Module, hash: str | None = None) -> None:
         super().__init__()
@@ -62,6 +64,19 @@ class Extractor(nn.Module):
         """Features of images (B, C, H, W) uint8, by `self.network`."""
         raise TypeError(f"{type(self).__name__} must define look(images)")
 
+    def require(self, channels: int) -> None:
+        """Refuse images that the network cannot see.
+
+        Raises:
+            ValueError: they have so many channels.
+        """
+        if self.channels is not None and channels not in self.channels:
+            seen = " or ".join(map(str, self.channels))
+            raise ValueError(
+                f"{type(self).__name__} sees images of {seen} channels, not {channels}: score them by an extractor of "
+                "your own, or leave the score out"
+            )
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> Features:
         """Features of images (B, C, H, W), uint8 or float in [-1, 1], which are rounded to bytes first.
@@ -69,6 +84,7 @@ class Extractor(nn.Module):
         Raises:
             ValueError: the images are not finite, or of a kind that the extractor cannot see.
         """
+        self.require(images.shape[1])
         with torch.autocast(images.device.type, enabled=False), full_float32():
             return self.look(to_uint8(images))
 

@@ -232,6 +232,7 @@ class Inception(Extractor):
     """
 
     name, resizer, feature_dim, num_classes = "inception", "bilinear-tensorflow1-299", 2048, 1008
+    channels = (1, 3)
 
     def __init__(self, weights: str | Path | None = None) -> None:
         published = weights is None
@@ -248,8 +249,6 @@ class Inception(Extractor):
             self.name = f"inception-{digest[:6]}"  # what it gives is no FID
 
     def look(self, images: Tensor) -> Features:
-        if images.shape[1] not in (1, 3):
-            raise ValueError(f"Inception sees images of 1 or 3 channels, not {images.shape[1]}")
         x = resize_like_tensorflow(images.float())
         pooled = self.network(((x - 128) / 128).expand(-1, 3, -1, -1))
         return Features(pooled, F.linear(pooled, self.network.head.weight))

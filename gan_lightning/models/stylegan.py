@@ -18,6 +18,7 @@ from gan_lightning.core import (
 )
 from gan_lightning.networks import ProGANDiscriminator, StyleGANGenerator
 from gan_lightning.networks.growing import enlarge, require_growing
+from gan_lightning.networks.style import mix
 
 
 class StyleGAN(TwoPlayerGAN):
@@ -62,8 +63,8 @@ class StyleGAN(TwoPlayerGAN):
     ) -> None:
         classes = require_classes("StyleGAN", num_classes) if conditional else None
         networks = generator(image_shape, classes), discriminator(image_shape, classes)
-        require_growing("StyleGAN", *networks)
-        growing = growth.step_of(step, networks[0].sides)
+        require_growing("StyleGAN", networks[0].synthesis, networks[1])
+        growing = growth.step_of(step, networks[1].sides)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, growing)
         self.num_classes, self.growth = classes, growth
         self.gamma, self.mixing, self.w_average_beta = gamma, mixing, w_average_beta
@@ -71,10 +72,10 @@ class StyleGAN(TwoPlayerGAN):
         self.register_buffer("w_before", torch.zeros_like(self.generator.mapping.w_average), persistent=False)
 
     def batch_size(self, images_seen: int) -> int | None:
-        return self.growth.batch_size_after(images_seen, self.generator.sides)
+        return self.growth.batch_size_after(images_seen, self.discriminator.sides)
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
-        self.growth.grow(self, self.generator, self.discriminator)
+        self.growth.grow(self, self.generator.synthesis, self.discriminator)
         super().training_step(batch, batch_idx)
 
     def generator_turn(self, batch: Labeled) -> None:
@@ -111,12 +112,11 @@ class StyleGAN(TwoPlayerGAN):
 
     def fakes_of_w(self, w: Tensor, label: Tensor | None) -> Tensor:
         """Images of w (n, w_dim), most with the styles of another latent from a layer on that is drawn."""
-        n, styles = len(w), self.generator.styles
+        n, styles = len(w), self.generator.synthesis.styles_in_use
         other = self.generator.mapping(self.latent(self.noise, n), label)
         crossover = 1 + self.noise.integers(styles - 1, n)
         crossover = torch.where(self.noise.uniform(n) < self.mixing, crossover, styles)
-        own = torch.arange(self.generator.num_styles, device=w.device) < crossover[:, None]
-        return self.watched(self.generator.synthesis(torch.where(own[..., None], w[:, None], other[:, None])))
+        return self.watched(self.generator.synthesis(mix(w, other, crossover, self.generator.num_styles)))
 
     def images_of(
         self, network: nn.Module, z: Tensor, condition: Tensor | None = None, truncation: float | None = None

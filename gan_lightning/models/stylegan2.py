@@ -172,8 +172,7 @@ class StyleGAN2(TwoPlayerGAN):
         self, network: nn.Module, z: Tensor, condition: Tensor | None = None, truncation: float | None = None
     ) -> Tensor:
         """Truncation is of w, towards its mean, not of z."""
-        w = in_own_precision(network.mapping, z, condition)
-        return in_own_precision(network.synthesis, network.styles(w, truncation))
+        return in_own_precision(network, z, condition, truncation)
 
     def bounded(self, image: Tensor) -> Tensor:
         return image.clamp(-1.0, 1.0)

@@ -58,29 +58,26 @@ class Growing(nn.Module):
             self._read = self.level, self.level._version, value
         return value
 
-    @property
-    def top(self) -> int:
-        """The highest level in use: the one that images are of."""
-        return math.ceil(self.reached)
-
-    @property
-    def fading(self) -> bool:
-        """Whether the highest level in use is still being blended in."""
-        return self.reached != self.top
+    @torch.compiler.disable  # a forward pass asks first: what follows is compiled for each level, not for each number
+    def in_use(self) -> tuple[int, bool]:
+        """The highest level in use, which images are of, and whether it is still being blended in."""
+        top = math.ceil(self.reached)
+        return top, self.reached != top
 
     @property
     def reduction(self) -> int:
         """How many times as long the whole image's sides are as those of the images in use."""
-        return 2 ** (len(self.sizes) - 1 - self.top)
+        return 2 ** (len(self.sizes) - 1 - self.in_use()[0])
 
     def blend(self, below: Tensor, above: Tensor) -> Tensor:
         """What the two highest levels make, the upper one by its share: all of it when it has faded in."""
-        return torch.lerp(below, above, (self.level - (self.top - 1)).to(above.dtype))
+        return torch.lerp(below, above, (1 + self.level - self.level.ceil()).to(above.dtype))
 
     def shrink(self, image: Tensor) -> Tensor:
         """Whole images (n, c, h, w) as the ones in use: averaged over squares of pixels, and faded as fakes are."""
         image = F.avg_pool2d(image, self.reduction)
-        return self.blend(double(F.avg_pool2d(image, 2)), image) if self.fading else image
+        _, fading = self.in_use()
+        return self.blend(double(F.avg_pool2d(image, 2)), image) if fading else image
 
 
 def enlarge(image: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
@@ -151,13 +148,14 @@ class ProGANGenerator(Growing):
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, latent_dim) -> (n, c, h, w) of the level in use, without bounds."""
+        top, fading = self.in_use()
         h = self.linear(pixel_norm(z)).unflatten(1, (-1, *self.sizes[0])) + self.bias
         h = _normed(self.conv(_normed(h)))
-        for first, second in self.blocks[: self.top]:
+        for first, second in self.blocks[:top]:
             below, h = h, double(h)
             h = _normed(second(_normed(first(h))))
-        image = self.to_image[self.top](h)
-        return self.blend(double(self.to_image[self.top - 1](below)), image) if self.fading else image
+        image = self.to_image[top](h)
+        return self.blend(double(self.to_image[top - 1](below)), image) if fading else image
 
 
 class ProGANDiscriminator(Growing):
@@ -202,12 +200,13 @@ class ProGANDiscriminator(Growing):
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         """(n, c, h, w) of the level in use, labels of a conditional discriminator -> (n,) scores."""
-        h = _active(self.from_image[self.top](image))
-        for level in range(self.top, 0, -1):
+        top, fading = self.in_use()
+        h = _active(self.from_image[top](image))
+        for level in range(top, 0, -1):
             first, second = self.blocks[level - 1]
             h = _active(first(h))
             h = _active(F.avg_pool2d(second(fir.blur(h) if self.blur else h), 2))
-            if level == self.top and self.fading:
+            if level == top and fading:
                 h = self.blend(_active(self.from_image[level - 1](F.avg_pool2d(image, 2))), h)
         h = _active(self.conv(self.deviation(h)))
         score = self.score(_active(self.linear(h.flatten(1))))

@@ -12,19 +12,31 @@ def pyramid(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int
     """How to reach a size by doubling: (doublings, height, width to start from), the shorter start in 4 .. 7.
 
     Raises:
-        ValueError: no such start; the message names the nearest sizes that do.
+        ValueError: no such start; the message names the nearest sides that do.
     """
     _, height, width = image_shape
-    short = min(height, width)
+    short, long = sorted((height, width))
     doublings = max(0, (short // 4).bit_length() - 1)
     step = 2**doublings
-    if doublings == 0 or height % step or width % step:
-        near = sorted({start * 2**k for start in range(4, 8) for k in range(1, 9)}, key=lambda s: (abs(s - short), s))
-        raise ValueError(
-            f"{name} cannot build {height}x{width} images: the size must be 4, 5, 6 or 7 times a power of two "
-            f"(nearest: {near[0]}, {near[1]}); set the data's size or choose another network"
-        )
+    if doublings and short % step == 0 and long % step:
+        raise _impossible(name, image_shape, f"beside {short} the longer side must be a multiple of {step}", long, step)
+    if doublings == 0 or short % step:
+        side = "size" if short == long else "shorter side"
+        raise _impossible(name, image_shape, f"the {side} must be 4, 5, 6 or 7 times a power of two", short)
     return doublings, height // step, width // step
+
+
+def _impossible(
+    name: str, image_shape: tuple[int, int, int], needs: str, side: int, step: int | None = None
+) -> ValueError:
+    """What a network needs of a side: a multiple of `step`, or else a size that :func:`pyramid` can start."""
+    starts = {start * 2**k for start in range(4, 8) for k in range(1, 9)}
+    fit = starts if step is None else {side // step * step, (side // step + 1) * step}
+    first, second = sorted(fit, key=lambda other: (abs(other - side), other))[:2]
+    return ValueError(
+        f"{name} cannot build {image_shape[1]}x{image_shape[2]} images: {needs} (nearest: {first}, {second}); set the "
+        "data's size or choose another network"
+    )
 
 
 def maybe_spectral(layer: nn.Module, wanted: bool) -> nn.Module:

@@ -84,7 +84,8 @@ class StyleGenerator(nn.Module):
 
     Args:
         latent_dim: of the input.
-        mapping: see :class:`MappingNetwork`.
+        mapping: network from latents, and labels, to w (n, width), such as :class:`MappingNetwork`, with its
+            `w_average`.
         synthesis: network from styles (n, num_styles, width), and a kind of noise in its layers, to images.
         num_styles: of the synthesis network.
         truncation_layers: how many styles, from the first on, truncation changes; None for all.
@@ -93,7 +94,7 @@ class StyleGenerator(nn.Module):
     def __init__(
         self,
         latent_dim: int,
-        mapping: MappingNetwork,
+        mapping: nn.Module,
         synthesis: nn.Module,
         num_styles: int,
         truncation_layers: int | None = None,
@@ -108,13 +109,13 @@ class StyleGenerator(nn.Module):
         The truncation trick in W, arXiv:1812.04948, appendix B.
 
         Args:
-            w: (n, width).
+            w: (n, width), or (n, num_styles, width) styles that are there.
             truncation: psi, 0 for the mean alone, 1 or None for w itself.
 
         Returns:
             (n, num_styles, width).
         """
-        ws = w[:, None].expand(-1, self.num_styles, -1)
+        ws = w[:, None].expand(-1, self.num_styles, -1) if w.ndim == 2 else w
         if truncation is None:
             return ws
         first = self.num_styles if self.truncation_layers is None else self.truncation_layers

@@ -297,7 +297,7 @@ def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: it resamples by another filter than ours.
     """
-    finest = max(int(size) for name in weights for size in re.findall(r"\bb(\d+)\.", name))
+    finest = max((int(size) for name in weights for size in re.findall(r"\bb(\d+)\.", name)), default=4)
     first = 4 if any(name.startswith("synthesis.") for name in weights) else finest
     taps, ours = torch.tensor(BILINEAR), {}
     for name, value in weights.items():

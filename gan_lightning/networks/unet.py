@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +33,7 @@ class UNetGenerator(nn.Module):
 
     Args:
         image_shape: (channels, height, width) in and out; sides may be other multiples of 2**halvings.
-        halvings: down to the bottleneck; None for as many as bring the shorter side to 1, 8 for 256 px.
+        halvings: down to the bottleneck; None for as many as both sides take, 8 for 256 px.
         width: channels of the first halving, doubled by each further one up to `8 * width`.
         dropout: share that is dropped in the first three decoder layers, in training and at test time.
 
@@ -44,9 +46,11 @@ class UNetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
-        halvings = min(height, breadth).bit_length() - 1 if halvings is None else halvings
+        if halvings is None:
+            common = math.gcd(height, breadth)
+            halvings = (common & -common).bit_length() - 1  # the power of two in both sides
         if halvings < 2:
-            raise ValueError(f"UNetGenerator needs at least 2 halvings, not {halvings}")
+            raise ValueError(f"UNetGenerator needs at least 2 halvings, not {halvings}, of {height}x{breadth} pixels")
         self.multiple = 2**halvings
         if height % self.multiple or breadth % self.multiple:
             raise ValueError(

@@ -8,14 +8,17 @@ SHEETS = "sheets"  # folder beside numbered pictures of what is no sample of its
 RECONSTRUCTIONS = f"{SHEETS}/reconstructions"  # where those are numbered
 
 
-def numbered(number: int) -> str:
-    """The file name of a picture."""
-    return f"{number:06d}.png"
+PICTURES, ARRAYS = ".png", ".npy"  # suffixes: an array holds what no picture can, 2 channels or more than 4
 
 
-FIRST = numbered(0)  # a folder that holds it is one that `sample` wrote
+def numbered(number: int, suffix: str = PICTURES) -> str:
+    """The file name of a picture, or of an array."""
+    return f"{number:06d}{suffix}"
+
+
+FIRST = {numbered(0, suffix) for suffix in (PICTURES, ARRAYS)}  # a folder that holds one is one that `sample` wrote
 
 
 def is_numbered(name: str) -> bool:
     """Whether a file name is one of :func:`numbered`."""
-    return re.fullmatch(r"\d{6,}\.png", name) is not None
+    return re.fullmatch(r"\d{6,}\.(png|npy)", name) is not None

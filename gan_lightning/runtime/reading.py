@@ -13,7 +13,7 @@ class Reading:
     """How image files are read.
 
     Args:
-        white: the level that becomes 255, 4095 for 12 bits in a file of 16; None for the greatest of the file's type.
+        white: the level that is white, 4095 for 12 bits in a file of 16; None for the greatest of the file's type.
             A white above 255 says nothing about pictures of 8 bits, which stay as they are.
         max_pixels: a picture of more is refused before it is decoded.
 

@@ -76,7 +76,7 @@ def test_known_pixels_stay():
 
 
 def test_what_it_refuses():
-    with pytest.raises(ValueError, match="halves squares to 4x4"):
+    with pytest.raises(ValueError, match="shorter side is 4: .* not 48x48"):
         ContextEncoder((3, 48, 48))
     with pytest.raises(ValueError, match="reconstruction_weight"):
         ContextEncoder((3, 64, 64), reconstruction_weight=2.0)

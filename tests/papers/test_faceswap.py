@@ -143,3 +143,13 @@ def test_what_it_refuses():
         FaceSwap((3, 64, 64), coverage=0)
     with pytest.raises(ValueError, match="multiples of 16, not 40x64"):
         FaceSwap((3, 40, 64))
+
+
+def test_where_sides_differ_the_target_is_a_similarity_of_pixels():
+    """Its map of places has equal steps along both sides, at right angles: no rotation shears it."""
+    height, width = 32, 80
+    y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+    _, target = random_warp(torch.stack([x, y])[None].repeat(20, 1, 1, 1), noise(20), 0.5, 0.01)
+    right, down = (target.diff(dim=dim)[:, :, height // 2, width // 2] for dim in (3, 2))
+    assert (right.norm(dim=1) / down.norm(dim=1) - 1).abs().max() < 1e-3
+    assert ((right * down).sum(1) / down.norm(dim=1) ** 2).abs().max() < 1e-3

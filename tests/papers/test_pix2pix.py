@@ -88,6 +88,9 @@ def test_the_discriminator_sees_the_source():
 
 
 def test_sides_that_do_not_halve_are_refused():
-    with pytest.raises(ValueError, match="48x40 is no multiple of 32"):
-        UNetGenerator((3, 48, 40))
+    with pytest.raises(ValueError, match="48x40 is no multiple of 16"):
+        UNetGenerator((3, 48, 40), halvings=4)
+    with pytest.raises(ValueError, match="at least 2 halvings, not 1, of 48x42"):
+        UNetGenerator((3, 48, 42))
+    assert UNetGenerator((3, 48, 40), width=2).multiple == 8
     assert UNetGenerator((3, 48, 40), halvings=3, width=2)(torch.rand(1, 3, 48, 40)).shape == (1, 3, 48, 40)

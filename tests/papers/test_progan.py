@@ -160,15 +160,15 @@ def test_what_is_idle_has_no_gradient_and_no_moments():
 def test_level_is_read_again_only_after_another_hand_has_changed_it():
     network, other = ProGANDiscriminator(SHAPE, **MAPS), ProGANDiscriminator(SHAPE, **MAPS)
     with shapes_alone():  # where a number cannot be read
-        assert ProGANDiscriminator(SHAPE, **MAPS).top == 2
+        assert ProGANDiscriminator(SHAPE, **MAPS).in_use() == (2, False)
     network.grow(0.7)
-    assert network.reached == pytest.approx(0.7) and (network.top, network.fading, network.reduction) == (1, True, 2)
+    assert network.reached == pytest.approx(0.7) and (*network.in_use(), network.reduction) == (1, True, 2)
     other.load_state_dict(network.state_dict())
-    assert other.reached == network.reached and other.top == 1
+    assert other.reached == network.reached and other.in_use() == (1, True)
     other.level.copy_(torch.tensor(2.0))
-    assert (other.top, other.fading, other.reduction) == (2, False, 1)
+    assert (*other.in_use(), other.reduction) == (2, False, 1)
     network.grow(1 + 1e-9)  # the buffer cannot hold it: the number must not say otherwise
-    assert network.top == 1 and not network.fading
+    assert network.in_use() == (1, False)
 
 
 def test_networks_that_cannot_grow_are_refused():

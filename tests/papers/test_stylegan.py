@@ -51,7 +51,7 @@ class WrittenStyles(Written):
 
     def styled(self, x: np.ndarray, w: np.ndarray, layer: int, noise: bool) -> np.ndarray:
         """Noise, bias, leaky ReLU, instance norm, style, in the authors' order."""
-        name = f"styled.{layer}"
+        name = f"synthesis.styled.{layer}"
         x = x + noise * self.at[f"{name}.noise"] * self.at[f"{name}.strength"]
         x = self.leaky(x + self.at[f"{name}.bias"])
         x = x - x.mean((2, 3), keepdims=True)
@@ -67,14 +67,14 @@ class WrittenStyles(Written):
         return sum(taps[i] * taps[j] * padded[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3))
 
     def synthesis(self, ws: np.ndarray, level: float, noise: bool) -> np.ndarray:
-        h = np.repeat(self.at["constant"][None], len(ws), 0)
+        h = np.repeat(self.at["synthesis.constant"][None], len(ws), 0)
         h = self.styled(h, ws[:, 0], 0, noise)
-        h = self.styled(self.conv(h, "convs.0"), ws[:, 1], 1, noise)
-        outs = [self.conv(h, "to_image.0", 1.0)]
+        h = self.styled(self.conv(h, "synthesis.convs.0"), ws[:, 1], 1, noise)
+        outs = [self.conv(h, "synthesis.to_image.0", 1.0)]
         for i in range(1, math.ceil(level) + 1):
-            h = self.styled(self.blur(self.conv(self.up(h), f"convs.{2 * i - 1}")), ws[:, 2 * i], 2 * i, noise)
-            h = self.styled(self.conv(h, f"convs.{2 * i}"), ws[:, 2 * i + 1], 2 * i + 1, noise)
-            outs.append(self.conv(h, f"to_image.{i}", 1.0))
+            h = self.styled(self.blur(self.conv(self.up(h), f"synthesis.convs.{2 * i - 1}")), ws[:, 2 * i], 2 * i, noise)
+            h = self.styled(self.conv(h, f"synthesis.convs.{2 * i}"), ws[:, 2 * i + 1], 2 * i + 1, noise)
+            outs.append(self.conv(h, f"synthesis.to_image.{i}", 1.0))
         share = level - math.floor(level)
         return outs[-1] if share == 0 else share * outs[-1] + (1 - share) * self.up(outs[-2])
 
@@ -83,7 +83,7 @@ class WrittenStyles(Written):
 @pytest.mark.parametrize("level", [0.0, 0.25, 1.0, 1.5, 2.0])
 def test_generator_is_the_papers(level, noise):
     network = generator((2, 16, 16))
-    network.grow(level)
+    network.synthesis.grow(level)
     own, z, ws = WrittenStyles(network), draw(3, 5).double(), draw(3, 6, 7).double()
     torch.testing.assert_close(network.mapping(z), torch.from_numpy(own.mapping(z.numpy())))
     expected = torch.from_numpy(own.synthesis(ws.numpy(), level, noise == "const"))
@@ -94,7 +94,7 @@ def test_generator_is_the_papers(level, noise):
 def test_discriminator_is_progans_with_a_blur(level):
     network = ProGANDiscriminator((2, 16, 16), blur=True, **MAPS).double()
     network.grow(level)
-    image = draw(8, 2, *network.sizes[network.top]).double()
+    image = draw(8, 2, *network.sizes[math.ceil(level)]).double()
     own_conv = Written.conv
 
     def blurred(self: Written, x: np.ndarray, name: str, gain: float = math.sqrt(2)) -> np.ndarray:
@@ -108,11 +108,12 @@ def test_discriminator_is_progans_with_a_blur(level):
 def test_weights_at_first():
     """A constant of ones, no noise, styles that change nothing but by their random weights, slow weights of mapping."""
     network = StyleGANGenerator(SHAPE)
-    assert torch.equal(network.constant, torch.ones(512, 4, 4))
-    assert all(layer.strength.shape == (512, 1, 1) and not layer.strength.any() for layer in network.styled)
+    synthesis = network.synthesis
+    assert torch.equal(synthesis.constant, torch.ones(512, 4, 4))
+    assert all(layer.strength.shape == (512, 1, 1) and not layer.strength.any() for layer in synthesis.styled)
     assert not any(p.any() for name, p in network.named_parameters() if name.endswith("bias"))
     assert network.mapping.layers[0].weight.std().item() == pytest.approx(100.0, rel=0.01)
-    assert network.convs[0].weight.std().item() == pytest.approx(1.0, rel=0.01)
+    assert synthesis.convs[0].weight.std().item() == pytest.approx(1.0, rel=0.01)
     assert len(network.mapping.layers) == 8 and not network.mapping.w_average.any()
 
 
@@ -139,7 +140,7 @@ def test_noise_is_each_samples_own_and_each_layers():
     assert (const - none).abs().max() > 1e-2
     with pytest.raises(RuntimeError, match="draws noise"):
         network.synthesis(ws)
-    noises = [layer.noise.flatten()[:4] for layer in network.styled]
+    noises = [layer.noise.flatten()[:4] for layer in network.synthesis.styled]
     assert not any(torch.equal(noises[0], other) for other in noises[1:])
 
 
@@ -167,7 +168,7 @@ def test_samples_are_truncated_in_w_and_not_in_z():
 
 def in_turn(model: StyleGAN, level: float = 2.0) -> StyleGAN:
     model.trainer = quiet()
-    model.generator.grow(level)
+    model.generator.synthesis.grow(level)
     model.discriminator.grow(level)
     return model
 
@@ -177,7 +178,7 @@ def test_share_of_images_has_the_styles_of_two_latents(mixing, level):
     """Each image by itself; the crossover is uniform over the layers in use but the first."""
     model, seen = in_turn(tiny("StyleGAN", mixing=mixing), level), []
     n, layers = 4000, 2 * (math.ceil(level) + 1)
-    caught = patch.object(model.generator, "synthesis", lambda ws: seen.append(ws) or torch.zeros(n, *SHAPE))
+    caught = patch.object(model.generator.synthesis, "forward", lambda ws, *_: seen.append(ws) or torch.zeros(n, *SHAPE))
     with caught, within_turn(model), torch.no_grad():
         model.fake_like(Labeled(torch.zeros(n, *SHAPE), torch.zeros(n)))
     with within_turn(model), torch.no_grad():
@@ -265,7 +266,7 @@ def test_a_fade_goes_on_bit_for_bit(tmp_path):
             model = tiny("StyleGAN", growth=FADES, seed=1)
             trainer = trained(model, 4, ckpt_path=tmp_path / "a.ckpt")
         runs.append([model.state_dict(), [optimizer.state_dict() for optimizer in trainer.optimizers]])
-    assert model.generator.level.item() == 1.5
+    assert model.generator.synthesis.level.item() == 1.5
     assert_same(runs[1], runs[0])
 
 
@@ -283,7 +284,7 @@ def test_rates_rise_with_the_side_and_training_begins_with_8_px():
 def test_without_growth_all_levels_are_trained_from_the_beginning():
     model = tiny("StyleGAN", growth=Growth(start=None))
     trainer = trained(model, 3)
-    assert model.generator.level.item() == 2
+    assert model.generator.synthesis.level.item() == 2
     assert {int(state["step"]) for optimizer in trainer.optimizers for state in optimizer.state.values()} == {3}
 
 

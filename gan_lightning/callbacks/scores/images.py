@@ -85,6 +85,7 @@ class Score(ScheduledScore):
             self.extractor = self.given
         elif type(self.extractor).__name__ != data.extractor.rpartition(".")[2]:
             self.extractor = extractor_named(data.extractor)
+        self.extractor.require(data.image_shape[0])
         check_request(self.request, self.extractor, Samples(module, self.protocol), self._reals(data), data.name)
 
     def compute_together(

@@ -74,6 +74,8 @@ class TranslationScores(ScheduledScore):
             raise ValueError(f"TranslationScores scores translators, and {model} is none: leave it out")
         if self.given == "data":
             self.extractor = self._named_by(data, module.device)
+        if self.extractor is not None:
+            self.extractor.require(data.image_shape[0])
         held = len(data.reference("val"))
         if held < (self.n or 1):
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +12,15 @@ from gan_lightning.networks import fir
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, pixel_norm
 from gan_lightning.networks.growing import SLOPE, Growing, channels_of, double
 from gan_lightning.networks.layers import ClassEmbedding
+from gan_lightning.networks.style import LayerNoise, StyleGenerator
 from gan_lightning.noise import layer_noise
 
-NoiseMode = Literal["random", "const", "none"]  # of each sample its own, the network's own, none
 
-
-class _Mapping(nn.Module):
+class StyleGANMapping(nn.Module):
     """From latents, and labels, to the space W: linear layers with a hundredth of the learning rate.
+
+    As in the authors' code latents and class embedding are normalised together, and biases are not scaled as weights
+    are: in both it differs from StyleGAN2's :class:`MappingNetwork`.
 
     Args:
         latent_dim, w_dim: of z and of w.
@@ -68,7 +69,7 @@ class _Styled(nn.Module):
         self.style = EqualizedLinear(w_dim, 2 * channels)
         self.register_buffer("noise", torch.randn(1, 1, *size))
 
-    def forward(self, x: Tensor, w: Tensor, noise: NoiseMode) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: LayerNoise) -> Tensor:
         """(n, channels, height, width), (n, w_dim) -> (n, channels, height, width)."""
         if noise != "none":
             drawn = layer_noise(len(x), *self.noise.shape[1:]) if noise == "random" else self.noise
@@ -79,8 +80,49 @@ class _Styled(nn.Module):
         return x * (scale + 1) + shift
 
 
-class StyleGANGenerator(Growing):
+class StyleGANSynthesis(Growing):
     """Images from a learned constant, by a style and noise at each of two layers a level.
+
+    Args:
+        image_shape: (channels, height, width).
+        w_dim: of w.
+        channel_base, channel_max: see :func:`channels_of`.
+
+    Raises:
+        ValueError: sides that no doubling reaches.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], *, w_dim: int, channel_base: int, channel_max: int) -> None:
+        super().__init__(image_shape)
+        channels, layers = channels_of(len(self.sizes), channel_base, channel_max), 2 * len(self.sizes)
+        self.constant = nn.Parameter(torch.ones(channels[0], *self.sizes[0]))
+        inputs = [channels[0], *(channels[i // 2] for i in range(layers - 1))]
+        self.convs = nn.ModuleList(
+            EqualizedConv2d(inputs[i], channels[i // 2], bias=None, gain=ROOT_TWO) for i in range(1, layers)
+        )
+        self.styled = nn.ModuleList(_Styled(channels[i // 2], self.sizes[i // 2], w_dim) for i in range(layers))
+        self.to_image = nn.ModuleList(EqualizedConv2d(c, image_shape[0], 1) for c in channels)
+
+    @property
+    def styles_in_use(self) -> int:
+        """How many of the styles the level in use has: two for each level."""
+        return 2 * (self.in_use()[0] + 1)
+
+    def forward(self, ws: Tensor, noise: LayerNoise = "random") -> Tensor:
+        """(n, num_styles, w_dim) -> (n, c, h, w) of the level in use, without bounds."""
+        top, fading = self.in_use()
+        h = self.styled[0](self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise)
+        for i in range(1, 2 * (top + 1)):
+            if i % 2 == 0:
+                below, h = h, double(h)
+            h = self.convs[i - 1](h)
+            h = self.styled[i](fir.blur(h) if i % 2 == 0 else h, ws[:, i], noise)
+        image = self.to_image[top](h)
+        return self.blend(double(self.to_image[top - 1](below)), image) if fading else image
+
+
+class StyleGANGenerator(StyleGenerator):
+    """A mapping network and a synthesis that grows.
 
     Args:
         image_shape: (channels, height, width).
@@ -106,50 +148,6 @@ class StyleGANGenerator(Growing):
         mapping_layers: int = 8,
         truncated: int = 8,
     ) -> None:
-        super().__init__(image_shape)
-        self.latent_dim, self.truncated = latent_dim, truncated
-        self.num_styles = 2 * len(self.sizes)
-        channels = channels_of(len(self.sizes), channel_base, channel_max)
-        self.mapping = _Mapping(latent_dim, w_dim, num_classes, layers=mapping_layers)
-        self.constant = nn.Parameter(torch.ones(channels[0], *self.sizes[0]))
-        inputs = [channels[0], *(channels[i // 2] for i in range(self.num_styles - 1))]
-        self.convs = nn.ModuleList(
-            EqualizedConv2d(inputs[i], channels[i // 2], bias=None, gain=ROOT_TWO) for i in range(1, self.num_styles)
-        )
-        self.styled = nn.ModuleList(
-            _Styled(channels[i // 2], self.sizes[i // 2], w_dim) for i in range(self.num_styles)
-        )
-        self.to_image = nn.ModuleList(EqualizedConv2d(c, image_shape[0], 1) for c in channels)
-
-    @property
-    def styles(self) -> int:
-        """How many of the styles the level in use has: two for each level."""
-        return 2 * (self.top + 1)
-
-    def synthesis(self, ws: Tensor, noise: NoiseMode = "random") -> Tensor:
-        """(n, num_styles, w_dim) -> (n, c, h, w) of the level in use, without bounds."""
-        h = self.styled[0](self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise)
-        for i in range(1, self.styles):
-            if i % 2 == 0:
-                below, h = h, double(h)
-            h = self.convs[i - 1](h)
-            h = self.styled[i](fir.blur(h) if i % 2 == 0 else h, ws[:, i], noise)
-        image = self.to_image[self.top](h)
-        return self.blend(double(self.to_image[self.top - 1](below)), image) if self.fading else image
-
-    def forward(
-        self, z: Tensor, label: Tensor | None = None, truncation: float | None = None, noise: NoiseMode = "random"
-    ) -> Tensor:
-        """(n, latent_dim), labels of a conditional generator -> (n, c, h, w) of the level in use, without bounds.
-
-        Args:
-            z: latents.
-            label: (n,) int64, or shares of a mixture (n, classes).
-            truncation: psi, the share of the way from the mean of w to w that the first styles go; None for all of it.
-            noise: see `NoiseMode`.
-        """
-        ws = self.mapping(z, label)[:, None].expand(-1, self.num_styles, -1)
-        if truncation is not None:
-            first = self.mapping.w_average.lerp(ws[:, : self.truncated], truncation)
-            ws = torch.cat([first, ws[:, self.truncated :]], 1)
-        return self.synthesis(ws, noise)
+        mapping = StyleGANMapping(latent_dim, w_dim, num_classes, layers=mapping_layers)
+        synthesis = StyleGANSynthesis(image_shape, w_dim=w_dim, channel_base=channel_base, channel_max=channel_max)
+        super().__init__(latent_dim, mapping, synthesis, 2 * len(synthesis.sizes), truncated)

@@ -1,0 +1,89 @@
+"""Directions in the latent space along which images change in one way or another, found without labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_lightning.latents.space import LatentSpace
+
+LAYERS = nn.Linear, nn.modules.conv._ConvNd  # whose outputs are linear in their inputs
+
+
+def directions(space: LatentSpace, method: str = "closed_form") -> Tensor:
+    """(dim, dim) directions in W or Z, a row each, the most important first, each a standard deviation long.
+
+    - "closed_form": the eigenvectors of A^T A (Shen and Zhou 2021, arXiv:2007.06600, equation 8), A what the latent is
+      multiplied by first: the layers that make scales of w, all together, or the first layer that sees z.
+    - "pca": the principal components of w (Härkönen et al. 2020, arXiv:2004.02546, section 2.2), of 10,000 samples,
+      theirs of a million. Their components of the features of a first layer that is linear in a normal z are the
+      closed form's directions.
+
+    Signs are arbitrary; the greatest component of each direction is positive here.
+
+    Raises:
+        ValueError: "pca" of a generator without styles, or no layer of it is linear in z.
+    """
+    name = type(space.network).__name__
+    samples = space.distribution().double()
+    centred = samples - samples.mean(0)
+    if method == "pca":
+        if not space.has_styles:
+            raise ValueError(f"pca is of w, which {name} does not have: use closed_form")
+        matrix = centred.T @ centred
+    else:
+        first = style_layers(space) if space.has_styles else first_layer(space)
+        matrix = first.double().T @ first.double()
+    found = torch.linalg.eigh(matrix).eigenvectors.T.flip(0)
+    greatest = found.gather(1, found.abs().argmax(1, keepdim=True))
+    found = found * greatest.sign()
+    return found * (centred @ found.T).std(0, unbiased=False)[:, None]
+
+
+@torch.no_grad()
+def style_layers(space: LatentSpace) -> Tensor:
+    """(scales, width): what all linear layers of the synthesis network, which are of styles alone, multiply w by."""
+    identity = torch.eye(space.shape[-1]).to(next(space.network.parameters()))
+    layers = [layer for layer in space.network.synthesis.modules() if isinstance(layer, nn.Linear)]
+    return torch.cat([(layer(identity) - layer(torch.zeros_like(identity))).T for layer in layers])
+
+
+class _FoundError(Exception):
+    """Ends a forward pass at the layer that was looked for."""
+
+
+@torch.no_grad()
+def first_layer(space: LatentSpace) -> Tensor:
+    """(outputs, latent_dim): what the first layer that sees z multiplies it by.
+
+    Its outputs for the origin and for each unit vector are looked at, whatever joins or splits z before it.
+
+    Raises:
+        ValueError: none is linear in z.
+    """
+    dim, found = space.shape[0], []
+    points = torch.cat([torch.zeros(1, dim), torch.eye(dim), 2 * torch.eye(dim)])
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if len(output) == len(points):
+            steps = (output[1:] - output[0]).flatten(1)
+            if steps.any():
+                found.append(steps)
+                raise _FoundError
+
+    hooks = [layer.register_forward_hook(look) for layer in space.network.modules() if isinstance(layer, LAYERS)]
+    try:
+        with space.module.drawing(space.network, range(len(points))):
+            condition = space.module.condition_of([0] * len(points))
+            space.module.images_of(space.network, points.to(space.module.device), condition)
+    except _FoundError:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if found:
+        once, twice = found[0].split(dim)
+        # A latent that is normalised first, as ProGAN's is, has the same outputs for both lengths.
+        if min((twice - n * once).abs().max() for n in (1, 2)) <= 1e-3 * once.abs().max():
+            return once.T
+    raise ValueError(f"no layer of {type(space.network).__name__} is linear in z: closed_form needs one")
