@@ -155,6 +155,8 @@ def snapshot(given: dict[str, Tensor], marker: Path) -> dict[str, Any]:
     """What StyleGAN2-ADA's training loop pickles; the generator that is trained is another one than the average."""
     average, judge = below(given, "a.G."), below(given, "a.D.")
     average["synthesis.b8.conv0.resample_filter"] = judge["b16.conv1.resample_filter"] = FILTER
+    weight = average["mapping.fc0.weight"]  # as a part of other numbers, in another order
+    average["mapping.fc0.weight"] = torch.stack([torch.zeros_like(weight), weight.T])[1].T
     live = {name: value if name.split(".")[-1] in BUFFERS else value + 1 for name, value in average.items()}
     Persistent.source = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
     return {

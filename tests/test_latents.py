@@ -57,6 +57,12 @@ def classes(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
+def growing(folder: Path) -> str:
+    """In the middle of a fade."""
+    return kept(noisy(tiny("StyleGAN")), folder / "growing.ckpt", SHAPE, 3)
+
+
+@pytest.fixture(scope="module")
 def plain(folder: Path) -> str:
     return kept(strong(tiny("DCGAN")), folder / "plain.ckpt", SHAPE, 1)
 
@@ -145,9 +151,9 @@ def test_noise_is_of_each_image_or_of_all_or_none(style: str, tmp_path: Path) ->
     assert not torch.equal(drawn["const"], drawn["none"])
 
 
-def test_points_are_what_samples_are_of(style: str, plain: str, labelled: str) -> None:
+def test_points_are_what_samples_are_of(style: str, growing: str, plain: str, labelled: str) -> None:
     """By way of points a model draws what `sample` draws."""
-    for path in (style, plain, labelled):
+    for path in (style, growing, plain, labelled):
         module, numbers = double(path), range(3, 6)
         space = LatentSpace(module, truncation=0.6)
         condition = module.condition_of(numbers)
@@ -281,6 +287,18 @@ def test_the_closed_form_of_styles_is_that_of_all_their_layers(style: str) -> No
     assert len(layers) == 8
     weights = np.concatenate([(layer.weight * layer.scale).detach().numpy() for layer in layers])
     assert_directions(directions(space), np.linalg.svd(weights)[2], space.distribution())
+
+
+def test_a_style_generator_that_grows_has_all_of_it(growing: str, tmp_path: Path) -> None:
+    module = double(growing)
+    network, space = module.ema.network, LatentSpace(module, noise="const")
+    assert network.in_use()[1] and space.has_styles and len(space.noise_buffers()) == 6
+    weights = np.concatenate([(layer.style.weight * layer.style.scale).detach().numpy() for layer in network.styled])
+    assert_directions(directions(space), np.linalg.svd(weights)[2], space.distribution())
+    sample.main([growing, "--n", "2", "--noise", "const", "--mix", "0", "1", "--out", str(tmp_path)])
+    assert torch.equal(cells(tmp_path / "sheets" / "mix.png", 2, 2)[1, 0], pixels(tmp_path)[0])
+    found = find(space, distance_to(module.sample([3])), 20, optimize_noise=True)
+    assert found.after < found.before and len(found.layers) == 6
 
 
 def test_the_closed_form_of_z_is_that_of_its_first_layer(plain: str, labelled: str) -> None:

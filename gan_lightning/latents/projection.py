@@ -113,7 +113,10 @@ def project(
 
     def image(point: Tensor) -> Tensor:
         with space.module.drawing(space.network, [0], seed):
-            return space.images(point.expand(1, *space.shape), condition).float()
+            made = space.images(point.expand(1, *space.shape), condition).float()
+        if made.shape[1:] != space.module.image_shape:  # of a network that has not grown to the end
+            made = F.interpolate(made, space.module.image_shape[1:])
+        return made
 
     with torch.no_grad():
         if styles:

@@ -218,7 +218,7 @@ def _named(content: Any) -> Published:
             raise UnreadableError(f"holds more than {MOST} names: it is not a published checkpoint")
         value = _tensor(value, name) if _is_tensor(value) else value
         if isinstance(value, Tensor):
-            if max((value.numel(), *value.shape)) * value.itemsize > value.untyped_storage().nbytes():
+            if value.numel() * value.itemsize > value.untyped_storage().nbytes():
                 raise UnreadableError(f"holds {_short(name)}, which has fewer numbers than places: it is not read")
             found.tensors[name] = value
         elif isinstance(value, PLAIN):
