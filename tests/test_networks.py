@@ -70,6 +70,9 @@ DISCRIMINATORS = {
 
 OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/papers/test_<paper>.py
     "BEGANDiscriminator",
+    "ProGANDiscriminator",
+    "ProGANGenerator",
+    "StyleGANGenerator",
     "BEGANGenerator",
     "BigBiGANDiscriminator",
     "BigBiGANEncoder",
