@@ -24,6 +24,7 @@ from gan_lightning.load import load_model
 from gan_lightning.metrics import DigitFeatures
 from gan_lightning.metrics.fid import frechet_distance
 from gan_lightning.networks import RandomFeatures
+from gan_lightning.runtime.sizes import Size, size_of
 
 STEPS, BATCH = 600, 64  # of the classifiers and estimators
 
@@ -73,14 +74,14 @@ def report(**figures: float) -> None:
     print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()), flush=True)
 
 
-def pix2pix(model: Translator, size: int) -> None:
+def pix2pix(model: Translator, size: Size) -> None:
     batch: Paired = val(data.ShapePairs(size=size))
     made = in_parts(model.translate, batch.source)
     error, identity = ((x - batch.target).abs().mean() / 2 for x in (made, batch.source))
     report(l1=error, l1_of_the_source=identity, ratio=error / identity)
 
 
-def cyclegan(model: Translator, size: int) -> None:
+def cyclegan(model: Translator, size: Size) -> None:
     batch = val(data.ShapeDomains(size=size))
     for domain, (direction, image) in enumerate(zip(model.directions, batch, strict=True)):
         made = in_parts(lambda x, direction=direction: model.translate(x, direction), image)
@@ -91,7 +92,7 @@ def cyclegan(model: Translator, size: int) -> None:
         report(right_hue=right.float().mean(), mean_iou=iou.mean(), iou_of_at_least_08=(iou >= 0.8).float().mean())
 
 
-def stargan(model: Translator, size: int) -> None:
+def stargan(model: Translator, size: Size) -> None:
     module = data.ShapeAttributes(size=size)
     known: Attributed = module.reference("train").every
     judge = fitted(to_unit(known.image), known.attributes, F.binary_cross_entropy_with_logits)
@@ -107,7 +108,7 @@ def stargan(model: Translator, size: int) -> None:
         report(edited=same[place], others_kept=torch.stack(others).mean(), least_kept=min(others))
 
 
-def simgan(model: Translator, size: int) -> None:
+def simgan(model: Translator, size: Size) -> None:
     module = data.ShapeRefinement(size=size)
     train, held = module.reference("train"), module.reference("val")
     synthetic, real = val(module)
@@ -135,7 +136,7 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float(frechet_distance(*(moment for f in features for moment in (f.mean(0), f.T.cov()))))
 
 
-def faceswap(model: Translator, size: int) -> None:
+def faceswap(model: Translator, size: Size) -> None:
     module = data.ShapeIdentities(size=size)
     train, held = module.reference("train"), module.reference("val")
     faces = torch.cat([in_parts(model.middle, to_unit(domain.image)) for domain in (train.a, train.b)])
@@ -153,7 +154,7 @@ def faceswap(model: Translator, size: int) -> None:
         report(target=target, pose_error=swapped, of_the_source=own, of_a_random_pair=random, ratio=swapped / random)
 
 
-def context_encoder(model: Translator, size: int) -> None:
+def context_encoder(model: Translator, size: Size) -> None:
     batch: Masked = val(data.ShapeHoles(size=size))
     filled = {"model": in_parts(model.fill, batch.image, batch.hole)}
     images = ((batch.image + 1) * 127.5).round().byte().movedim(1, 3).numpy()
@@ -166,7 +167,7 @@ def context_encoder(model: Translator, size: int) -> None:
         report(hole_psnr=psnr(made, batch.image, batch.hole))
 
 
-def srgan(model: Translator, size: int) -> None:
+def srgan(model: Translator, size: Size) -> None:
     batch: Paired = val(data.ShapeResolution(size=size))
     columns = {"bicubic": "input", "model": "output"}
     made = {name: in_parts(lambda s, t, c=c: model.columns(Paired(s, t))[c], *batch) for name, c in columns.items()}
@@ -194,7 +195,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     model = load_model(parser.parse_args().checkpoint)
     model.eval().requires_grad_(False)
-    MEASURES[type(model).__name__](model, model.image_shape[1])
+    MEASURES[type(model).__name__](model, size_of(model.image_shape[1:]))
 
 
 if __name__ == "__main__":

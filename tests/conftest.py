@@ -198,8 +198,8 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "discriminator": partial(networks.ImprovedDiscriminator, width=width, minibatch_kernels=3, reference=4),
         }
     if name in ("ProGAN", "StyleGAN"):
-        maps = {"channel_base": 16 * width, "channel_max": 4 * width}
-        style = {"w_dim": 5, "mapping_layers": 2} if name == "StyleGAN" else {}
+        maps = {"base": 16 * width, "widest": 4 * width}
+        style = {"style_dim": 5, "mapping_layers": 2} if name == "StyleGAN" else {}
         generator = networks.StyleGANGenerator if name == "StyleGAN" else networks.ProGANGenerator
         return {
             "generator": partial(generator, latent_dim=6, **style, **maps),

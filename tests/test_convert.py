@@ -155,6 +155,8 @@ def snapshot(given: dict[str, Tensor], marker: Path) -> dict[str, Any]:
     """What StyleGAN2-ADA's training loop pickles; the generator that is trained is another one than the average."""
     average, judge = below(given, "a.G."), below(given, "a.D.")
     average["synthesis.b8.conv0.resample_filter"] = judge["b16.conv1.resample_filter"] = FILTER
+    weight = average["mapping.fc0.weight"]  # as a part of other numbers, in another order
+    average["mapping.fc0.weight"] = torch.stack([torch.zeros_like(weight), weight.T])[1].T
     live = {name: value if name.split(".")[-1] in BUFFERS else value + 1 for name, value in average.items()}
     Persistent.source = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
     return {
@@ -384,7 +386,8 @@ def test_attack_would_succeed(name: str, tmp_path: Path, marker: Path, monkeypat
     monkeypatch.setattr(torch, "load", partial(torch.load, weights_only=False))
     with suppress(Exception):
         path = pickled(payloads(marker)[name], tmp_path / "evil.pkl")
-        with theirs(), open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
+        with theirs(), open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             pickle.load(file)
     assert marker.exists() or name == "tensor, a pickle"
 
@@ -468,6 +471,8 @@ def test_what_has_no_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
             "is not [1, 3, 3, 1]",
         ),
         (lambda state: state.pop("synthesis.b4.const"), "holds no network"),
+        (lambda state: state.update({"synthesis.b4.const": torch.zeros(())}), "does not fit ours"),
+        (lambda state: state.update({"mapping.w_avg": torch.zeros(1).expand(10**12)}), "fewer numbers than places"),
     ],
 )
 def test_networks_that_are_none_of_ours(

@@ -523,6 +523,8 @@ def test_mnist_reads_its_files_in_either_layout_without_writing(tmp_path, monkey
 def test_sets_made_of_digits_are_made_of_mnist_on_demand(tmp_path, name, kind):
     """Every image is found among MNIST's; the name says that it is MNIST; the old name leads to the class."""
     known = write_mnist(tmp_path / "mnist", zipped=False)["t10k-images-idx3-ubyte"]
+    wide = data.MNIST(size=[28, 56], root=str(tmp_path / "mnist"))
+    assert wide.image_shape == (1, 28, 56) and wide.reference("val").image.shape[1:] == wide.image_shape
     root, size = str(tmp_path / "mnist"), ["--data.size=28"] if kind is data.DigitPatches else []
     flags = [f"--data={kind.__name__}", "--data.source=mnist", f"--data.root={root}", *size]
     module = command_line.data_module(flags)
@@ -608,6 +610,7 @@ def test_cifar10_reads_the_npz_files(tmp_path):
         expected = torch.from_numpy(written[name][0].copy()).permute(0, 3, 1, 2)
         assert (image.int() - expected.int()).abs().max() <= 4
         assert np.array_equal(label, written[name][1])
+    wide = data.CIFAR10(source="lossless4000", size=[16, 32], root=str(tmp_path)).reference("val").image
     lossless = data.CIFAR10(source="lossless4000", root=str(tmp_path))
     assert lossless.name == "CIFAR10-lossless4000"
     images, labels = written["lossless"]
@@ -615,6 +618,7 @@ def test_cifar10_reads_the_npz_files(tmp_path):
     for split, rows in (("val", held_out), ("train", np.setdiff1d(np.arange(20), held_out))):
         assert np.array_equal(lossless.reference(split).image, images[rows].transpose(0, 3, 1, 2))
         assert np.array_equal(lossless.reference(split).label, labels[rows])
+    assert torch.equal(wide, lossless.reference("val").image[:, :, 8:24])  # the middle, neither stretched nor squeezed
 
 
 def test_cifar10_prefers_the_official_batches(tmp_path):

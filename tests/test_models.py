@@ -236,7 +236,7 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     ),
     "StyleGAN": (
         (torch.optim.Adam, {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8}),
-        {"n_critic": 1, "gamma": 10.0, "mixing": 0.9, "w_average_beta": 0.995, "conditional": False},
+        {"n_critic": 1, "gamma": 10.0, "mixing": 0.9, "w_decay": 0.995, "conditional": False},
     ),
     "Pix2Pix": (ADAM_DCGAN, {"l1_weight": 100.0}),
     "CycleGAN": (ADAM_DCGAN, {"cycle_weight": 10.0, "identity_weight": 0.5, "pool": 50}),
@@ -388,7 +388,8 @@ def test_discriminator_turn_sends_no_gradient_to_the_generator(name):
     assert any(p.grad is not None and p.grad.any() for p in model.discriminator.parameters())
     terms, *_ = evaluated(model, "generator")
     sum(terms.values()).backward()
-    ways_out = getattr(model.generator, "to_image", None)  # of a network that grows only the last is in use
+    grown = getattr(model.generator, "synthesis", model.generator)
+    ways_out = getattr(grown, "to_image", None)  # of a network that grows only the last is in use
     idle = [p for way_out in ways_out[:-1] for p in way_out.parameters()] if ways_out else []
     assert all((p.grad is None) == any(p is one for one in idle) for p in model.generator.parameters())
 

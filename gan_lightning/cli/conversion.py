@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import shlex
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def convert(given: argparse.Namespace) -> None:
         )
     try:
         model, taken = model_of(found)
-    except (RuntimeError, KeyError, ValueError, IndexError) as error:
+    except Exception as error:  # shapes and names can be wrong in as many ways as there are of them
         said = one_line(error).replace("Error(s) in loading state_dict for ", "")
         raise ValueError(f"{printable(given.file)} holds a network that does not fit ours: {said}") from error
     save(model, given.out)
@@ -121,8 +122,7 @@ def model_of(found: list[Network]) -> tuple[AdversarialModule, dict[str, Network
         found: with a generator among them.
 
     Raises:
-        ValueError: no network of ours is like one of them.
-        RuntimeError, KeyError, IndexError: weights are missing, or fit no network of ours.
+        Exception: weights are missing, or fit no network of ours.
     """
     generators = [network for network in found if network.kind == "Generator"]
     average = next((network for network in generators if network.averaged), generators[0])
@@ -153,7 +153,9 @@ def model_of(found: list[Network]) -> tuple[AdversarialModule, dict[str, Network
 def save(model: AdversarialModule, path: Path) -> None:
     """Write a model as a checkpoint that no training stands in: all counters are 0, and it has no optimizers."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, plugins=[AtomicCheckpointIO()])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="GPU available but not used")
+        trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, plugins=[AtomicCheckpointIO()])
     trainer.strategy.connect(model)
     trainer.save_checkpoint(path, weights_only=True)
 
@@ -168,10 +170,8 @@ def closing(
     for player, network in taken.items():
         ours = model.ema.network if player == "average" else getattr(model, player)
         count = sum(weight.numel() for weight in ours.parameters()) / 1e6
-        source = (
-            "begins anew: the file has none" if network is None else f"from {printable(network.name) or 'the file'}"
-        )
-        lines.append(f"{player:<13}  {source}, {count:.2f} M parameters")
+        source = "begins anew: the file has none" if network is None else f"from {network.name or 'the file'}"
+        lines.append(f"{player:<13}  {printable(source)}, {count:.2f} M parameters")
     used = {network.name.split(".")[0] for network in taken.values() if network is not None}
     if left := [printable(part) for part in file.parts if part not in used] if all(used) else []:
         lines.append(f"{'left out':<13}  {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}")
@@ -193,7 +193,8 @@ def _flags(model: AdversarialModule) -> str:
     networks = ("generator", "discriminator", "conditional")
     changed = changes(*({name: of[name] for name in networks} for of in (defaults, own)))
     flags = {"data.size": model.image_shape[1]} | {f"model.{name}": now for name, (_, now) in changed.items()}
-    return " ".join(f"--{name} {shlex.quote(json.dumps(value))}" for name, value in flags.items())
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in flags.items()}
+    return " ".join(f"--{name} {shlex.quote(text)}" for name, text in texts.items())
 
 
 def _described(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -313,7 +313,7 @@ class AdversarialModule(LightningModule):
         self.training_log.start_clock(self.images_seen)
         self.iteration += 1
         self.clock = self.images_seen // self.batches_per_step
-        self._rates.set(self.optimizers(use_pl_optimizer=False), self.clock)
+        self._rates.set(list(self._optimizers().values()), self.clock)
         self.images_seen += batches.size(batch) * self.trainer.world_size
         self._turn_in_batch = 0
         if self.logging:

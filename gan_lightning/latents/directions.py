@@ -45,10 +45,9 @@ def directions(space: LatentSpace, method: str = "closed_form") -> Tensor:
 
 @torch.no_grad()
 def style_layers(space: LatentSpace) -> Tensor:
-    """(scales, width): what all linear layers that styles go through multiply w by."""
+    """(scales, width): what all linear layers of the synthesis network, which are of styles alone, multiply w by."""
     identity = torch.eye(space.shape[-1]).to(next(space.network.parameters()))
-    of_z = set(space.network.mapping.modules())
-    layers = [layer for layer in space.network.modules() if isinstance(layer, nn.Linear) and layer not in of_z]
+    layers = [layer for layer in space.network.synthesis.modules() if isinstance(layer, nn.Linear)]
     return torch.cat([(layer(identity) - layer(torch.zeros_like(identity))).T for layer in layers])
 
 

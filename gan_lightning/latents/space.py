@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_lightning.core import ImageGenerator, in_own_precision
 from gan_lightning.networks.style import LayerNoise, StyleGenerator
@@ -13,17 +13,6 @@ from gan_lightning.noise import require_truncation
 
 MANY = 10_000  # samples that the distribution of the points is known by
 OWN_SEED = -2  # of those samples: none that a user would give
-
-
-class _Synthesis(nn.Module):
-    """The synthesis of a generator as a module, whether it is one there or a method."""
-
-    def __init__(self, network: StyleGenerator) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, styles: Tensor, noise: LayerNoise) -> Tensor:
-        return self.network.synthesis(styles, noise)
 
 
 class LatentSpace:
@@ -87,8 +76,8 @@ class LatentSpace:
             return self.module.images_of(self.network, z + self.shift, condition)
         styles = self.network.styles(points, self.truncation) + self.shift
         styles = styles.to(next(self.network.parameters()).dtype)
-        layers = {f"network.{name}": value.to(styles) for name, value in self.layers.items()}
-        return torch.func.functional_call(_Synthesis(self.network), layers, (styles, self.noise))
+        layers = {name: value.to(styles) for name, value in self.layers.items()}
+        return torch.func.functional_call(self.network.synthesis, layers, (styles, self.noise))
 
     @torch.no_grad()
     def draw(self, points: Tensor, condition: Tensor | None, numbers: Sequence[int], seed: int = 0) -> Tensor:
@@ -121,6 +110,6 @@ class LatentSpace:
         return torch.cat(found)
 
     def noise_buffers(self) -> dict[str, Tensor]:
-        """The noise of the layers that `noise="const"` adds, by the names of the network's buffers."""
-        buffers = self.network.named_buffers() if self.has_styles else ()
+        """The noise of the layers that `noise="const"` adds, by the names of the synthesis network's buffers."""
+        buffers = self.network.synthesis.named_buffers() if self.has_styles else ()
         return {name: value for name, value in buffers if name.rpartition(".")[2] == "noise"}

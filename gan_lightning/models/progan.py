@@ -35,11 +35,9 @@ class ProGAN(TwoPlayerGAN):
         self,
         image_shape: ImageShape,
         generator: ImageNetwork = lambda image_shape: ProGANGenerator(
-            image_shape, latent_dim=512, channel_base=16384, channel_max=512
+            image_shape, latent_dim=512, base=16384, widest=512
         ),
-        discriminator: ImageNetwork = lambda image_shape: ProGANDiscriminator(
-            image_shape, channel_base=16384, channel_max=512
-        ),
+        discriminator: ImageNetwork = lambda image_shape: ProGANDiscriminator(image_shape, base=16384, widest=512),
         generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-3, beta1=0.0, beta2=0.99),
         discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-3, beta1=0.0, beta2=0.99),
         growth: Growth = Growth(),

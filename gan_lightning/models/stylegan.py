@@ -18,6 +18,7 @@ from gan_lightning.core import (
 )
 from gan_lightning.networks import ProGANDiscriminator, StyleGANGenerator
 from gan_lightning.networks.growing import enlarge, require_growing
+from gan_lightning.networks.style import mix
 
 
 class StyleGAN(TwoPlayerGAN):
@@ -34,7 +35,7 @@ class StyleGAN(TwoPlayerGAN):
         growth: the phases, and what changes with them; `growth.start` null trains without growth.
         gamma: of R1.
         mixing: share of the images that have the styles of two latents.
-        w_average_beta: what the mean of w keeps of itself in each turn of the generator.
+        w_decay: share of itself that the mean of w keeps in each turn of the generator.
 
     Raises:
         ValueError: networks that cannot grow; conditional on data without classes.
@@ -46,40 +47,38 @@ class StyleGAN(TwoPlayerGAN):
         num_classes: int | None = None,
         conditional: bool = False,
         generator: ClassNetwork = lambda image_shape, num_classes: StyleGANGenerator(
-            image_shape, num_classes, latent_dim=512, channel_base=16384, channel_max=512
+            image_shape, num_classes, latent_dim=512, base=16384, widest=512
         ),
         discriminator: ClassNetwork = lambda image_shape, num_classes: ProGANDiscriminator(
-            image_shape, num_classes, channel_base=16384, channel_max=512, blur=True
+            image_shape, num_classes, base=16384, widest=512, blur=True
         ),
         generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-3, beta1=0.0, beta2=0.99),
         discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=1e-3, beta1=0.0, beta2=0.99),
         growth: Growth = Growth(start=8, rate={128: 1.5, 256: 2.0, 512: 3.0}),
         gamma: float = 10.0,
         mixing: float = 0.9,
-        w_average_beta: float = 0.995,
+        w_decay: float = 0.995,
         n_critic: int = 1,
         step: ImageStep = ImageStep(ema_half_life=10_000.0, ema_rampup=None),
     ) -> None:
         classes = require_classes("StyleGAN", num_classes) if conditional else None
         networks = generator(image_shape, classes), discriminator(image_shape, classes)
-        require_growing("StyleGAN", *networks)
-        growing = growth.step_of(step, networks[0].sides)
+        require_growing("StyleGAN", getattr(networks[0], "synthesis", networks[0]), networks[1])
+        growing = growth.step_of(step, networks[1].sides)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, growing)
         self.num_classes, self.growth = classes, growth
-        self.gamma, self.mixing, self.w_average_beta = gamma, mixing, w_average_beta
-        # The mean of w when a turn begins: all micro-batches of the turn move it from there.
-        self.register_buffer("w_before", torch.zeros_like(self.generator.mapping.w_average), persistent=False)
+        self.gamma, self.mixing, self.w_decay = gamma, mixing, w_decay
 
     def batch_size(self, images_seen: int) -> int | None:
-        return self.growth.batch_size_after(images_seen, self.generator.sides)
+        return self.growth.batch_size_after(images_seen, self.discriminator.sides)
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
-        self.growth.grow(self, self.generator, self.discriminator)
+        self.growth.grow(self, self.generator.synthesis, self.discriminator)
         super().training_step(batch, batch_idx)
 
     def generator_turn(self, batch: Labeled) -> None:
-        self.w_before.copy_(self.generator.mapping.w_average)
-        super().generator_turn(batch)
+        w_before = self.generator.mapping.w_average.clone()
+        self.turn("generator", lambda part: self.generator_loss(part, w_before), batch, advances_step=True)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real = batch._replace(image=self.discriminator.shrink(batch.image)).differentiable()
@@ -93,30 +92,26 @@ class StyleGAN(TwoPlayerGAN):
             "r1": self.gamma * losses.zero_centred_penalty(by_whole_pixels, real.image),
         }
 
-    def generator_loss(self, batch: Labeled) -> Terms:
+    def generator_loss(self, batch: Labeled, w_before: Tensor | None = None) -> Terms:
+        """The adversarial loss; the mean of w moves from what it was before the turn, once for all micro-batches."""
         z, label = self.latent(self.noise, len(batch.image)), self.condition_like(batch)
         w = self.generator.mapping(z, label)
-        self.track(w)
+        if w_before is not None:
+            mean = gather_batch(w.detach()).mean(0).to(w_before)
+            self.generator.mapping.w_average.copy_(mean.lerp(w_before, self.w_decay))
         fake = Labeled(self.fakes_of_w(w, label), label)
         return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
-
-    @torch.no_grad()
-    def track(self, w: Tensor) -> None:
-        """Let the mean of w follow that of a turn, once for all of its parts: each sees the whole batch."""
-        mean = gather_batch(w.detach()).float().mean(0)
-        self.generator.mapping.w_average.copy_(mean.lerp(self.w_before, self.w_average_beta))
 
     def fakes_of(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.fakes_of_w(self.generator.mapping(z, condition), condition)
 
     def fakes_of_w(self, w: Tensor, label: Tensor | None) -> Tensor:
-        """Images of w (n, w_dim), most with the styles of another latent from a layer on that is drawn."""
-        n, styles = len(w), self.generator.styles_in_use
+        """Images of w (n, style_dim), most with the styles of another latent from a layer on that is drawn."""
+        n, styles = len(w), self.generator.synthesis.styles_in_use
         other = self.generator.mapping(self.latent(self.noise, n), label)
         crossover = 1 + self.noise.integers(styles - 1, n)
         crossover = torch.where(self.noise.uniform(n) < self.mixing, crossover, styles)
-        own = torch.arange(self.generator.num_styles, device=w.device) < crossover[:, None]
-        return self.watched(self.generator.synthesis(torch.where(own[..., None], w[:, None], other[:, None])))
+        return self.watched(self.generator.synthesis(mix(w, other, crossover, self.generator.num_styles)))
 
     def images_of(
         self, network: nn.Module, z: Tensor, condition: Tensor | None = None, truncation: float | None = None

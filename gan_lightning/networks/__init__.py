@@ -38,7 +38,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
-from gan_lightning.networks.style1 import StyleGANGenerator
+from gan_lightning.networks.stylegan import StyleGANGenerator
 from gan_lightning.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from gan_lightning.networks.text import LSTMGenerator, TextDiscriminator
 from gan_lightning.networks.unet import UNetGenerator

@@ -7,8 +7,8 @@ constant image stays what it is away from its border, outside of which everythin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,9 +91,10 @@ def resample(
     total = sum(taps)
     line = tuple(tap * up * gain / total for tap in taps)
     if max(x.shape[2:]) <= MATRIX:
-        rows, columns = (_matrix(side, line, up, down, before, after, x.device, x.dtype) for side in x.shape[2:])
+        settings = line, up, down, before, after
+        rows, columns = (_once(_matrix, side, *settings, x.device, x.dtype) for side in x.shape[2:])
         return rows @ x @ columns.T
-    c, k, kernel = x.shape[1], len(line), _kernel(line, x.device, x.dtype)
+    c, k, kernel = x.shape[1], len(line), _once(_kernel, line, x.device, x.dtype)
     if up > 1:
         x = F.conv_transpose2d(x, kernel.expand(c, 1, k, k), stride=up, groups=c)
         first, last = before - k + 1, after - k + up
@@ -102,18 +103,24 @@ def resample(
     return F.conv2d(x, kernel.flip(2, 3).expand(c, 1, k, k), stride=down, groups=c)
 
 
-@lru_cache(maxsize=1024)
-@torch.inference_mode(False)
-@torch.no_grad()
+_MADE: dict[tuple, Tensor] = {}
+
+
+def _once(make: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """What a function makes of these arguments, made once: on a GPU each copy from the CPU would be waited for."""
+    key = make, *arguments
+    if key not in _MADE:
+        with torch.inference_mode(False), torch.no_grad():
+            _MADE[key] = make(*arguments)
+    return _MADE[key]
+
+
 def _kernel(line: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """(1, 1, k, k) the outer product of the taps with themselves."""
     taps = torch.tensor(line, dtype=torch.float64, device="cpu")
     return torch.outer(taps, taps)[None, None].to(device, dtype)
 
 
-@lru_cache(maxsize=1024)
-@torch.inference_mode(False)
-@torch.no_grad()
 def _matrix(
     side: int,
     line: tuple[float, ...],

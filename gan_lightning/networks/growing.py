@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_lightning.networks import fir
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, MinibatchDeviation, pixel_norm
-from gan_lightning.networks.layers import one_hot, pyramid
+from gan_lightning.networks.layers import channels, one_hot, pyramid
 
 SLOPE = 0.2  # of leaky ReLUs
 
@@ -24,6 +24,7 @@ class Growing(nn.Module):
 
     Args:
         image_shape: (channels, height, width) of the last level.
+        name: in messages; the class's own where None.
 
     Raises:
         ValueError: sides that no doubling reaches.
@@ -31,9 +32,9 @@ class Growing(nn.Module):
 
     level: Tensor
 
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], name: str | None = None) -> None:
         super().__init__()
-        doublings, height, width = pyramid(type(self).__name__, image_shape)
+        doublings, height, width = pyramid(name or type(self).__name__, image_shape)
         self.sizes = [(height * 2**i, width * 2**i) for i in range(doublings + 1)]  # (height, width) by level
         self.register_buffer("level", torch.zeros(()))
         self.grow(doublings)
@@ -90,11 +91,6 @@ def enlarge(image: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
     return F.interpolate(image, size=tuple(image_shape[1:]), mode="nearest").clamp(-1.0, 1.0)
 
 
-def channels_of(levels: int, channel_base: int, channel_max: int) -> list[int]:
-    """Feature maps by level: `channel_base` over the side, for sides of 4, 8, 16, ..., at most `channel_max`."""
-    return [min(channel_base // 2 ** (i + 2), channel_max) for i in range(levels)]
-
-
 def double(x: Tensor) -> Tensor:
     """(n, c, h, w) -> (n, c, 2 h, 2 w), each pixel repeated."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -114,15 +110,14 @@ def require_growing(model: str, *networks: nn.Module) -> None:
 class ProGANGenerator(Growing):
     """Images from latents on a sphere: pixel norm after each layer, linear outputs at each level.
 
-    Arguments of the authors' networks at 1024 px: `channel_base` 16384 (twice their `fmap_base`), `channel_max` 512.
-
     Args:
         image_shape: (channels, height, width).
         latent_dim: of the input.
-        channel_base, channel_max: see :func:`channels_of`.
+        base, widest: a level has base / resolution maps, at most `widest`; see :func:`layers.channels`. The authors'
+            `fmap_base` is half of the base.
 
     Raises:
-        ValueError: sides that no doubling reaches.
+        ValueError: sides that no doubling reaches, or too small a `base` for them.
     """
 
     def __init__(
@@ -130,21 +125,21 @@ class ProGANGenerator(Growing):
         image_shape: tuple[int, int, int],
         *,
         latent_dim: int = 512,
-        channel_base: int = 16384,
-        channel_max: int = 512,
+        base: int = 16384,
+        widest: int = 512,
     ) -> None:
         super().__init__(image_shape)
         self.latent_dim = latent_dim
-        channels = channels_of(len(self.sizes), channel_base, channel_max)
+        counts = channels(len(self.sizes), base, widest)
         height, width = self.sizes[0]
         # The gain is that of a 4x4 convolution of a single pixel, as in the authors' first implementation.
-        self.linear = EqualizedLinear(latent_dim, channels[0] * height * width, bias=None, gain=ROOT_TWO / 4)
-        self.bias = nn.Parameter(torch.zeros(channels[0], 1, 1))
-        self.conv = _conv(channels[0], channels[0])
+        self.linear = EqualizedLinear(latent_dim, counts[0] * height * width, bias=None, gain=ROOT_TWO / 4)
+        self.bias = nn.Parameter(torch.zeros(counts[0], 1, 1))
+        self.conv = _conv(counts[0], counts[0])
         self.blocks = nn.ModuleList(
-            nn.ModuleList([_conv(inputs, outputs), _conv(outputs, outputs)]) for inputs, outputs in pairwise(channels)
+            nn.ModuleList([_conv(inputs, outputs), _conv(outputs, outputs)]) for inputs, outputs in pairwise(counts)
         )
-        self.to_image = nn.ModuleList(EqualizedConv2d(c, image_shape[0], 1) for c in channels)
+        self.to_image = nn.ModuleList(EqualizedConv2d(c, image_shape[0], 1) for c in counts)
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, latent_dim) -> (n, c, h, w) of the level in use, without bounds."""
@@ -167,12 +162,12 @@ class ProGANDiscriminator(Growing):
     Args:
         image_shape: (channels, height, width).
         num_classes: of a conditional discriminator.
-        channel_base, channel_max: see :func:`channels_of`.
+        base, widest: see :class:`ProGANGenerator`.
         group: samples of a group, see :class:`MinibatchDeviation`.
         blur: filter with [1, 2, 1] before each reduction.
 
     Raises:
-        ValueError: sides that no halving reaches.
+        ValueError: sides that no halving reaches, or too small a `base` for them.
     """
 
     def __init__(
@@ -180,22 +175,22 @@ class ProGANDiscriminator(Growing):
         image_shape: tuple[int, int, int],
         num_classes: int | None = None,
         *,
-        channel_base: int = 16384,
-        channel_max: int = 512,
+        base: int = 16384,
+        widest: int = 512,
         group: int = 4,
         blur: bool = False,
     ) -> None:
         super().__init__(image_shape)
         self.blur = blur
-        channels = channels_of(len(self.sizes), channel_base, channel_max)
-        self.from_image = nn.ModuleList(EqualizedConv2d(image_shape[0], c, 1, gain=ROOT_TWO) for c in channels)
+        counts = channels(len(self.sizes), base, widest)
+        self.from_image = nn.ModuleList(EqualizedConv2d(image_shape[0], c, 1, gain=ROOT_TWO) for c in counts)
         self.blocks = nn.ModuleList(
-            nn.ModuleList([_conv(inputs, inputs), _conv(inputs, outputs)]) for outputs, inputs in pairwise(channels)
+            nn.ModuleList([_conv(inputs, inputs), _conv(inputs, outputs)]) for outputs, inputs in pairwise(counts)
         )
-        units = min(channel_base // 2, channel_max)
+        units = min(base // 2, widest)
         self.deviation = MinibatchDeviation(group)
-        self.conv = _conv(channels[0] + 1, channels[0])
-        self.linear = EqualizedLinear(channels[0] * math.prod(self.sizes[0]), units, gain=ROOT_TWO)
+        self.conv = _conv(counts[0] + 1, counts[0])
+        self.linear = EqualizedLinear(counts[0] * math.prod(self.sizes[0]), units, gain=ROOT_TWO)
         self.score = EqualizedLinear(units, num_classes or 1)
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:

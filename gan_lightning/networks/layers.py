@@ -39,6 +39,17 @@ def _impossible(
     )
 
 
+def channels(levels: int, base: int, widest: int) -> list[int]:
+    """Of each level from the coarsest on: base / resolution up to `widest`; the coarsest counts as a resolution of 4.
+
+    Raises:
+        ValueError: none are left at the finest.
+    """
+    if base < 4 * 2 ** (levels - 1):
+        raise ValueError(f"base {base} leaves no channels at the finest of {levels} levels: take a greater one")
+    return [min(base // (4 * 2**level), widest) for level in range(levels)]
+
+
 def maybe_spectral(layer: nn.Module, wanted: bool) -> nn.Module:
     """The layer with its weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 

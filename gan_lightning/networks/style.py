@@ -5,7 +5,6 @@ StyleGAN: Karras et al. 2019, arXiv:1812.04948; StyleGAN2: Karras et al. 2020, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -81,23 +80,28 @@ def mix(first: Tensor, second: Tensor, crossover: Tensor, styles: int) -> Tensor
 
 
 class StyleGenerator(nn.Module):
-    """A kind of generator: images from latents by way of W, by a mapping network and a synthesis with layers of styles.
+    """Images from latents by way of W: a mapping network, and a synthesis network with a style for each layer.
 
-    All its linear layers outside of the mapping are of styles; a buffer `noise` of a layer is what "const" adds there.
-
-    Attributes:
+    Args:
         latent_dim: of the input.
-        mapping: network from latents (n, latent_dim), and labels, to w (n, width), with the mean of w, `w_average`.
-        synthesis: from styles (n, num_styles, width), and a kind of noise in its layers, to images.
-        num_styles: of the synthesis.
+        mapping: network from latents, and labels, to w (n, width), such as :class:`MappingNetwork`, with its
+            `w_average`.
+        synthesis: network from styles (n, num_styles, width), and a kind of noise in its layers, to images.
+        num_styles: of the synthesis network.
         truncation_layers: how many styles, from the first on, truncation changes; None for all.
     """
 
-    latent_dim: int
-    mapping: nn.Module
-    synthesis: Callable[..., Tensor]
-    num_styles: int
-    truncation_layers: int | None
+    def __init__(
+        self,
+        latent_dim: int,
+        mapping: nn.Module,
+        synthesis: nn.Module,
+        num_styles: int,
+        truncation_layers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.latent_dim, self.num_styles, self.truncation_layers = latent_dim, num_styles, truncation_layers
+        self.mapping, self.synthesis = mapping, synthesis
 
     def styles(self, w: Tensor, truncation: float | None = None) -> Tensor:
         """One style for each layer: w, or the point on its way from the mean that `truncation` says.

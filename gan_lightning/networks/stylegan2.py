@@ -13,22 +13,11 @@ from torch import Tensor, nn
 
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, MinibatchDeviation
 from gan_lightning.networks.fir import BILINEAR, downsample, downsampling_conv2d, upsample
-from gan_lightning.networks.layers import pyramid
+from gan_lightning.networks.layers import channels, pyramid
 from gan_lightning.networks.modulated import StyledConv2d, ToImage, clamped, in_half
 from gan_lightning.networks.style import LayerNoise, MappingNetwork, StyleGenerator, leaky_relu
 
 HalfType = Literal["bfloat16", "float16"]
-
-
-def channels(levels: int, base: int, widest: int) -> list[int]:
-    """Of each level from the coarsest on: base / resolution up to `widest`; the coarsest counts as a resolution of 4.
-
-    Raises:
-        ValueError: none are left at the finest.
-    """
-    if base < 4 * 2 ** (levels - 1):
-        raise ValueError(f"base {base} leaves no channels at the finest of {levels} levels: take a greater one")
-    return [min(base // (4 * 2**level), widest) for level in range(levels)]
 
 
 class SynthesisBlock(nn.Module):
@@ -136,8 +125,7 @@ class StyleGAN2Generator(StyleGenerator):
         clamp: float | None = 256.0,
         truncation_layers: int | None = None,
     ) -> None:
-        super().__init__()
-        self.synthesis = StyleGAN2Synthesis(
+        synthesis = StyleGAN2Synthesis(
             image_shape,
             style_dim=style_dim,
             base=base,
@@ -146,9 +134,8 @@ class StyleGAN2Generator(StyleGenerator):
             half_type=half_type,
             clamp=clamp,
         )
-        self.mapping = MappingNetwork(latent_dim, num_classes, width=style_dim, layers=mapping_layers)
-        self.latent_dim, self.truncation_layers = latent_dim, truncation_layers
-        self.num_styles = 2 * len(self.synthesis.blocks)
+        mapping = MappingNetwork(latent_dim, num_classes, width=style_dim, layers=mapping_layers)
+        super().__init__(latent_dim, mapping, synthesis, 2 * len(synthesis.blocks), truncation_layers)
 
 
 class ActiveConv2d(EqualizedConv2d):

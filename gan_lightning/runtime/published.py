@@ -91,8 +91,11 @@ class Record:
     """What a pickle would make an object of: nothing is made.
 
     Args:
-        name: import path of the class or function; None for an object that is no call of one.
+        name: import path of the class or function.
         arguments: what it would be called with; None where it is only named.
+
+    Attributes:
+        state: what the object's attributes would be set to.
     """
 
     __slots__ = ("arguments", "name", "state")
@@ -213,10 +216,11 @@ def _named(content: Any) -> Published:
     def walk(value: Any, name: str) -> None:
         if next(count) > MOST:  # few bytes can be many names: what stands twice in what stands twice in ...
             raise UnreadableError(f"holds more than {MOST} names: it is not a published checkpoint")
+        value = _tensor(value, name) if _is_tensor(value) else value
         if isinstance(value, Tensor):
+            if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+                raise UnreadableError(f"holds {_short(name)}, which has fewer numbers than places: it is not read")
             found.tensors[name] = value
-        elif _is_tensor(value):
-            found.tensors[name] = _tensor(value, name)
         elif isinstance(value, PLAIN):
             found.settings[name] = value
         else:

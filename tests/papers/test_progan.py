@@ -37,7 +37,7 @@ from gan_lightning.networks import ProGANDiscriminator, ProGANGenerator
 from gan_lightning.networks.growing import Growing, enlarge
 
 SIDES = [4, 8, 16]  # of SHAPE
-MAPS = {"channel_base": 64, "channel_max": 12}  # by level 12, 8, 4
+MAPS = {"base": 64, "widest": 12}  # by level 12, 8, 4
 PHASES = Growth(stabilise=32, fade=32)  # in batches of 16
 
 

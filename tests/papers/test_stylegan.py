@@ -17,6 +17,7 @@ from lightning.pytorch import Callback
 from test_progan import MAPS, Written, scored
 from torch import Tensor
 
+from gan_lightning import networks
 from gan_lightning.batches import Labeled
 from gan_lightning.core import Growth, ImageStep
 from gan_lightning.models import StyleGAN
@@ -28,7 +29,7 @@ FADES = Growth(stabilise=0, fade=32)  # in batches of 16: levels 0, 0.5, 1, 1.5
 
 def generator(shape: tuple[int, int, int] = SHAPE, classes: int | None = None, **more: Any) -> StyleGANGenerator:
     """A tiny one in float64, none of whose weights is at its first value."""
-    network = StyleGANGenerator(shape, classes, latent_dim=5, w_dim=7, mapping_layers=2, **MAPS, **more).double()
+    network = StyleGANGenerator(shape, classes, latent_dim=5, style_dim=7, mapping_layers=2, **MAPS, **more).double()
     with torch.no_grad():
         for seed, p in enumerate(network.parameters()):
             p.add_(0.3 * draw(*p.shape, seed=seed))
@@ -51,7 +52,7 @@ class WrittenStyles(Written):
 
     def styled(self, x: np.ndarray, w: np.ndarray, layer: int, noise: bool) -> np.ndarray:
         """Noise, bias, leaky ReLU, instance norm, style, in the authors' order."""
-        name = f"styled.{layer}"
+        name = f"synthesis.styled.{layer}"
         x = x + noise * self.at[f"{name}.noise"] * self.at[f"{name}.strength"]
         x = self.leaky(x + self.at[f"{name}.bias"])
         x = x - x.mean((2, 3), keepdims=True)
@@ -67,14 +68,15 @@ class WrittenStyles(Written):
         return sum(taps[i] * taps[j] * padded[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3))
 
     def synthesis(self, ws: np.ndarray, level: float, noise: bool) -> np.ndarray:
-        h = np.repeat(self.at["constant"][None], len(ws), 0)
+        h = np.repeat(self.at["synthesis.constant"][None], len(ws), 0)
         h = self.styled(h, ws[:, 0], 0, noise)
-        h = self.styled(self.conv(h, "convs.0"), ws[:, 1], 1, noise)
-        outs = [self.conv(h, "to_image.0", 1.0)]
+        h = self.styled(self.conv(h, "synthesis.convs.0"), ws[:, 1], 1, noise)
+        outs = [self.conv(h, "synthesis.to_image.0", 1.0)]
         for i in range(1, math.ceil(level) + 1):
-            h = self.styled(self.blur(self.conv(self.up(h), f"convs.{2 * i - 1}")), ws[:, 2 * i], 2 * i, noise)
-            h = self.styled(self.conv(h, f"convs.{2 * i}"), ws[:, 2 * i + 1], 2 * i + 1, noise)
-            outs.append(self.conv(h, f"to_image.{i}", 1.0))
+            h = self.blur(self.conv(self.up(h), f"synthesis.convs.{2 * i - 1}"))
+            h = self.styled(h, ws[:, 2 * i], 2 * i, noise)
+            h = self.styled(self.conv(h, f"synthesis.convs.{2 * i}"), ws[:, 2 * i + 1], 2 * i + 1, noise)
+            outs.append(self.conv(h, f"synthesis.to_image.{i}", 1.0))
         share = level - math.floor(level)
         return outs[-1] if share == 0 else share * outs[-1] + (1 - share) * self.up(outs[-2])
 
@@ -83,7 +85,7 @@ class WrittenStyles(Written):
 @pytest.mark.parametrize("level", [0.0, 0.25, 1.0, 1.5, 2.0])
 def test_generator_is_the_papers(level, noise):
     network = generator((2, 16, 16))
-    network.grow(level)
+    network.synthesis.grow(level)
     own, z, ws = WrittenStyles(network), draw(3, 5).double(), draw(3, 6, 7).double()
     torch.testing.assert_close(network.mapping(z), torch.from_numpy(own.mapping(z.numpy())))
     expected = torch.from_numpy(own.synthesis(ws.numpy(), level, noise == "const"))
@@ -108,11 +110,12 @@ def test_discriminator_is_progans_with_a_blur(level):
 def test_weights_at_first():
     """A constant of ones, no noise, styles that change nothing but by their random weights, slow weights of mapping."""
     network = StyleGANGenerator(SHAPE)
-    assert torch.equal(network.constant, torch.ones(512, 4, 4))
-    assert all(layer.strength.shape == (512, 1, 1) and not layer.strength.any() for layer in network.styled)
+    synthesis = network.synthesis
+    assert torch.equal(synthesis.constant, torch.ones(512, 4, 4))
+    assert all(layer.strength.shape == (512, 1, 1) and not layer.strength.any() for layer in synthesis.styled)
     assert not any(p.any() for name, p in network.named_parameters() if name.endswith("bias"))
     assert network.mapping.layers[0].weight.std().item() == pytest.approx(100.0, rel=0.01)
-    assert network.convs[0].weight.std().item() == pytest.approx(1.0, rel=0.01)
+    assert synthesis.convs[0].weight.std().item() == pytest.approx(1.0, rel=0.01)
     assert len(network.mapping.layers) == 8 and not network.mapping.w_average.any()
 
 
@@ -139,17 +142,17 @@ def test_noise_is_each_samples_own_and_each_layers():
     assert (const - none).abs().max() > 1e-2
     with pytest.raises(RuntimeError, match="draws noise"):
         network.synthesis(ws)
-    noises = [layer.noise.flatten()[:4] for layer in network.styled]
+    noises = [layer.noise.flatten()[:4] for layer in network.synthesis.styled]
     assert not any(torch.equal(noises[0], other) for other in noises[1:])
 
 
 def test_first_styles_are_truncated_towards_the_mean_of_w():
-    network, z = generator(truncated=3), draw(4, 5).double()
+    network, z = generator(truncation_layers=3), draw(4, 5).double()
     w, mean = network.mapping(z), network.mapping.w_average
     ws = torch.stack([*[mean + 0.7 * (w - mean)] * 3, w, w, w], 1)
     torch.testing.assert_close(network(z, truncation=0.7, noise="const"), network.synthesis(ws, "const"))
     torch.testing.assert_close(network(z, truncation=1.0, noise="const"), network(z, noise="const"))
-    assert inspect.signature(StyleGANGenerator).parameters["truncated"].default == 8
+    assert inspect.signature(StyleGANGenerator).parameters["truncation_layers"].default == 8
 
 
 def test_samples_are_truncated_in_w_and_not_in_z():
@@ -167,7 +170,7 @@ def test_samples_are_truncated_in_w_and_not_in_z():
 
 def in_turn(model: StyleGAN, level: float = 2.0) -> StyleGAN:
     model.trainer = quiet()
-    model.generator.grow(level)
+    model.generator.synthesis.grow(level)
     model.discriminator.grow(level)
     return model
 
@@ -177,7 +180,9 @@ def test_share_of_images_has_the_styles_of_two_latents(mixing, level):
     """Each image by itself; the crossover is uniform over the layers in use but the first."""
     model, seen = in_turn(tiny("StyleGAN", mixing=mixing), level), []
     n, layers = 4000, 2 * (math.ceil(level) + 1)
-    caught = patch.object(model.generator, "synthesis", lambda ws: seen.append(ws) or torch.zeros(n, *SHAPE))
+    caught = patch.object(
+        model.generator.synthesis, "forward", lambda ws, *_: seen.append(ws) or torch.zeros(n, *SHAPE)
+    )
     with caught, within_turn(model), torch.no_grad():
         model.fake_like(Labeled(torch.zeros(n, *SHAPE), torch.zeros(n)))
     with within_turn(model), torch.no_grad():
@@ -206,7 +211,7 @@ class MeansOfW(Callback):
 def test_mean_of_w_moves_once_in_each_turn_of_the_generator(micro_batches):
     """By the whole batch, however many parts it has: written out for weights that stand still."""
     beta = 0.75
-    model = tiny("StyleGAN", sgd(0.0), w_average_beta=beta, step=ImageStep(micro_batches=micro_batches))
+    model = tiny("StyleGAN", sgd(0.0), w_decay=beta, step=ImageStep(micro_batches=micro_batches))
     means, seen = MeansOfW(), []
     turn = model.turn
 
@@ -265,7 +270,7 @@ def test_a_fade_goes_on_bit_for_bit(tmp_path):
             model = tiny("StyleGAN", growth=FADES, seed=1)
             trainer = trained(model, 4, ckpt_path=tmp_path / "a.ckpt")
         runs.append([model.state_dict(), [optimizer.state_dict() for optimizer in trainer.optimizers]])
-    assert model.generator.level.item() == 1.5
+    assert model.generator.synthesis.level.item() == 1.5
     assert_same(runs[1], runs[0])
 
 
@@ -283,7 +288,7 @@ def test_rates_rise_with_the_side_and_training_begins_with_8_px():
 def test_without_growth_all_levels_are_trained_from_the_beginning():
     model = tiny("StyleGAN", growth=Growth(start=None))
     trainer = trained(model, 3)
-    assert model.generator.level.item() == 2
+    assert model.generator.synthesis.level.item() == 2
     assert {int(state["step"]) for optimizer in trainer.optimizers for state in optimizer.state.values()} == {3}
 
 
@@ -303,10 +308,15 @@ def test_a_conditional_model_tells_both_players_the_class():
     assert tiny("StyleGAN").num_classes is None  # classes that are there are not told unless asked for
 
 
+def test_networks_that_cannot_grow_are_refused():
+    with pytest.raises(ValueError, match="StyleGAN needs networks that grow.* MLPGenerator cannot"):
+        tiny("StyleGAN", generator=partial(networks.MLPGenerator, latent_dim=4, width=4))
+
+
 def test_sides_may_differ_and_channels_be_any():
     shape = (4, 16, 24)
     model = tiny("StyleGAN", image_shape=shape, growth=Growth(stabilise=16, fade=16))
     trained(model, 2, Noisy(shape))
     assert model.sample(2).shape == (2, *shape)
-    with pytest.raises(ValueError, match="cannot build 18x16"):
+    with pytest.raises(ValueError, match="StyleGANGenerator cannot build 18x16"):
         partial(StyleGANGenerator, **MAPS)((1, 18, 16))
