@@ -292,8 +292,9 @@ def test_the_closed_form_of_styles_is_that_of_all_their_layers(style: str) -> No
 def test_a_style_generator_that_grows_has_all_of_it(growing: str, tmp_path: Path) -> None:
     module = double(growing)
     network, space = module.ema.network, LatentSpace(module, noise="const")
-    assert network.in_use()[1] and space.has_styles and len(space.noise_buffers()) == 6
-    weights = np.concatenate([(layer.style.weight * layer.style.scale).detach().numpy() for layer in network.styled])
+    assert network.synthesis.in_use()[1] and space.has_styles and len(space.noise_buffers()) == 6
+    layers = network.synthesis.styled
+    weights = np.concatenate([(layer.style.weight * layer.style.scale).detach().numpy() for layer in layers])
     assert_directions(directions(space), np.linalg.svd(weights)[2], space.distribution())
     sample.main([growing, "--n", "2", "--noise", "const", "--mix", "0", "1", "--out", str(tmp_path)])
     assert torch.equal(cells(tmp_path / "sheets" / "mix.png", 2, 2)[1, 0], pixels(tmp_path)[0])

@@ -70,6 +70,9 @@ DISCRIMINATORS = {
 
 OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/papers/test_<paper>.py
     "BEGANDiscriminator",
+    "ProGANDiscriminator",
+    "ProGANGenerator",
+    "StyleGANGenerator",
     "BEGANGenerator",
     "BigBiGANDiscriminator",
     "BigBiGANEncoder",
@@ -88,6 +91,8 @@ OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/pap
     "MatrixFactorisation",
     "PatchDiscriminator",
     "Predictors",
+    "ProGANDiscriminator",
+    "ProGANGenerator",
     "R3GAN2Discriminator",
     "R3GAN2Generator",
     "R3GANDiscriminator",
@@ -99,6 +104,7 @@ OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/pap
     "SRResNet",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
+    "StyleGANGenerator",
     "TextDiscriminator",
     "UNetGenerator",
     "VGG19Features",

@@ -192,7 +192,12 @@ def test_every_model_goes_on_with_new_rates(name: str, tmp_path: Path) -> None:
     for (name_of_player, player), found in zip(made.players().items(), rates, strict=True):
         steps = content["gan_lightning"]["turns"].get(name_of_player, 0) // player.turns_per_step
         share = 1 - steps / 2 if model.players()[name_of_player].scheduler else 1.0
-        assert found[0] == 0.015625 * share  # BigBiGAN's encoder has a rate of its own, in a second group
+        lazy = LAZY[name_of_player] if name == "StyleGAN2" else 1.0
+        # BigBiGAN's encoder has a rate of its own, in a second group.
+        assert found[0] == pytest.approx(0.015625 * share * lazy, rel=1e-12)
+
+
+LAZY = {"generator": 4 / 5, "discriminator": 16 / 17}  # path lengths each 4 steps, R1 each 16: k / (k + 1)
 
 
 def _kind(described: dict[str, Any]) -> type:
