@@ -382,6 +382,9 @@ def test_an_argument_of_a_model_of_ones_own_is_a_flag(tmp_path: Path, capsys: py
     assert torch.equal(pixels(tmp_path / "down")[:, 0], levels(-numbers(5), 1))
     walk = ["--walk", "walk.gif", "--out", str(tmp_path / "walk")]
     assert "--temperature is of samples by number" in refused([path, *walk, "--temperature", "0.5"], capsys)
+    torch.save({"z": torch.zeros(2, 2)}, tmp_path / "z.pt")
+    stored = ["--latents", str(tmp_path / "z.pt"), "--out", str(tmp_path / "walk")]
+    assert "--temperature is of samples by number" in refused([path, *stored, "--temperature", "0.5"], capsys)
     assert not (tmp_path / "walk").exists()
     shown = helped([path], capsys)
     assert "--temperature TEMPERATURE factor of the latents (default 1.0)" in shown
