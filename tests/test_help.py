@@ -75,6 +75,8 @@ def test_defaults_metavars_and_words_of_some() -> None:
     dcgan = {argument.name: argument for argument in catalog.arguments("models", "DCGAN")}
     assert dcgan["generator"].default == "DCGANGenerator(latent_dim=100, width=128)"
     assert dcgan["generator_optimizer"].default == "PaperAdam(lr=0.0002, beta1=0.5)"
+    r3gan = {argument.name: argument for argument in catalog.arguments("models", "R3GAN")}
+    assert r3gan["gamma"].default == "Cosine(start=0.05, end=0.005, images=20000000.0)"  # a partial in the signature
     assert dcgan["n_critic"].doc.startswith("discriminator turns for each generator turn"), "the base class's words"
     assert dcgan["real_target"].doc.startswith("below 1 for one-sided label smoothing"), "its own words"
     assert [dcgan[name].metavar for name in ("generator", "n_critic", "real_target")] == ["NAME", "INT", "FLOAT"]

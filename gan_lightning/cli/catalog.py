@@ -145,7 +145,8 @@ def _shown(default: ast.expr, module: str) -> str:
         return _shown(default.body, module)
     if isinstance(default, ast.Call):
         settings = ", ".join(f"{keyword.arg}={_shown(keyword.value, module)}" for keyword in default.keywords)
-        return _shown(default.func, module) + (f"({settings})" if settings else "")
+        made = default.args[0] if ast.unparse(default.func) == "partial" else default.func
+        return _shown(made, module) + (f"({settings})" if settings else "")
     if isinstance(default, ast.Constant):
         value = default.value
         return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
