@@ -409,7 +409,10 @@ def test_translators_train_and_translate(name, tmp_path):
     assert Image.open(tmp_path / "o" / "in.png").size == (44 * times, 20 * times)
 
 
-@pytest.mark.parametrize(("name", "channels"), [("DCGAN", 5), ("WGANGP", 4), ("GAN", 2), ("SNGAN", 3), ("BEGAN", 1)])
+KINDS = [("DCGAN", 5), ("WGANGP", 4), ("GAN", 2), ("SNGAN", 3), ("BEGAN", 1), ("StyleGAN2", 5), ("R3GAN", 4)]
+
+
+@pytest.mark.parametrize(("name", "channels"), KINDS)
 def test_gans_train_and_are_sampled_and_scored(name, channels, tmp_path, capsys):
     """Of 16-bit arrays of any channels and sides that differ, from the files to pictures of samples and back."""
     (tmp_path / "files").mkdir()
@@ -427,12 +430,12 @@ def test_gans_train_and_are_sampled_and_scored(name, channels, tmp_path, capsys)
     assert (grid.mode, grid.size) == (shown or "RGB", (2 * (tile + 2) + 2, 2 * (32 + 2) + 2))
 
     flags = [str(tmp_path / "last.ckpt"), "--n", "3", "--out", str(tmp_path / "drawn"), "--grid"]
-    sample.main([*flags, "--interpolate", "lerp", "--frames", "3"])
+    sample.main([*flags, "--walk", str(tmp_path / "walk.gif"), "--seconds", "0.2"])
     files = sorted(path.name for path in (tmp_path / "drawn").iterdir())
     suffix = "png" if shown else "npy"
     assert files == [*(f"{number:06d}.{suffix}" for number in range(3)), "sheets"]
-    for sheet in ("grid.png", "walk.gif"):
-        assert Image.open(tmp_path / "drawn/sheets" / sheet).size == grid.size
+    for sheet in ("drawn/sheets/grid.png", "walk.gif"):
+        assert Image.open(tmp_path / sheet).size == grid.size
     assert image_files(tmp_path / "drawn") == sorted((tmp_path / "drawn").glob("0*"))
     made = to_uint8(load_model(tmp_path / "last.ckpt").sample(3))
     for number, path in enumerate(image_files(tmp_path / "drawn")):

@@ -22,6 +22,7 @@ from gan_lightning.networks import r3gan, stylegan2
 from gan_lightning.runtime import published
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
 from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.sizes import size_of
 
 MARKS = {  # a tensor that no other network has -> the model, and whose it is
     "synthesis.b4.const": ("StyleGAN2", "Generator"),
@@ -192,7 +193,7 @@ def _flags(model: AdversarialModule) -> str:
     defaults = resolve(type(model), {name: own[name] for name in ("image_shape", "num_classes")})
     networks = ("generator", "discriminator", "conditional")
     changed = changes(*({name: of[name] for name in networks} for of in (defaults, own)))
-    flags = {"data.size": model.image_shape[1]} | {f"model.{name}": now for name, (_, now) in changed.items()}
+    flags = {"data.size": size_of(model.image_shape[1:])} | {f"model.{name}": now for name, (_, now) in changed.items()}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in flags.items()}
     return " ".join(f"--{name} {shlex.quote(text)}" for name, text in texts.items())
 

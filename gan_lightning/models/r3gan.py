@@ -70,7 +70,10 @@ class R3GAN(TwoPlayerGAN):
         self.gamma = schedules.of(gamma)
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
-        self.discriminator_turn(batch) if self.iteration % 2 else self.generator_turn(batch)
+        if self.iteration % 2:
+            self.discriminator_turn(batch)
+        else:
+            self.generator_turn(batch)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = batch.differentiable(), self.fake_like(batch).differentiable()

@@ -78,7 +78,10 @@ class R3GAN2(TwoPlayerGAN):
         return {name: forced(player) for name, player in super().players().items()}
 
     def training_step(self, batch: Labeled, batch_idx: int) -> None:
-        self.discriminator_turn(batch) if self.iteration % 2 else self.generator_turn(batch)
+        if self.iteration % 2:
+            self.discriminator_turn(batch)
+        else:
+            self.generator_turn(batch)
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = batch.differentiable(), self.fake_like(batch).differentiable()
