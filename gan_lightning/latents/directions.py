@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from gan_lightning.latents.space import LatentSpace
 
 RANK = 1e-9  # an eigenvalue below this share of the greatest is 0, but for rounding
-LAYERS = nn.Linear, nn.modules.conv._ConvNd  # whose outputs are linear in their inputs
 
 
 def directions(space: LatentSpace, method: str = "closed_form") -> Tensor:
@@ -57,7 +58,7 @@ class _FoundError(Exception):
 
 @torch.no_grad()
 def first_layer(space: LatentSpace) -> Tensor:
-    """(outputs, latent_dim): what the first layer that sees z multiplies it by.
+    """(outputs, latent_dim): what the first layer with weights whose outputs are linear in z multiplies it by.
 
     Its outputs for the origin and for each unit vector are looked at, whatever joins or splits z before it.
 
@@ -67,26 +68,24 @@ def first_layer(space: LatentSpace) -> Tensor:
     dim, found = space.shape[0], []
     points = torch.cat([torch.zeros(1, dim), torch.eye(dim), 2 * torch.eye(dim)])
 
-    def look(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if len(output) == len(points):
-            steps = (output[1:] - output[0]).flatten(1)
-            if steps.any():
-                found.append(steps)
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        if torch.is_tensor(output) and len(output) == len(points):
+            once, twice = (output[1:] - output[0]).flatten(1).split(dim)
+            # A latent that is normalised first, as ProGAN's is, has the same outputs for both lengths.
+            apart = min((twice - length * once).abs().max() for length in (1, 2))
+            if once.any() and apart <= 1e-3 * once.abs().max():
+                found.append(once)
                 raise _FoundError
 
-    hooks = [layer.register_forward_hook(look) for layer in space.network.modules() if isinstance(layer, LAYERS)]
+    with_weights = [layer for layer in space.network.modules() if list(layer.parameters(recurse=False))]
+    hooks = [layer.register_forward_hook(look) for layer in with_weights]
     try:
         with space.module.drawing(space.network, range(len(points))):
             condition = space.module.condition_of([0] * len(points))
             space.module.images_of(space.network, points.to(space.module.device), condition)
     except _FoundError:
-        pass
+        return found[0].T
     finally:
         for hook in hooks:
             hook.remove()
-    if found:
-        once, twice = found[0].split(dim)
-        # A latent that is normalised first, as ProGAN's is, has the same outputs for both lengths.
-        if min((twice - n * once).abs().max() for n in (1, 2)) <= 1e-3 * once.abs().max():
-            return once.T
     raise ValueError(f"no layer of {type(space.network).__name__} is linear in z: closed_form needs one")
