@@ -5,7 +5,7 @@ READY := .venv/ready
 
 .PHONY: fit test lint clean
 
-fit: $(READY)  ## train DCGAN on the digits that ship with scikit-learn
+fit: $(READY)  ## train R3GAN on the digits that ship with scikit-learn
 	$(BIN)/python -m gan_lightning.fit
 
 test: $(READY)  ## all tests but the slow ones and those that need a GPU, two files at a time

@@ -1,6 +1,6 @@
 """Train a GAN: `python -m gan_lightning.fit [MODEL] [--data NAME] [--config FILE] [--ckpt_path last|FILE]`.
 
-With no argument DCGAN learns the handwritten digits that ship with scikit-learn. `--list` names the models and the
+With no argument R3GAN learns the handwritten digits that ship with scikit-learn. `--list` names the models and the
 data, `MODEL --help` shows a model's arguments, `--print_config` every setting; later files and flags win over earlier
 ones. What the source files can answer is answered before torch is loaded, which takes seconds.
 """
@@ -125,7 +125,7 @@ def _help_on_flags() -> str:
     fit = program("fit")
     return _page(
         f"{fit} [MODEL] [--data NAME] [--config FILE] [--ckpt_path last|FILE] [--FLAG VALUE ...]",
-        "Train a GAN. Without arguments DCGAN learns the handwritten digits that ship with scikit-learn.",
+        "Train a GAN. Without arguments R3GAN learns the handwritten digits that ship with scikit-learn.",
         "to look at:",
         {
             "--list": "the models and the data, a line each",

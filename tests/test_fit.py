@@ -77,7 +77,7 @@ def test_the_quick_start_leaves_everything_in_one_folder(quickstart: tuple) -> N
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a newcomer should not be warned of anything"
     (made,) = folders(folder)
-    assert made.parent.parent == folder / "runs" and made.parent.name == "DCGAN-Digits"
+    assert made.parent.parent == folder / "runs" and made.parent.name == "R3GAN-Digits"
     assert [path.name for path in folder.iterdir()] == ["runs"], "something was written outside of runs/"
     files = ["last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "samples.png", "samples/step-000003.png"]
     for name in (*files, "progress.gif", "curves.png"):

@@ -227,7 +227,7 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         if not known.config:
             args = [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
     elif not known.config:
-        args = ["--config", config_file("dcgan/digits.yaml"), *args]
+        args = ["--config", config_file("r3gan/digits.yaml"), *args]
     if own := slurm.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
         resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
     return args, resumed
