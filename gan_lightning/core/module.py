@@ -311,10 +311,12 @@ class AdversarialModule(LightningModule):
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         self.training_log.start_clock(self.images_seen)
+        within = self.iteration % self.batches_per_step  # batches of this step that other players saw
+        size = batches.size(batch) * self.trainer.world_size
         self.iteration += 1
-        self.clock = self.images_seen // self.batches_per_step
+        self.clock = (self.images_seen - within * size) // self.batches_per_step
         self._rates.set(list(self._optimizers().values()), self.clock)
-        self.images_seen += batches.size(batch) * self.trainer.world_size
+        self.images_seen += size
         self._turn_in_batch = 0
         if self.logging:
             self.training_log.watch_rates(self._optimizers(), self.trainer.global_step)
