@@ -28,8 +28,9 @@ class R3GAN(TwoPlayerGAN):
 
     Each player has a real batch of its own, so that a step takes two (`images_seen` counts both, schedules one), and a
     fake has the class of its real partner. The defaults are those of CIFAR-10 in the authors' code: rate, beta2, gamma
-    and the average's half-life follow half a cosine over 20 million images. Any networks will do; samples are clamped. Deviation: the scores whose gradients are
-    penalised are computed in float32 but for the networks' own `bf16_stages`, whatever the trainer's precision.
+    and the average's half-life follow half a cosine over 20 million images. Any networks will do; samples are clamped.
+    Deviation: the scores whose gradients are penalised are computed in float32 but for the networks' own `bf16_stages`,
+    whatever the trainer's precision.
 
     Args:
         conditional: whether the networks are told the class.

@@ -33,9 +33,9 @@ class StyleGAN2(TwoPlayerGAN):
     Deviations: the authors' code replaces gradients that are NaN by 0 and bounds infinite ones, here the run stops and
     names the loss; the mean path length and the mean of w are of the whole batch, not of one GPU's; the mean of w
     follows the generator's game alone, in the code all passes of the mapping; the average follows before the step on
-    path lengths, in the code after all steps of a batch; ADA counts signs in the game alone, in the code those of R1 too; each image has a crossover of its
-    own, not each GPU's batch; R1 and path lengths are computed in float32 throughout; groups of the minibatch
-    deviation are consecutive samples, not strided ones.
+    path lengths, in the code after all steps of a batch; ADA counts signs in the game alone, in the code those of R1
+    too; each image has a crossover of its own, not each GPU's batch; R1 and path lengths are computed in float32
+    throughout; groups of the minibatch deviation are consecutive samples, not strided ones.
 
     Args:
         conditional: whether the networks are told the class; fakes have classes as in the data.

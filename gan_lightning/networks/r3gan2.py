@@ -47,7 +47,7 @@ class Normalized(nn.Module):
 
 @torch.no_grad()
 def normalize_weights(network: nn.Module) -> None:
-    """Set the parameters of all :class:`Normalized` layers to their filters, after an optimizer's step; not frozen ones.
+    """Set the parameters of all :class:`Normalized` layers, but of frozen ones, to their filters after a step.
 
     Filters would grow with each step, since gradients are at right angles to them, and turn ever slower.
     """
