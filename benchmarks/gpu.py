@@ -177,7 +177,7 @@ def main() -> int:
         dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
         share = rate * arithmetic(model, 1) / peak(options.device, dtype)
         memory = "channels last" if last else "contiguous"
-        print(f"| {name} | {precision} | {compiled} | {memory} | {rate:.1f} | {gib:.1f} | {share:.2f} |", flush=True)
+        print(f"| {name} | {precision} | {compiled} | {memory} | {rate:.1f} | {gib:.1f} | {share:.2g} |", flush=True)
     return 0
 
 
