@@ -34,6 +34,7 @@ from gan_lightning.load import build
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CASES = {"stylegan2": ("stylegan2/auto256.yaml", 256, 16), "r3gan": ("r3gan/cifar10.yaml", 32, 64)}
+HALF = {"stylegan2": "half_resolutions", "r3gan": "bf16_stages"}  # arguments of both networks
 TINY = {"stylegan2": 16, "r3gan": 16}  # pixels
 WARM_UP = 20  # steps: the lazy penalties come every 16, and compiling takes the first ones
 
@@ -87,7 +88,7 @@ def peak(device: str, dtype: torch.dtype) -> float:
     return 2 * n**3 * count / (time.perf_counter() - begun)
 
 
-def made(name: str, tiny: bool, compiled: bool, last: bool) -> tuple[TwoPlayerGAN, Random]:
+def made(name: str, tiny: bool, precision: str, compiled: bool, last: bool) -> tuple[TwoPlayerGAN, Random]:
     """The model of a preset, and its data."""
     file, size, batch = CASES[name]
     arguments = dict(yaml.safe_load((CONFIGS / file).read_text())["model"]["init_args"])
@@ -99,6 +100,9 @@ def made(name: str, tiny: bool, compiled: bool, last: bool) -> tuple[TwoPlayerGA
         arguments |= {
             p: {"class_path": f"{kind}{p.capitalize()}", "init_args": small} for p in ("generator", "discriminator")
         }
+    elif precision == "32-true":  # without the presets' own half precision
+        for player, full in (("generator", HALF[name]), ("discriminator", HALF[name])):
+            arguments[player]["init_args"][full] = 0
     data = Random(size, batch)
     arguments["step"] = {**(arguments.get("step") or {}), "compile": compiled}
     kind = "StyleGAN2" if name == "stylegan2" else "R3GAN"
@@ -107,9 +111,10 @@ def made(name: str, tiny: bool, compiled: bool, last: bool) -> tuple[TwoPlayerGA
 
 
 def arithmetic(model: TwoPlayerGAN, batch: int) -> float:
-    """FLOP of one player's images in one step, by the forward passes: backward costs about twice as much.
+    """FLOP of one player's images in one step, from those of forward passes; backward costs about twice as much.
 
-    A step has the generator's passes for both players and the discriminator's of reals and fakes for both.
+    The generator is passed for both players and trained by one, the discriminator trained on reals and fakes and passed
+    for the generator. What penalties cost beside is left out: the share of peak is a lower bound.
     """
     z, label = torch.randn(2, model.generator.latent_dim), torch.zeros(2, dtype=torch.int64)
     inputs = (z, label) if model.num_classes else (z,)
@@ -148,7 +153,7 @@ def main() -> int:
     for name, precision, compiled, last in ways:
         seed_everything(0, verbose=False)
         torch.set_float32_matmul_precision("high")
-        model, data = made(name, options.tiny, compiled, last)
+        model, data = made(name, options.tiny, precision, compiled, last)
         clock = Clock(options.seconds, 2 if options.tiny else WARM_UP)
         try:
             Trainer(
@@ -172,7 +177,7 @@ def main() -> int:
         dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
         share = rate * arithmetic(model, 1) / peak(options.device, dtype)
         memory = "channels last" if last else "contiguous"
-        print(f"| {name} | {precision} | {compiled} | {memory} | {rate:.1f} | {gib:.1f} | {share:.2f} |", flush=True)
+        print(f"| {name} | {precision} | {compiled} | {memory} | {rate:.1f} | {gib:.1f} | {share:.2g} |", flush=True)
     return 0
 
 

@@ -84,9 +84,12 @@ def init_from(module: AdversarialModule, path: str | Path) -> str:
                 average.network.load_state_dict(average.live.state_dict())
     networks = {name for name in own if not name.startswith("averages.")}
     others = {"of another shape": networks & given.keys() - fitting, "not in the file": networks - given.keys()}
-    left = "; ".join(f"{why}: {', '.join(_parts(names))}" for why, names in others.items() if names)
+    said = [f"{why}: {', '.join(_parts(names))}" for why, names in others.items() if names]
+    shapes = (content.get("hyper_parameters") or {}).get("image_shape"), getattr(module, "image_shape", None)
+    if None not in shapes and list(shapes[0]) != list(shapes[1]):  # some networks number their levels from the finest
+        said.append(f"the file's images are {'x'.join(map(str, shapes[0]))}: names are matched, not resolutions")
     called = f"{path} ({str(record.get('class_path')).rpartition('.')[2]}, step {content.get('global_step')})"
-    return f"{len(networks & fitting)} of {len(networks)} tensors from {called}" + (f"; {left}" if left else "")
+    return "; ".join([f"{len(networks & fitting)} of {len(networks)} tensors from {called}", *said])
 
 
 def _parts(names: set[str], most: int = 8) -> list[str]:

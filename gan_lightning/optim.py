@@ -76,6 +76,7 @@ def lazy(build: Callable[[Any], torch.optim.Optimizer], interval: int) -> Callab
         optimizer, c = build(parameters), interval / (interval + 1)
         for settings in (optimizer.defaults, *optimizer.param_groups):
             settings["lr"] *= c
+            settings["lazy"] = c  # for schedules of beta2
             if "betas" in settings:
                 settings["betas"] = tuple(beta**c for beta in settings["betas"])
         return optimizer

@@ -108,15 +108,11 @@ def test_the_bare_loop_trains_both_networks(name: str) -> None:
     torch.manual_seed(0)
     model, made = step.made(name)
     bare = step.BARE.get(name, step.BareLoop)(model, made.reference("train").image, 8)
-    bare.step()
+    for _ in range(2):  # R3GAN's last convolutions begin at 0, and let nothing through in the first step
+        bare.step()
     for moved, left in ((bare.G, model.generator), (bare.D, model.discriminator)):
         assert all(p.requires_grad for p in moved.parameters())
-        same = [torch.equal(p, q) for p, q in zip(moved.parameters(), left.parameters(), strict=True)]
-        assert sum(same) <= STILL.get(name, 0)
-
-
-# In one step the strengths of noise at 0 move, but R3GAN's last convolutions, which begin at 0, let nothing through.
-STILL = {"r3gan": 1000}
+        assert all(not torch.equal(p, q) for p, q in zip(moved.parameters(), left.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("model", ["stylegan2", "r3gan"])

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import Noisy, assert_same, tensors, tiny, trained
+from PIL import Image
 from scipy import integrate
 from torch import nn
 
 from gan_lightning import optim, schedules
 from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageStep
+from gan_lightning.core.step import Rates
+from gan_lightning.data import ImageFolder
 from gan_lightning.ema import EMA, power_of
 from gan_lightning.schedules import Constant, Cosine, EDM2Rate, Linear
 
@@ -208,3 +211,35 @@ def test_a_player_that_has_a_batch_of_its_own_doubles_no_clock():
     assert clocks == [(1, 8, 0), (2, 16, 0), (3, 24, 8), (4, 32, 8), (5, 40, 16), (6, 48, 16)]
     assert model.turns == {"discriminator": 3, "generator": 3}
     assert model.ema.images == 24 and model.trainer.global_step == 3
+
+
+def test_beta2_of_a_lazy_optimizer_is_raised_to_its_power():
+    weights = [nn.Parameter(torch.zeros(1))]
+    optimizer = optim.lazy(partial(optim.PaperAdam, lr=0.1, beta1=0.0, beta2=0.9), 4)(weights)
+    Rates(STEP).set([optimizer], 32)
+    assert optimizer.param_groups[0]["betas"] == (0.0, pytest.approx(0.945**0.8))
+
+
+def test_other_frozen_modules_are_refused_on_resume(tmp_path):
+    """Adam's moments stand in the file in the order of what moves."""
+    step = ImageStep(freeze=["discriminator.layers.0"])
+    trained(tiny("DCGAN", step=step), 1, Noisy(batch_size=8)).save_checkpoint(tmp_path / "a.ckpt")
+    other = tiny("DCGAN", step=ImageStep(freeze=["discriminator.layers.2"]))
+    with pytest.raises(ValueError, match="step.freeze is"):
+        trained(other, 2, Noisy(batch_size=8), ckpt_path=tmp_path / "a.ckpt")
+
+
+def test_classes_as_in_data_that_does_not_say_are_refused():
+    model = tiny("ACGAN")
+    with pytest.raises(ValueError, match="does not say how many images each has"):
+        model.classes_as_in_data(4)
+
+
+def test_a_folder_knows_how_many_images_each_class_has(tmp_path):
+    for name, count in (("a", 3), ("b", 5)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.fromarray(np.full((16, 16), number, np.uint8)).save(tmp_path / name / f"{number}.png")
+    data = ImageFolder(str(tmp_path), size=16, channels=1, batch_size=2, num_workers=0, val_fraction=0.0)
+    data.setup("fit")
+    assert data.reference("train").class_counts == [3, 5]

@@ -28,7 +28,8 @@ EDGE = 5  # half pixels beyond each border that the filter reads around the resu
 def transformed(image: Tensor, source: Tensor) -> Tensor:
     """Images whose pixels are read elsewhere: upsampled to twice the size, read bilinearly, and downsampled.
 
-    Both filters are SYM6, so that a shift by whole pixels is exact to rounding. What lies outside is mirrored at the
+    Both filters are SYM6, so that a shift by whole pixels is exact to rounding (to that of
+    TF32, where products of matrices may use it). What lies outside is mirrored at the
     border pixels, again and again.
 
     Args:

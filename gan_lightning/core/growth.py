@@ -68,10 +68,30 @@ class Growth:
         return _from_side(self.batch_size, self.side(images, sides), None)
 
     def step_of(self, step: ImageStep, sides: Sequence[int]) -> ImageStep:
-        """A step whose learning rates follow the sides too."""
+        """A step whose learning rates follow the sides too.
+
+        Raises:
+            ValueError: it has a schedule in steps already.
+        """
         if not self.rate:
             return step
+        if step.scheduler is not None:
+            raise ValueError("growth.rate and step.scheduler both change the learning rate: set one of them to null")
         return replace(step, learning_rate=lambda: _RateBySide(self, sides, step.learning_rate))
+
+    def check(self, model: AdversarialModule) -> None:
+        """Refuse batches that processes and micro-batches cannot share, before the first of them comes.
+
+        Raises:
+            ValueError: naming one.
+        """
+        parts = model.trainer.world_size * model.step.micro_batches
+        for side, size in (self.batch_size or {}).items():
+            if size < 1 or size % parts:
+                raise ValueError(
+                    f"growth.batch_size: {size} images from {side} px on cannot be shared by {parts} processes and "
+                    "micro-batches: choose a multiple"
+                )
 
     def grow(self, model: AdversarialModule, *networks: nn.Module) -> None:
         """Bring networks to the level of this batch; as a fade begins and as it ends all optimizers begin anew.

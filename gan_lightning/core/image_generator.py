@@ -129,10 +129,19 @@ class ImageGenerator(AdversarialModule):
         return self.noise.integers(self.num_classes, batches.size(batch)) if self.num_classes else None
 
     def classes_as_in_data(self, n: int) -> Tensor | None:
-        """Labels (n,) drawn with the shares that the classes have of the training data, or None without classes."""
+        """Labels (n,) drawn with the shares that the classes have of the training data, or None without classes.
+
+        Raises:
+            ValueError: the data does not say how many images each class has.
+        """
         if not self.num_classes:
             return None
-        counts = torch.tensor(self.trained_on["class_counts"], dtype=torch.float32, device=self.device)
+        if not (counts := self.trained_on.get("class_counts")):
+            raise ValueError(
+                f"{type(self).__name__} draws classes as in the data, which does not say how many images each has: "
+                "use a data module of this package, or give the set a property class_counts"
+            )
+        counts = torch.tensor(counts, dtype=torch.float32, device=self.device)
         return drawn_by(counts.expand(n, -1), self.noise.uniform(n, 1))[:, 0]
 
     def condition_of(self, numbers: Sequence[int]) -> Tensor | None:

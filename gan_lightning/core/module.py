@@ -126,7 +126,7 @@ class AdversarialModule(LightningModule):
             return
         move = self._move_of(name)
         self._turn_in_batch += 1
-        log.begin(name, self.iteration, trainer.log_every_n_steps or 0)
+        log.begin(name, self.iteration, trainer.log_every_n_steps or 0, apart=not counts)
         count = self.step.micro_batches
         parts = [batch] if count == 1 else batches.split(batch, count)
 

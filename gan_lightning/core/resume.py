@@ -135,7 +135,7 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     if not changed:
         return  # the file's state as it is: a callback may have moved a rate
     for name, (there, here) in changed.items():
-        if _asked_for(type(module), name) == (OptimizerCallable, []):
+        if name == "step.freeze" or _asked_for(type(module), name) == (OptimizerCallable, []):
             raise ValueError(f"{name} is {_said(here)}, and {_said(there)} in the checkpoint: {LEAVE}")
     weights, own = (
         {name: value.shape for name, value in state.items() if isinstance(value, torch.Tensor)}

@@ -144,7 +144,7 @@ class Rates:
             if self.factor is not None:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.factor.at(images)
             if self.beta2 is not None:
-                group["betas"] = (group["betas"][0], self.beta2.at(images))
+                group["betas"] = (group["betas"][0], self.beta2.at(images) ** group.get("lazy", 1.0))  # optim.lazy's c
 
 
 class Move(NamedTuple):

@@ -26,8 +26,9 @@ class TrainingLog:
 
     Losses are kept at every turn. Figures that cost time (norms, accuracies) are wanted only where :attr:`watching`
     says so: in the batch of the line, in the first batch of a player after a line, and in a batch whose successor, by
-    the player's rhythm so far, comes after the line. Everything stays a tensor on its device, because to look at a
-    number there is to wait for the device.
+    the player's rhythm so far, comes after the line. A lazy regulariser's turn, which comes once in many batches, has
+    terms and figures apart: the newest stay for the line, and the player's `loss` is without them. Everything stays a
+    tensor on its device, because to look at a number there is to wait for the device.
 
     Attributes:
         player: whose turn it is, "" between turns.
@@ -41,19 +42,24 @@ class TrainingLog:
         self._losses: dict[str, list[tuple[tuple[str, ...], Tensor]]] = {}  # of that batch: names, values of the terms
         self._watched: dict[str, tuple[int, dict[str, list[Value]]]] = {}  # player -> iteration, its figures
         self._latest: dict[str, Value] = {}  # of no player
+        self._apart: dict[str, list[Value]] | None = None  # terms and figures of a turn that is apart
         self._clock = (0.0, 0)  # time and images seen at the last line
         self._told_of_rest = False  # of learning rates that have ended at zero
         self._unchecked: list[tuple[int, str, tuple[str, ...], Tensor]] = []  # losses since the last look
 
-    def begin(self, player: str, iteration: int, every: int) -> None:
+    def begin(self, player: str, iteration: int, every: int, apart: bool = False) -> None:
         """A turn begins.
 
         Args:
             player: whose.
             iteration: number of the batch, from 1.
             every: batches between two lines; 0 for none.
+            apart: whether it is a lazy regulariser's.
         """
-        self.player = player
+        self.player, self._iteration = player, iteration
+        if apart:
+            self._apart, self.watching = {}, True
+            return
         before = self._moved.get(player, 0)
         if before != iteration:
             self._moved[player] = iteration
@@ -65,20 +71,27 @@ class TrainingLog:
 
     def end(self) -> None:
         """The turn is over."""
-        self.player, self.watching = "", False
+        self._latest |= {name: sum(values) / len(values) for name, values in (self._apart or {}).items()}
+        self.player, self.watching, self._apart = "", False, None
 
     def record(self, terms: dict[str, Tensor]) -> None:
         """Keep the terms of one micro-batch of this turn; `loss`, their sum, goes to the line too."""
-        iteration, names = self._moved[self.player], tuple(terms)
+        names = tuple(terms)
         values = torch.stack([value.detach().float() for value in terms.values()])
-        self._losses[self.player].append((names, values))
-        self._unchecked.append((iteration, self.player, names, values))
+        self._unchecked.append((self._iteration, self.player, names, values))
+        if self._apart is None:
+            self._losses[self.player].append((names, values))
+        else:
+            for name, value in zip(names, values.unbind(), strict=True):
+                self._apart.setdefault(f"{self.player}/{name}", []).append(value)
 
     def watch(self, name: str, value: Value) -> None:
         """Keep a figure; within a turn it is one of several that are averaged, if figures are wanted at all."""
         value = value.detach() if isinstance(value, Tensor) else value
         if not self.player:
             self._latest[name] = value
+        elif self._apart is not None and self.watching:  # not in a rehearsal
+            self._apart.setdefault(name, []).append(value)
         elif self.watching:
             self._watched[self.player][1].setdefault(name, []).append(value)
 

@@ -136,6 +136,10 @@ class Files(Examples):
             images.append(image)
         return Labeled(batch_of(images), self.label[index])
 
+    @property
+    def class_counts(self) -> list[int]:
+        return self.label.long().bincount().tolist()
+
     @cached_property
     def fingerprint(self) -> str:
         """Of the files' contents and their labels; see :func:`fingerprint_of`."""

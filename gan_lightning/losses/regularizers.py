@@ -22,7 +22,7 @@ Critic = Callable[[Tensor], Tensor]  # (n, *shape) -> (n,) scores
 def exact_gradients(device: torch.device) -> Iterator[None]:
     """Within it scores are computed so that their gradient can be penalised: float32, eager, gradients on.
 
-    Networks that cast to half precision themselves ask for the type, float32, which autocast would have here.
+    Networks that cast to half precision themselves read autocast's type, which is float32 here, and then do not cast.
     """
     island = torch.autocast(device.type, dtype=torch.float32, enabled=False)
     with torch.enable_grad(), island, torch.compiler.set_stance("force_eager"):

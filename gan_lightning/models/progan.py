@@ -54,6 +54,10 @@ class ProGAN(TwoPlayerGAN):
         self.growth = growth
         self.penalty_weight, self.target, self.drift_weight = penalty_weight, target, drift_weight
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.growth.check(self)
+
     def batch_size(self, images_seen: int) -> int | None:
         return self.growth.batch_size_after(images_seen, self.generator.sides)
 

@@ -26,10 +26,11 @@ class R3GAN(TwoPlayerGAN):
     minimises -E log sigmoid(D(x) - D(G(z))), the generator -E log sigmoid(D(G(z)) - D(x)). Equation 3 lets the game
     converge: gamma / 2 E |grad D|^2 of real images (R1) and of fakes (R2), in every turn of the discriminator.
 
-    Each player has a real batch of its own, so that a step takes two, and a fake has the class of its real partner. The
-    defaults are those of CIFAR-10 in the authors' code: rate, beta2, gamma and the average's half-life follow half a
-    cosine over 20 million images. Any networks will do; samples are clamped. Deviation: the scores whose gradients are
-    penalised are computed in float32 but for the networks' own `bf16_stages`, whatever the trainer's precision.
+    Each player has a real batch of its own, so that a step takes two (`images_seen` counts both, schedules one), and a
+    fake has the class of its real partner. The defaults are those of CIFAR-10 in the authors' code: rate, beta2, gamma
+    and the average's half-life follow half a cosine over 20 million images. Any networks will do; samples are clamped.
+    Deviation: the scores whose gradients are penalised are computed in float32 but for the networks' own `bf16_stages`,
+    whatever the trainer's precision.
 
     Args:
         conditional: whether the networks are told the class.

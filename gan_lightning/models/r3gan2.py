@@ -24,13 +24,16 @@ from gan_lightning.schedules import Scheduled
 class R3GAN2(TwoPlayerGAN):
     """The game of R3GAN (arXiv:2501.05441, equations 2 and 3) between networks that preserve magnitudes.
 
-    By the same authors (github.com/IFeelBloated/R3GAN2). All filters have one length, which they are given back after
-    each step of the optimizer, as in EDM2 (Karras et al. 2024, arXiv:2312.02696): a rate then means the same in every
-    layer and at any time. The generator's blocks draw noise, the rate is EDM2's, averages are power functions. The
-    defaults are those of CIFAR-10 in the authors' code, at its batch of 512.
+    By the same authors (github.com/IFeelBloated/R3GAN2). All filters have one length, to which each step of the
+    optimizer is followed by a scaling, as in EDM2 (Karras et al. 2024, arXiv:2312.02696): a rate then means the same in
+    every layer and at any time. The generator's blocks draw noise, the rate is EDM2's, averages are power functions.
+    The defaults are those of CIFAR-10 in the authors' code, at its batch of 512.
+
+    Each player has a real batch of its own: `images_seen` counts both, schedules one.
 
     Deviations: an average by half-life is kept, too, and is sampled unless another is named; augmentation draws for
-    each image, not for each pair; images alone, no latents of an autoencoder; no attention, which no preset has either.
+    each image, not for each pair, and cutout leaves grey where theirs leaves noise; images alone, no latents of an
+    autoencoder; no attention, which no preset has either.
 
     Args:
         conditional: whether the networks are told the class.

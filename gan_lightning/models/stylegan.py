@@ -27,7 +27,8 @@ class StyleGAN(TwoPlayerGAN):
     The non-saturating loss with R1 at every step. As in the authors' code gradients are by pixels of the whole size, to
     which lower levels are enlarged, and Adam begins anew at the start and at the end of each fade. Samples are
     truncated in w, by the mean of w that the generator's turns track. Deviations: each image has a crossover of its
-    own, in the code one batch has one; the mean of w follows the generator's turns alone, in the code both players';
+    own, in the code one batch has one; fakes have classes as in the data, in the code those of the discriminator's turn
+    have the real images'; the mean of w follows the generator's turns alone, in the code both players';
     real images of lower levels are not rounded to bytes.
 
     Args:
@@ -69,6 +70,10 @@ class StyleGAN(TwoPlayerGAN):
         self.num_classes, self.growth = classes, growth
         self.gamma, self.mixing, self.w_decay = gamma, mixing, w_decay
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.growth.check(self)
+
     def batch_size(self, images_seen: int) -> int | None:
         return self.growth.batch_size_after(images_seen, self.discriminator.sides)
 
@@ -101,6 +106,9 @@ class StyleGAN(TwoPlayerGAN):
             self.generator.mapping.w_average.copy_(mean.lerp(w_before, self.w_decay))
         fake = Labeled(self.fakes_of_w(w, label), label)
         return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
+
+    def condition_like(self, batch: Labeled) -> Tensor | None:
+        return self.classes_as_in_data(len(batch.image))
 
     def fakes_of(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.fakes_of_w(self.generator.mapping(z, condition), condition)

@@ -30,10 +30,12 @@ class StyleGAN2(TwoPlayerGAN):
     of Adam are scaled for it (appendix B, :func:`optim.lazy`). The generator moves first, and each step has fresh
     latents. The defaults are those of 1024 px (config F); rates and betas are given before they are scaled.
 
-    Deviations: the authors' code replaces gradients that are not finite by 0, here the run stops and names the loss;
-    the mean path length and the mean of w are of the whole batch, not of one GPU's; each image has a crossover of its
-    own, not each GPU's batch; R1 and path lengths are computed in float32 throughout; groups of the minibatch
-    deviation are consecutive samples, not strided ones.
+    Deviations: the authors' code replaces gradients that are NaN by 0 and bounds infinite ones, here the run stops and
+    names the loss; the mean path length and the mean of w are of the whole batch, not of one GPU's; the mean of w
+    follows the generator's game alone, in the code all passes of the mapping; the average follows before the step on
+    path lengths, in the code after all steps of a batch; ADA counts signs in the game alone, in the code those of R1
+    too; each image has a crossover of its own, not each GPU's batch; R1 and path lengths are computed in float32
+    throughout; groups of the minibatch deviation are consecutive samples, not strided ones.
 
     Args:
         conditional: whether the networks are told the class; fakes have classes as in the data.
@@ -102,7 +104,8 @@ class StyleGAN2(TwoPlayerGAN):
         self.turn("generator", lambda part: self.generator_loss(part, w_before), batch, advances_step=True)
 
     def path_turn(self, batch: Labeled) -> None:
-        few, mean_before = max(1, batches.size(batch) // self.path_shrink), self.path_mean.clone()
+        parts, mean_before = self.step.micro_batches, self.path_mean.clone()
+        few = -(-batches.size(batch) // (self.path_shrink * parts)) * parts  # rounded up to whole micro-batches
         fewer = Labeled(*(field[:few] for field in batch))
         self.turn("generator", lambda part: self.path_penalty(part, mean_before), fewer, counts=False)
 

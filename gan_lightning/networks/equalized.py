@@ -90,7 +90,10 @@ class MinibatchDeviation(nn.Module):
         n, _, h, w = x.shape
         group = self.group if batches.parts() > 1 else min(self.group, n)
         if n % group:
-            raise ValueError(f"minibatch deviation in groups of {group}: a part of a batch cannot have {n} images")
+            raise ValueError(
+                f"minibatch deviation is of groups of {group} images, and a process's share of a batch, or a "
+                f"micro-batch, has {n}: choose a multiple, or another `group` of the discriminator"
+            )
         grouped = x.unflatten(0, (-1, group)).to(torch.promote_types(x.dtype, torch.float32))
         deviation = (grouped.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
         deviation = deviation.repeat_interleave(group).to(x.dtype)

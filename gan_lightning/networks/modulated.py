@@ -24,8 +24,8 @@ def in_half(x: Tensor, half: torch.dtype | None) -> Tensor:
 def modulate(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
     """A convolution whose input channels a style scales, and whose output then has unit variance (sec. 2.2, eq. 1, 3).
 
-    Not the weights of each sample are scaled but the maps before and after one convolution, which is the same and on a
-    CPU up to nine times as fast as convolutions in groups. Weights and styles of half precision are brought to
+    The maps are scaled before and after one convolution, which equals scaling the weights of each sample, and on a CPU
+    is up to nine times as fast as convolutions in groups. Weights and styles of half precision are brought to
     magnitudes that cannot overflow first (arXiv:2006.06676, appendix C): demodulation cancels them.
 
     Args:

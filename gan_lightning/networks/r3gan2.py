@@ -47,12 +47,12 @@ class Normalized(nn.Module):
 
 @torch.no_grad()
 def normalize_weights(network: nn.Module) -> None:
-    """Set the parameters of all :class:`Normalized` layers to their filters, after an optimizer's step.
+    """Set the parameters of all :class:`Normalized` layers, but of frozen ones, to their filters after a step.
 
     Filters would grow with each step, since gradients are at right angles to them, and turn ever slower.
     """
     for layer in network.modules():
-        if isinstance(layer, Normalized):
+        if isinstance(layer, Normalized) and layer.weight.requires_grad:
             layer.weight.copy_(layer.filters())
 
 

@@ -103,6 +103,11 @@ class StyleGenerator(nn.Module):
         self.latent_dim, self.num_styles, self.truncation_layers = latent_dim, num_styles, truncation_layers
         self.mapping, self.synthesis = mapping, synthesis
 
+    def compile(self) -> None:
+        """Compile both parts in place: training calls them apart."""
+        self.mapping.compile()
+        self.synthesis.compile()
+
     def styles(self, w: Tensor, truncation: float | None = None) -> Tensor:
         """One style for each layer: w, or the point on its way from the mean that `truncation` says.
 
@@ -110,7 +115,7 @@ class StyleGenerator(nn.Module):
 
         Args:
             w: (n, width), or (n, num_styles, width) styles that are there.
-            truncation: psi, 0 for the mean alone, 1 or None for w itself.
+            truncation: psi, near 0 for the mean, 1 or None for w itself.
 
         Returns:
             (n, num_styles, width).

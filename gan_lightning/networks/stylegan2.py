@@ -55,7 +55,9 @@ class SynthesisBlock(nn.Module):
         for conv, w in zip([self.up, self.conv] if self.up else [self.conv], layers, strict=True):
             x = conv(x, w, noise)
         more = self.to_image(x, last)
-        return x, more if image is None else upsample(image) + more.to(image.dtype)
+        more = more.to(torch.promote_types(more.dtype, torch.float32))
+        with torch.autocast(more.device.type, enabled=False):  # images are added up in full precision
+            return x, more if image is None else upsample(image) + more
 
 
 class StyleGAN2Synthesis(nn.Module):
@@ -159,10 +161,8 @@ class ActiveConv2d(EqualizedConv2d):
         clamp: float | None = None,
     ) -> None:
         super().__init__(inputs, outputs, kernel, gain=ROOT_TWO * gain)
-        self.down, self.gain = (
-            down,
-            ROOT_TWO * gain,
-        )  # of the bias; as in StyledConv2d it is given before the activation
+        self.down = down
+        self.gain = ROOT_TWO * gain  # of the bias; given before the activation, as in StyledConv2d
         self.clamp = clamp if clamp is None else gain * clamp
 
     def forward(self, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from conftest import (
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from gan_lightning import networks
+from gan_lightning import networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import Growth, ImageStep, TwoPlayerGAN
 from gan_lightning.load import load_model
@@ -378,3 +378,17 @@ def test_networks_of_1024_px_have_the_papers_size():
         both = ProGANGenerator((3, 1024, 1024)), ProGANDiscriminator((3, 1024, 1024))
     assert [round(sum(p.numel() for p in network.parameters()) / 1e6, 1) for network in both] == [23.1, 23.1]
     assert [layer.in_channels for layer in both[0].to_image] == [512] * 4 + [256, 128, 64, 32, 16]
+
+
+@pytest.mark.parametrize("name", ["ProGAN", "StyleGAN"])
+def test_batches_that_cannot_be_shared_are_refused_before_they_come(name: str) -> None:
+    growth = Growth(start=4, stabilise=8, fade=8, batch_size={4: 8, 16: 6})
+    model = tiny(name, growth=growth, step=ImageStep(micro_batches=4))
+    with pytest.raises(ValueError, match="6 images from 16 px on cannot be shared by 4"):
+        trained(model, 1, Noisy(batch_size=8))
+
+
+def test_rates_by_side_and_a_scheduler_are_refused() -> None:
+    step = ImageStep(scheduler=partial(optim.LinearDecay, end=9))
+    with pytest.raises(ValueError, match="growth.rate and step.scheduler"):
+        tiny("ProGAN", growth=Growth(rate={8: 2.0}), step=step)

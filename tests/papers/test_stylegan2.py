@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from conftest import SHAPE, Noisy, assert_same, both, draw, plain_networks, quiet, sgd, tensors, tiny, trained
 from conftest import within_turn as within
+from lightning.pytorch import Callback
 from test_configs import ROOT, parse
 from torch import Tensor, nn
 
@@ -580,3 +581,26 @@ def test_presets_are_the_authors(name, batch, kimg, rate, gamma, half_life, ramp
     cifar = name == "cifar10"
     assert (built.mixing, built.path_weight) == ((0.0, 0.0) if cifar else (0.9, 2.0))
     assert (discriminator.architecture, discriminator.group) == (("orig", 32) if cifar else ("resnet", 4))
+
+
+def test_lazy_terms_stay_for_the_log_line() -> None:
+    """Of batches 1 and 5 on the lines of batches 2, 4 and 6, and not in the loss of the game."""
+    model, lines = tiny("StyleGAN2", r1_interval=4, path_interval=4), []
+
+    class Lines(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            lines.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    trained(model, 7, Noisy(batch_size=8), log_every_n_steps=2, callbacks=[Lines()])
+    second, fourth, sixth = lines[2::2]  # a callback is called before the line is written
+    for name in ("discriminator/r1", "generator/path_length", "generator/path_mean"):
+        assert second[name] > 0 and sixth[name] != second[name]
+    for player in ("discriminator", "generator"):
+        assert second[f"{player}/loss"] == pytest.approx(second[f"{player}/adversarial"])
+    assert fourth["discriminator/r1"] == second["discriminator/r1"], "no turn since: the line before said it"
+
+
+def test_parts_are_compiled_that_training_calls_apart() -> None:
+    network = tiny("StyleGAN2").generator
+    network.compile()
+    assert network.mapping._compiled_call_impl is not None and network.synthesis._compiled_call_impl is not None
