@@ -15,7 +15,7 @@ COMMANDS = {
     "directions": "show what directions in latent space change",
     "translate": "turn pictures into others with a checkpoint",
     "evaluate": "score a checkpoint, or anyone's images",
-    "convert": "make a checkpoint of one that others published: StyleGAN2-ADA, R3GAN",
+    "convert": "turn a file of StyleGAN2-ADA or R3GAN into a checkpoint",
 }
 
 

@@ -1,7 +1,7 @@
-"""A checkpoint of this package from one that others published: `python -m gan_lightning.convert FILE`.
+"""A checkpoint of this package from a file of StyleGAN2-ADA or R3GAN: `python -m gan_lightning.convert FILE`.
 
-StyleGAN2-ADA and R3GAN: the snapshots that the authors' programs write (`.pkl`), and their weights by the same names in
-files of `torch.save` (`.pt`) and `.safetensors`. A file is read as data: whatever it names is never imported or called.
+It reads the snapshots that the authors' programs write (`.pkl`), and their weights by the same names in files of
+`torch.save` (`.pt`) and `.safetensors`. A file is read as data: whatever it names is never imported or called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(program("convert"), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("file", type=Path, help="a .pkl, .pt or .safetensors file of StyleGAN2-ADA or R3GAN")
     parser.add_argument("--out", type=Path, metavar="CKPT", help="the checkpoint to write (default: FILE, as .ckpt)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace CKPT where it is there, and keep it as *.previous.ckpt"
+    )
     given = parser.parse_args(argv)
     if not given.file.is_file():
         parser.error(f"there is no file {printable(given.file)}")
@@ -26,6 +28,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--out {printable(given.out)}: a checkpoint's name ends in .ckpt")
     if not given.out.parent.is_dir():
         parser.error(f"--out {printable(given.out)}: the folder {printable(given.out.parent)} does not exist")
+    if given.out.exists() and given.out.samefile(given.file):
+        parser.error(f"{printable(given.out)} is the file to convert: give another --out")
     if given.out.exists() and not given.overwrite:
         parser.error(f"{printable(given.out)} is there: give another --out, or --overwrite to replace it")
 

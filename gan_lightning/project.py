@@ -11,6 +11,7 @@ from pathlib import Path
 from gan_lightning.cli.arguments import typed
 from gan_lightning.cli.parser import HELP, ModelParser
 from gan_lightning.runtime.errors import printable, short_errors
+from gan_lightning.runtime.layout import LATENTS
 from gan_lightning.runtime.reading import add_flags
 
 
@@ -24,6 +25,7 @@ def flags(needed: bool = True) -> ModelParser:
     parser.epilog = None
     parser.add_argument("--image", type=Path, required=needed, metavar="FILE", help="the picture")
     parser.add_argument("--out", type=Path, default=Path("projected"), help="folder to write to (default %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help=f"replace the {LATENTS} that is in the folder")
     parser.add_argument("--space", choices=["w", "w+", "z"], help="default w, or z of a generator without styles")
     parser.add_argument("--steps", type=int, default=1000, help="of gradient descent (default %(default)s)")
     parser.add_argument("--optimize_noise", action="store_true", help="find the noise of layers with styles too")
@@ -49,6 +51,8 @@ def main(argv: list[str] | None = None) -> None:
         raise FileNotFoundError(f"--image {printable(given.image)}: there is no such file")
     if given.out.exists() and not given.out.is_dir():
         parser.error(f"--out {printable(given.out)} is a file, not a folder")
+    if (given.out / LATENTS).exists() and not given.overwrite:
+        parser.error(f"{printable(given.out / LATENTS)} is there: give another --out, or --overwrite to replace it")
     module = parser.load(given).float()
 
     from gan_lightning.cli import moving

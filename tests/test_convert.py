@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import shlex
+import shutil
 import struct
 import sys
 import types
@@ -215,7 +216,7 @@ def test_a_snapshot_draws_what_it_drew(
 @pytest.mark.parametrize(
     "write",
     [
-        lambda state, path: torch.save({"G_ema": state, "step": 3}, path),
+        lambda state, path: torch.save({"G_ema": state}, path),
         lambda state, path: torch.save({f"module.G_ema.{name}": value for name, value in state.items()}, path),
         lambda state, path: torch.save(state, path),
         lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
@@ -224,15 +225,14 @@ def test_a_snapshot_draws_what_it_drew(
     ],
     ids=["nested", "prefixed", "bare", "before torch 1.6", "safetensors", "safetensors, prefixed"],
 )
-def test_weights_alone(
-    write: Callable, given: dict, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_alone(write: Callable, given: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write(below(given, "a.G."), tmp_path / "weights")
     path = converted(tmp_path / "weights")
     image = drawn(path, given[Z][:2], None, None, "const")
     torch.testing.assert_close(image, given["a.out.image, constant noise"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(load_model(path).generator.state_dict(), load_model(path).weights().state_dict())
-    assert "\ndiscriminator  begins anew: the file has none, " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "\ndiscriminator  begins anew: the file has none, " in said and "left out" not in said
 
 
 @pytest.mark.parametrize("kind", [Plain, Persistent])
@@ -258,8 +258,24 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for number in range(8):
-        Image.fromarray(rng.integers(256, size=(16, 16, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(rng.integers(256, size=(18, 20, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     return folder
+
+
+def fitted(said: str, folder: Path, capsys: pytest.CaptureFixture) -> str:
+    """What `fit` says, as `convert` told to type it, with this folder of pictures and one step."""
+    *_, after = said.splitlines()
+    command = shlex.split(after.replace("FOLDER", str(folder)))
+    assert command[:3] == ["python", "-m", "gan_lightning.fit"]
+    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.max_steps=1"]
+    fit.main([*command[3:], *quiet, "--data.batch_size=4", "--grid.every_n_steps=null", "--data.num_workers=0"])
+    return capsys.readouterr().out
+
+
+def all_taken(path: Path, model: str) -> str:
+    """The line of a run that begins with every tensor of a checkpoint."""
+    count = len([name for name in load_model(path).state_dict() if "." in name and not name.startswith("averages.")])
+    return f"{count} of {count} tensors from {path} ({model}, step 0)\n"
 
 
 def test_the_commands_take_it(
@@ -267,20 +283,32 @@ def test_the_commands_take_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = converted(pickled(snapshot, tmp_path / "ffhq.pkl"))
-    *_, after = capsys.readouterr().out.splitlines()
-    command = shlex.split(after.replace("FOLDER", str(pictures)))
-    assert command[:3] == ["python", "-m", "gan_lightning.fit"]
-    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.max_steps=1"]
-    fit.main([*command[3:], *quiet, "--data.batch_size=4", "--grid.every_n_steps=null", "--data.num_workers=0"])
-    count = len([name for name in load_model(path).state_dict() if "." in name and not name.startswith("averages.")])
-    assert f"{count} of {count} tensors from {path} (StyleGAN2, step 0)\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all_taken(path, "StyleGAN2") in fitted(said, pictures, capsys)
 
     sample.main([str(path), "--n", "2", "--out", "drawn"])
     assert len(list(Path("drawn").glob("*.png"))) == 2
-    evaluate.main([str(path), "--real", str(pictures), "--n", "8", "--extractor", "DigitFeatures", "--json", "a.json"])
+    (command,) = (line for line in said.splitlines() if "evaluate" in line)
+    words = shlex.split(command.replace("FOLDER", str(pictures)))[3:]
+    evaluate.main([*words, "--n", "8", "--extractor", "DigitFeatures", "--json", "a.json"])
     assert json.loads(Path("a.json").read_text())["FID-digits"]["card"]["step"] == 0
     capsys.readouterr()
     assert "begin one from them: --init_from" in refused(capsys, fit.main, ["--ckpt_path", str(path)])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_fit_is_told_of_channels_and_classes(
+    channels: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = {f"Model.{name}": value for name, value in below(arrays("r3gan"), "G.").items()}
+    weights["Model.AggregationLayer.Layer.weight"] = weights["Model.AggregationLayer.Layer.weight"][:channels]
+    torch.save({"G_ema": weights}, tmp_path / "r3.pt")
+    for name in "abc":  # three classes
+        shutil.copytree(pictures, tmp_path / "classes" / name)
+    path = converted(tmp_path / "r3.pt")
+    assert load_model(path).image_shape == (channels, 16, 16)
+    assert all_taken(path, "R3GAN") in fitted(capsys.readouterr().out, tmp_path / "classes", capsys)
 
 
 def test_channels_are_read_off_the_weights() -> None:
@@ -347,6 +375,7 @@ def payloads(marker: Path) -> dict[str, Any]:
 
 
 PAYLOADS = list(payloads(Path("marker")))
+OVERLAPPING = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in ("a", "b")}).encode()
 
 
 def poisoned(snapshot: dict[str, Any], place: str, payload: Any) -> Any:
@@ -422,13 +451,14 @@ def test_attack_would_succeed(name: str, tmp_path: Path, marker: Path, monkeypat
             struct.pack("<Q", 62) + b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}        ' + b"12",
             "corrupt (a)",
         ),
+        (struct.pack("<Q", len(OVERLAPPING)) + OVERLAPPING + b"1234", "tensors overlap"),
     ],
 )
 def test_bytes_of_no_checkpoint(content: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    path = tmp_path / "a.pkl"
+    path = tmp_path / "a\x1b.pkl"
     path.write_bytes(content)
     message = refused(capsys, convert.main, [str(path)])
-    assert message.startswith(f"error: {path} ") and words in message
+    assert message.startswith(f"error: {tmp_path}/a\\x1b.pkl ") and words in message
 
 
 def test_nothing_of_a_pickle_is_set_or_made() -> None:
@@ -453,16 +483,61 @@ def test_plain_values_are_read_as_python_reads_them(protocol: int) -> None:
 def test_what_has_no_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     circle: dict[str, Any] = {}
     circle["again"] = circle
+    nameless: dict[str, Any] = {}
+    nameless[""] = nameless
     laughs: dict[str, Any] = {}
     for _ in range(60):
         laughs = {"a": laughs, "b": laughs}
-    for content, words in ((circle, "recursion"), (laughs, "more than 100000 names")):
+    for content, words in (
+        (circle, "a name of more than 1000 characters"),
+        (nameless, "recursion"),
+        (laughs, "more than 100000 names"),
+    ):
         assert words in refused(capsys, convert.main, [str(pickled(content, tmp_path / "a.pkl"))])
+
+
+def test_tuples_are_no_keys(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Their hash looks into them: into 2^60 of one within another, and deeper than the stack is."""
+    doubled = b"".join(b"\x94h" + bytes([number]) + b"\x86" for number in range(60))
+    path = tmp_path / "a.pkl"
+    for within in (doubled, 300_000 * b"\x85"):
+        path.write_bytes(b"\x80\x04})" + within + b"Ns.")
+        assert "holds no network" in refused(capsys, convert.main, [str(path)])
+    assert published.records(b"\x80\x04}(K\x01K\x02)K\x03\x8c\x01aK\x04u.") == {1: 2, "a": 4}
+
+
+def test_numbers_that_many_share_are_read_once_and_not_multiplied(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    _, (source,) = torch.arange(3.0)._typed_storage().__reduce__()
+    storage = Call(torch.storage._load_from_bytes, source)
+    rows = [Call(torch._utils._rebuild_tensor_v2, storage, 0, (3,), (1,), False, OrderedDict()) for _ in range(9)]
+    path = pickled(dict(zip("abcdefgh", rows, strict=False)), tmp_path / "a.pkl")
+    with patch.object(published.torchfile, "load_open", wraps=published.torchfile.load_open) as loaded:
+        found = published.read(path).tensors
+    assert loaded.call_count == 1 and list(found) == list("abcdefgh")
+    assert all(torch.equal(value, torch.arange(3.0)) for value in found.values())
+    path = pickled(dict(zip("abcdefghi", rows, strict=True)), tmp_path / "a.pkl")
+    assert "gives the same numbers to more than 8 tensors" in refused(capsys, convert.main, [str(path)])
+
+
+def test_more_networks_than_any_file_has(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.save({f"G{number}": {"synthesis.b4.const": torch.zeros(1)} for number in range(9)}, tmp_path / "a.pt")
+    assert "holds more than 8 networks" in refused(capsys, convert.main, [str(tmp_path / "a.pt")])
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (lambda state: state.update({"synthesis.b8.\x1b[1m": torch.zeros(1)}), r'"synthesis.blocks.1.\x1b[1m"'),
+        (  # ours of a million channels would take 36 TB
+            lambda state: state.update(
+                {f"synthesis.b{size}.conv1.weight": torch.zeros(10**6, 1, 1, 1) for size in (4, 8, 16)}
+            ),
+            "size mismatch",
+        ),
+        (lambda state: state.update({"mapping.w_avg": torch.zeros(0, 10**12)}), "mapping.w_avg, which has no numbers"),
+        (lambda state: state.update({"mapping.w_avg": torch.zeros(16, device="meta")}), "which has no numbers"),
         (lambda state: state.pop("mapping.fc1.bias"), 'Missing key(s) in state_dict: "mapping.layers.1.bias"'),
         (lambda state: state.pop("mapping.w_avg"), "holds a network that does not fit ours"),
         (lambda state: state.update({"synthesis.b8.skip.weight": torch.zeros(1)}), "Unexpected key(s)"),
@@ -500,9 +575,11 @@ def test_files(given: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> No
         (str(path), f"--out={tmp_path / 'a.pth'}"): "ends in .ckpt",
         (str(tmp_path / "b.pt"),): "there is no file",
         (str(tmp_path),): "there is no file",
+        (str(out), "--overwrite"): "is the file to convert: give another --out",
     }.items():
         assert words in refused(capsys, convert.main, list(args))
     assert out.read_text() == "mine"
     convert.main([str(path), f"--out={out}", "--overwrite"])
     assert load_model(out).image_shape == (3, 16, 16)
+    assert (tmp_path / "mine.previous.ckpt").read_text() == "mine"
     assert "is a checkpoint of gan_lightning already" in refused(capsys, convert.main, [str(out), "--out=x.ckpt"])

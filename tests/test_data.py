@@ -781,8 +781,9 @@ def test_folders_that_are_refused(tmp_path):
     fill(tmp_path, ["one.png"])
     with pytest.raises(ValueError, match="1 training examples, fewer than one batch of 64"):
         data.ImageFolder(str(tmp_path), val_fraction=0).setup("fit")
-    with pytest.raises(ValueError, match="shape .0, 64, 64. must be positive"):
-        data.ImageFolder(str(tmp_path), channels=0)
+    for channels in (0, 2):
+        with pytest.raises(ValueError, match=rf"must be 1 .grey., 3 .RGB. or 4 .* such as .*one.png, not {channels}"):
+            data.ImageFolder(str(tmp_path), channels=channels)
     with pytest.raises(ValueError, match="val_fraction"):
         data.ImageFolder(str(tmp_path), val_fraction=1)
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "float.tif")

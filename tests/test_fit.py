@@ -212,6 +212,8 @@ BAD = {
     "impossible shape": (["--model=DCGAN", "--data=Digits", "--data.size=30"], "30x30", "nearest: 28, 32"),
     "missing folder": (["--data=ImageFolder", "--data.root=nowhere"], "nowhere", "folder"),
     "missing checkpoint": (["--ckpt_path=nope.ckpt"], "nope.ckpt", "no"),
+    "missing weights": (["--model=DCGAN", "--init_from=nope.ckpt"], "there is no checkpoint nope.ckpt"),
+    "missing weights in a config": (["--config=weights.yaml"], "there is no checkpoint nope.ckpt"),
     "nothing to resume": (["--model=DCGAN", "--ckpt_path=last"], "last", "runs"),
     "wrong strategy": (["--model=DCGAN", "--trainer.strategy=foo"], "foo", "strategy"),
     "no data": (["--config=model_only.yaml"], "--data", "no data"),
@@ -227,6 +229,7 @@ def test_bad_input_gets_a_line_and_code_2(
 ) -> None:
     args, *told = BAD[case]
     (tmp_path / "model_only.yaml").write_text("model: LSGAN\n")
+    (tmp_path / "weights.yaml").write_text("model: LSGAN\ndata: Digits\ninit_from: nope.ckpt\n")
     with pytest.raises(SystemExit) as end:
         here(monkeypatch, tmp_path, *args, *QUIET)
     assert end.value.code == 2
@@ -236,6 +239,8 @@ def test_bad_input_gets_a_line_and_code_2(
     assert len(lines) <= 2 and lines[0].startswith("error: "), message
     for word in told:
         assert word in message
+    if case.startswith("missing"):
+        assert not list(tmp_path.glob("runs/*/*")), "the folder of a run that never was"
 
 
 def test_a_named_model_comes_with_its_own_defaults(
@@ -375,7 +380,6 @@ def donor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_starts_from_the_weights_that_fit(donor: Path) -> None:
-
     given, model = weights(donor), tiny("SNGAN", tiny_networks(), seed=5)
     before = {name: value.clone() for name, value in model.state_dict().items() if torch.is_tensor(value)}
     said = init_from(model, donor)
@@ -392,12 +396,10 @@ def test_a_run_starts_from_the_weights_that_fit(donor: Path) -> None:
 
 def tiny_networks() -> dict[str, Any]:
     """DCGAN's generator of the tests, and a discriminator that has nothing of its."""
-
     return {"generator": own_networks("DCGAN")["generator"], "discriminator": partial(MLPDiscriminator, width=7)}
 
 
 def test_averages_that_the_file_does_not_have_begin_at_the_weights(donor: Path) -> None:
-
     model = tiny("DCGAN", seed=5, step=ImageStep(ema_power=[0.1]))
     init_from(model, donor)
     for name, value in model.generator.state_dict().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -385,6 +386,11 @@ def test_a_sheet_of_directions(style: str, tmp_path: Path, capsys: pytest.Captur
     directions_command.main([style, *flags])
     said = capsys.readouterr().out
     assert "rows: directions 0 to 1 (closed_form); columns: strengths -1.5, 0, 1.5" in said
+    directions_command.main([style, *flags, "--directions", "pca", "--average", "generator"])
+    *_, command = capsys.readouterr().out.splitlines()
+    moved = [style, "--direction", "0", "--strength", "1.5", "--directions", "pca", "--average", "generator"]
+    assert shlex.split(command)[3:] == moved
+    directions_command.main([style, *flags])
     found = cells(sheet, 2, 3)
     for row in range(2):
         for column, strength in enumerate(["-1.5", "0", "1.5"]):
@@ -453,22 +459,33 @@ def test_a_picture_is_projected_and_drawn_again(
     Image.linear_gradient("L").resize((40, 30)).convert("RGB").save(photo)
     for path, flags, names in [
         (style, [], {"w"}),
+        (style, ["--live"], {"w"}),
         (style, ["--space", "w+", "--optimize_noise"], {"w", "noise"}),
         (plain, ["--space", "z"], {"z"}),
         (labelled, ["--label", "1"], {"z", "label"}),
     ]:
-        out = tmp_path / f"{Path(path).stem}{len(flags)}"
-        project.main([path, "--image", str(photo), "--steps", "20", "--out", str(out), *flags])
+        out = tmp_path / f"{Path(path).stem} {len(flags)}"
+        asked = [path, "--image", str(photo), "--steps", "20", "--out", str(out), *flags]
+        project.main(asked)
         said = capsys.readouterr().out
+        *_, command = said.splitlines()
         assert "20 steps" in said and "grey levels" in said and f"latents: {out}/latents.pt" in said
         content = torch.load(out / "latents.pt", weights_only=True)
         assert {name.split(".")[0] for name in content} == names
         picture, made = cells(out / "comparison.png", 1, 2)[0]
         expected = np.asarray(Image.open(photo).convert("L").crop((5, 0, 35, 30)).resize((SIDE, SIDE), Image.BICUBIC))
         assert (picture.view(SIDE, SIDE).float() - torch.tensor(expected)).abs().max() <= 1
-        sample.main([path, "--latents", str(out / "latents.pt"), "--out", str(out / "again")])
+        words = shlex.split(command)[3:]
+        assert words == [path, "--latents", str(out / "latents.pt"), *(flags if flags == ["--live"] else [])]
+        sample.main([*words, "--out", str(out / "again")])
         (again,) = pixels(out / "again")
         assert (again.float() - made.float()).abs().max() <= 1, "float32, and float64 rounded once"
+    capsys.readouterr()
+    before = (out / "latents.pt").read_bytes()
+    assert "is there: give another --out, or --overwrite to replace it" in refused(project.main, asked, capsys)
+    assert (out / "latents.pt").read_bytes() == before
+    project.main([*asked, "--overwrite", "--steps", "1"])
+    assert (out / "latents.pt").read_bytes() != before
 
 
 def test_the_distance_is_zero_at_the_picture_alone_and_sees_what_vgg_does(tmp_path: Path) -> None:
@@ -557,7 +574,21 @@ def test_bad_input_is_one_line(
         (sample.main, [style, *file("0.pt", {"w": w[:0]})], "w of shape (0, 6, 6)"),
         (sample.main, [style, *file("nan.pt", {"w": w * torch.nan})], "nan.pt holds numbers that are not finite"),
         (sample.main, [style, *file("n.pt", {"w": w, "noise.a": w})], "n.pt holds noise of other layers"),
-        (sample.main, [labelled, *file("l.pt", {"z": w[0], "label": torch.full((6,), 2)})], "labels that CGAN has not"),
+        (
+            sample.main,
+            [labelled, *file("l.pt", {"z": w[0], "label": torch.full((6,), 2)})],
+            "labels that CGAN does not",
+        ),
+        (
+            sample.main,
+            [labelled, *file("two.pt", {"z": w[:, 0], "label": torch.arange(2)}), "--walk", "a.gif"],
+            "--walk is of one class, and",
+        ),
+        (
+            sample.main,
+            [labelled, "--labels", "0,1", "--walk", "a.gif", "--interpolate", "slerp"],
+            "--interpolate is of a walk from latent to latent",
+        ),
         (sample.main, [style, *file("ok.pt", {"w": w}), "--n", "3"], "--n is of latents by number"),
         (sample.main, [style, *file("ok.pt", {"w": w}), "--mix", "2", "0"], "ok.pt holds the latents 0 to 1"),
         (sample.main, [classes, *file("ok.pt", {"w": w}), "--label", "0"], "--label is of latents by number"),

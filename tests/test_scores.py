@@ -33,7 +33,7 @@ from gan_lightning.callbacks import (
     Score,
     When,
 )
-from gan_lightning.core import TwoPlayerGAN
+from gan_lightning.core import ImageStep, TwoPlayerGAN
 from gan_lightning.data import CIFAR10, MNIST, Digits, FashionMNIST, Gaussians, StackedDigits
 from gan_lightning.data.sets import InMemory
 from gan_lightning.metrics import DigitFeatures, Extractor, Features, frechet_distance
@@ -334,6 +334,14 @@ def test_standing_statistics_and_truncation_are_part_of_the_protocol() -> None:
         "truncated": ["running averages", 0.4],
         "both": ["standing, 3 batches", 0.4],
     }
+
+
+def test_the_first_average_has_one_name_on_cards() -> None:
+    model = tiny("DCGAN", step=ImageStep(ema_half_life=[100, 200]))
+    cards = {
+        name: scoring.card_of(model, Protocol(weights=name)) for name in ("ema", "generator", "generator_200", "live")
+    }
+    assert [card["weights"] for card in cards.values()] == ["ema", "ema", "generator_200", "live"]
 
 
 def test_scores_of_standing_statistics_share_a_pass_with_their_like_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / folder).mkdir(exist_ok=True)
             Image.fromarray(pixels(number, *shape, 3)).save(root / folder / f"{number}.png")
         names.append(f"{number}.png")
-    rows = "\n".join(f"{name} {'1 -1'[:2] if number % 2 else '-1'}" for number, name in enumerate(names))
+    rows = "\n".join(f"{name} {'1' if number % 2 else '-1'}" for number, name in enumerate(names))
     (root / "list_attr_celeba.txt").write_text(f"Bright\n{rows}\n")
     return root
 
@@ -219,7 +220,7 @@ def test_colours_of_16_bits_with_alpha_and_turned(tmp_path):
     exif[0x0112] = 6
     raw = exif.tobytes().removeprefix(b"Exif\0\0")
     chunk = len(raw).to_bytes(4, "big") + b"eXIf" + raw
-    chunk += __import__("zlib").crc32(b"eXIf" + raw).to_bytes(4, "big")
+    chunk += zlib.crc32(b"eXIf" + raw).to_bytes(4, "big")
     (tmp_path / "turned.png").write_bytes(content[:33] + chunk + content[33:])  # after the first chunk
     turned = read_pixels(tmp_path / "turned.png", 4)
     assert np.array_equal(turned, np.rot90(np.concatenate([colours, alpha], 2), -1))

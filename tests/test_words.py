@@ -190,8 +190,8 @@ RUNS = {  # flags that work -> words of the output, and the files that come of i
     ("--trainer.enable_progress_bar=true", "--trainer.callbacks+=TQDMProgressBar"): ("checkpoint  runs", 1),
     ("--trainer.profiler=simple",): ("FIT Profiler Report", 1),
     ("--trainer.callbacks+=ModelSummary",): ("MLPGenerator", 1),
-    ("--trainer.default_root_dir=~/mine",): ("checkpoint  home/mine/R3GAN-Digits", 1),
-    ("--config=home.yaml",): ("checkpoint  home/elsewhere/R3GAN-Digits", 1),
+    ("--trainer.default_root_dir=~/mine",): ("checkpoint  home/mine/DCGAN-Digits", 1),
+    ("--config=home.yaml",): ("checkpoint  home/elsewhere/DCGAN-Digits", 1),
 }
 
 

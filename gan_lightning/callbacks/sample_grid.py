@@ -60,11 +60,11 @@ def side_by_side(columns: Columns) -> Tensor:
 class SampleGrid(Callback):
     """Shows what the generator makes, of inputs that stay the same, while it trains; it leaves no trace in training.
 
-    Of a GAN a square grid by the generator's average; a class a column where it can. Of a :class:`Translator` a row for
-    each of the first validation samples (training samples where there are none for validation), a column for each of
-    the model's `columns`. Of a model that says how its validation samples look (`picture(batch)`), that. Of a model of
-    sequences (`vocabulary`) sentences, in text files. Of any other model nothing. Of images of 2 channels, or more than
-    4, each channel is shown in grey, side by side.
+    A GAN's pictures are a square grid by the generator's average, with a class in each column where it can. A
+    :class:`Translator`'s grid has a row for each of the first validation samples (training samples where there are none
+    for validation), and a column for each of the model's `columns`. A model that says how its validation samples look
+    (`picture(batch)`) is shown so. A model of sequences (`vocabulary`) writes sentences to text files. Any other model
+    shows nothing. Images of 2 channels, or more than 4, show each channel in grey, side by side.
 
     Args:
         every_n_steps: generator steps between two grids; a last one is drawn at the end. None: only that.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import shlex
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
@@ -37,6 +40,7 @@ SETTINGS = {  # what no shape shows -> its argument here
     "b4.mbstd.group_size": "group",
 }
 FIXED = {"activation": ("lrelu", "linear"), "mapping.fc0.bias_gain": (0.01,)}  # ends of settings -> what ours have
+MOST = 8  # networks in a file
 SHARED = ("base", "widest", "clamp", "mapping_layers", "width", "blocks", "group", "expansion", "taps")
 
 
@@ -61,7 +65,7 @@ class Network(NamedTuple):
         return "ema" in self.name.lower()
 
     def arguments(self) -> dict[str, Any]:
-        """Those of our network of this kind, `image_shape` and `num_classes` among them.
+        """The arguments of our network of the same kind, `image_shape` and `num_classes` among them.
 
         Raises:
             ValueError: one of its settings is not what ours has.
@@ -73,8 +77,19 @@ class Network(NamedTuple):
         found = NETWORKS[self.model].published_arguments(self.weights)
         return found | {ours: self.settings[name] for name, ours in SETTINGS.items() if name in self.settings}
 
-    def load_into(self, network: nn.Module) -> None:
-        network.load_state_dict(NETWORKS[self.model].from_published(self.weights))
+    def load_into(self, network: nn.Module, assign: bool = False) -> None:
+        network.load_state_dict(NETWORKS[self.model].from_published(self.weights), assign=assign)
+
+    def check(self) -> None:
+        """Compare names and shapes with ours before memory is taken: a few bytes can stand for any size.
+
+        Raises:
+            Exception: see :func:`model_of`.
+        """
+        arguments = self.arguments()
+        with torch.device("meta"):
+            ours = getattr(networks, f"{self.model}{self.kind}")(**arguments)
+        self.load_into(ours, assign=True)
 
 
 def convert(given: argparse.Namespace) -> None:
@@ -86,7 +101,9 @@ def convert(given: argparse.Namespace) -> None:
     file = published.read(given.file)
     if "gan_lightning" in file.parts:
         raise ValueError(f"{printable(given.file)} is a checkpoint of gan_lightning already")
-    found = networks_of(file)
+    found = list(itertools.islice(networks_of(file), MOST + 1))
+    if len(found) > MOST:
+        raise ValueError(f"{printable(given.file)} holds more than {MOST} networks: it is not a published checkpoint")
     if not any(network.kind == "Generator" for network in found):
         raise ValueError(
             f"{printable(given.file)} holds no network whose tensors are named as those of a generator of "
@@ -95,22 +112,20 @@ def convert(given: argparse.Namespace) -> None:
     try:
         model, taken = model_of(found)
     except Exception as error:  # shapes and names can be wrong in as many ways as there are of them
-        said = one_line(error).replace("Error(s) in loading state_dict for ", "")
+        said = printable(one_line(error)).replace("Error(s) in loading state_dict for ", "")
         raise ValueError(f"{printable(given.file)} holds a network that does not fit ours: {said}") from error
     save(model, given.out)
     print("\n".join(closing(given, file, model, taken)))
 
 
-def networks_of(file: published.Published) -> list[Network]:
+def networks_of(file: published.Published) -> Iterator[Network]:
     """The networks of a file, found by tensors that no other has."""
-    found = []
     for tensor in file.tensors:
         for mark, about in MARKS.items():
             if tensor == mark or tensor.endswith(f".{mark}"):
                 prefix = tensor.removesuffix(mark)
                 parts = (_within(part, prefix) for part in (file.tensors, file.settings))
-                found.append(Network(prefix.removesuffix("Model.").rstrip("."), *about, *parts))
-    return found
+                yield Network(prefix.removesuffix("Model.").rstrip("."), *about, *parts)
 
 
 def model_of(found: list[Network]) -> tuple[AdversarialModule, dict[str, Network | None]]:
@@ -130,6 +145,8 @@ def model_of(found: list[Network]) -> tuple[AdversarialModule, dict[str, Network
     live = next((network for network in generators if not network.averaged), average)
     same = (one for one in found if (one.model, one.kind) == (live.model, "Discriminator"))
     taken = {"generator": live, "average": average, "discriminator": next(same, None)}
+    for network in filter(None, taken.values()):
+        network.check()
     arguments = live.arguments()
     facts = {name: arguments.pop(name) for name in ("image_shape", "num_classes")}
     if (judge := taken["discriminator"]) is None:
@@ -174,15 +191,16 @@ def closing(
         source = "begins anew: the file has none" if network is None else f"from {network.name or 'the file'}"
         lines.append(f"{player:<13}  {printable(source)}, {count:.2f} M parameters")
     used = {network.name.split(".")[0] for network in taken.values() if network is not None}
-    if left := [printable(part) for part in file.parts if part not in used] if all(used) else []:
+    parts = dict.fromkeys(part.split(".")[0] for part in file.parts)
+    if left := [printable(part) for part in parts if part not in used] if all(used) else []:
         lines.append(f"{'left out':<13}  {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}")
-    out = shlex.quote(printable(given.out))
+    out, sides = shlex.quote(printable(given.out)), shlex.quote(json.dumps(size_of(model.image_shape[1:])))
     return [
         *lines,
         f"{'checkpoint':<13}  {out}",
         "next:",
         f"  {program('sample')} {out} --n 64 --out drawn --grid",
-        f"  {program('evaluate')} {out} --real FOLDER",
+        f"  {program('evaluate')} {out} --real FOLDER --size {sides}",
         f"  {program('fit')} {kind.__name__} --data ImageFolder --data.root FOLDER --init_from {out} {_flags(model)}",
     ]
 
@@ -193,7 +211,9 @@ def _flags(model: AdversarialModule) -> str:
     defaults = resolve(type(model), {name: own[name] for name in ("image_shape", "num_classes")})
     networks = ("generator", "discriminator", "conditional")
     changed = changes(*({name: of[name] for name in networks} for of in (defaults, own)))
-    flags = {"data.size": size_of(model.image_shape[1:])} | {f"model.{name}": now for name, (_, now) in changed.items()}
+    channels, *sides = model.image_shape
+    flags = {"data.size": size_of(sides)} | ({} if channels == 3 else {"data.channels": channels})
+    flags |= {f"model.{name}": now for name, (_, now) in changed.items()}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in flags.items()}
     return " ".join(f"--{name} {shlex.quote(text)}" for name, text in texts.items())
 

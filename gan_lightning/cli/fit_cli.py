@@ -192,15 +192,15 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         the arguments, and what the run goes on from.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`command_line.config_of`; or the file does not say what it was trained
-            on.
+        FileNotFoundError, ValueError: see :func:`command_line.config_of`; the file does not say what it was trained on,
+            or there is no file whose weights a new run starts from.
     """
     given, flags = args, Parser(add_help=False, allow_abbrev=False)
     for flag in ("--model", "--data", "--ckpt_path", "--init_from", "--trainer.default_root_dir"):
         flags.add_argument(flag)
     flags.add_argument("--config", "-c", action="append", default=[])
     known, _ = flags.parse_known_args(args)
-    named = {"model": known.model, "data": known.data, "ckpt_path": known.ckpt_path}
+    named = {name: getattr(known, name) for name in ("model", "data", "ckpt_path", "init_from")}
     root = getattr(known, "trainer.default_root_dir")
     for config in reversed([_settings(text) for text in known.config]):  # later ones win, and flags over them
         for part, value in named.items():
@@ -230,6 +230,8 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         args = ["--config", config_file("r3gan/digits.yaml"), *args]
     if own := slurm.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
         resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
+    if resumed is None and (donor := named["init_from"]) not in (None, "null"):
+        checkpoint_io.require(Path(donor).expanduser())  # before the run has a folder
     return args, resumed
 
 

@@ -21,7 +21,7 @@ METHODS = ("closed_form", "pca")  # that find directions
 def of_images(
     parser: ModelParser, classes: bool = True, codes: bool = True, encoder: bool = True, styles: bool = True
 ) -> None:
-    """Of an image generator.
+    """Add the flags of an image generator.
 
     Args:
         parser: takes the flags.
@@ -79,7 +79,7 @@ def of_images(
 
 
 def add_directions(parser: ModelParser) -> None:
-    """The flag on how directions are found."""
+    """Add the flag on how directions are found."""
     how = "how directions are found: eigenvectors of the first layers' weights, or of the covariance of w (default "
     parser.add_argument("--directions", choices=METHODS, default=METHODS[0], help=how + "%(default)s)")
 
@@ -110,19 +110,19 @@ def numbers(text: str) -> list[int]:
 
 
 def of_sequences(parser: ModelParser) -> None:
-    """Of a sequence generator."""
+    """Add the flags of a sequence generator."""
     add_batches(parser, SENTENCES, "sequences")
     parser.add_argument("--out", type=Path, help="folder to write sentences.txt to; they are printed in any case")
 
 
 def of_rankings(parser: ModelParser) -> None:
-    """Of a ranker of items."""
+    """Add the flags of a ranker of items."""
     parser.add_argument("--user", metavar="NAME", help="whom to list items to")
     parser.least |= {"k": 1}
 
 
 def add_batches(parser: ModelParser, n: int, what: str) -> None:
-    """The flags on how many are made, and how many at a time."""
+    """Add the flags on how many are made, and how many at a time."""
     parser.add_argument("--n", type=int, default=n, help=f"how many {what} (default %(default)s)")
     parser.add_argument("--batch_size", type=int, default=64, help="made at a time (default %(default)s)")
     parser.least |= {"n": 1, "batch_size": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 import torch
 from torch import Tensor
@@ -10,26 +11,14 @@ from tqdm import tqdm
 
 from gan_lightning.cli import pictures
 from gan_lightning.cli.arguments import program
-from gan_lightning.cli.samples import label_of, require_images
+from gan_lightning.cli.samples import asked_labels, require_images
 from gan_lightning.core import AdversarialModule, ImageGenerator
 from gan_lightning.data.base import to_unit
 from gan_lightning.latents import Latents, LatentSpace, directions, distance_to, project
 from gan_lightning.metrics import to_uint8
 from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import LATENTS
 from gan_lightning.runtime.reading import reading_of
-
-
-def class_asked_for(module: ImageGenerator, given: argparse.Namespace) -> int | None:
-    """The number of the class of --label; None where it is not given.
-
-    Raises:
-        ValueError: the model has no such class, or none at all.
-    """
-    if given.label is None:
-        return None
-    if not module.num_classes:
-        raise ValueError(f"--label: {type(module).__name__} has no classes")
-    return label_of(given.label, module.trained_on.get("classes") or [], module.num_classes)
 
 
 def project_picture(module: AdversarialModule, given: argparse.Namespace) -> None:
@@ -43,7 +32,7 @@ def project_picture(module: AdversarialModule, given: argparse.Namespace) -> Non
         FileNotFoundError, ValueError: the model makes no images, or a flag does not fit it or the picture.
     """
     require_images(module)
-    name, label = type(module).__name__, class_asked_for(module, given)
+    name, (label,) = type(module).__name__, asked_labels(module, given)
     space = LatentSpace(module, given.live, given.average, noise="const")
     where = given.space or space.name
     if where.startswith("w") != space.has_styles:
@@ -66,14 +55,20 @@ def project_picture(module: AdversarialModule, given: argparse.Namespace) -> Non
         found = project(space, distance_to(target, given.vgg), given.steps, *how)
     made = space.draw(found.points, classes(module, label), [0], given.seed)
     error = (to_uint8(made).float() - to_uint8(target).float()).square().mean().sqrt()
-    latents, sheet = given.out / "latents.pt", given.out / "comparison.png"
+    latents, sheet = given.out / LATENTS, given.out / "comparison.png"
     Latents(found.points, None if space.has_styles else classes(module, label), found.layers).save(latents, space)
     weights = "live" if given.live else given.average or "averaged"
     print(f"{printable(given.image)} in {where} of {name} ({weights} weights, {given.steps} steps, seed {given.seed})")
     print(f"distance {found.before:.4g} at first, {found.after:.4g} now; {error:.1f} grey levels (root mean square)")
     pictures.save(pictures.tiles([*pictures.pixels(target), *pictures.pixels(made)], 2), sheet)
     print(f"latents: {printable(latents)}")
-    print(f"  {program('sample')} {printable(given.checkpoint)} --latents {printable(latents)}")
+    print(sample_line(given, "--latents", latents))
+
+
+def sample_line(given: argparse.Namespace, *flags: object) -> str:
+    """The command that samples with these flags, by the weights that were asked for."""
+    weights = ["--live"] if given.live else ["--average", given.average] if given.average else []
+    return f"  {program('sample')} {shlex.join(map(printable, (given.checkpoint, *flags, *weights)))}"
 
 
 def classes(module: ImageGenerator, label: int | None, n: int = 1) -> Tensor | None:
@@ -93,7 +88,7 @@ def draw_directions(module: AdversarialModule, given: argparse.Namespace) -> Non
     """
     require_images(module)
     space = LatentSpace(module, given.live, given.average, given.truncation)
-    label = class_asked_for(module, given)
+    (label,) = asked_labels(module, given)
     found = directions(space, given.directions)[: given.k]
     condition = module.condition_of([given.number]) if label is None else classes(module, label)
     point = space.points(module.latents([given.number], given.seed), condition)
@@ -106,5 +101,5 @@ def draw_directions(module: AdversarialModule, given: argparse.Namespace) -> Non
     pictures.save(pictures.tiles(shown, len(strengths)), given.out)
     columns = ", ".join(f"{strength:g}" for strength in strengths)
     print(f"rows: directions 0 to {len(found) - 1} ({given.directions}); columns: strengths {columns}")
-    how = "" if given.directions == "closed_form" else f" --directions {given.directions}"
-    print(f"  {program('sample')} {printable(given.checkpoint)} --direction 0 --strength {given.strength:g}{how}")
+    how = [] if given.directions == "closed_form" else ["--directions", given.directions]
+    print(sample_line(given, "--direction", 0, "--strength", f"{given.strength:g}", *how))

@@ -92,7 +92,7 @@ class Painter:
         return self.paint(self.points(numbers, condition), condition, numbers)
 
     def paint(self, points: Tensor, condition: Tensor | None, numbers: Sequence[int] | None = None) -> list[Tensor]:
-        """The same of points (n, ...) and conditions (n,) or (n, classes), a batch at a time.
+        """Pictures (C, H, W) uint8 each of points (n, ...) and conditions (n,) or (n, classes), a batch at a time.
 
         Args:
             points, condition: see :meth:`points`.
@@ -206,17 +206,17 @@ def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) 
 
 
 def picture(image: Tensor) -> Image.Image:
-    """Of (C, H, W) uint8, C 1, 3 or 4."""
+    """A picture from (C, H, W) uint8, C 1, 3 or 4."""
     return Image.fromarray(image[0].numpy() if len(image) == 1 else image.movedim(0, 2).numpy())
 
 
 def tiles(images: list[Tensor], columns: int | None = None) -> Image.Image:
-    """Of (C, H, W) uint8 each, in so many columns, or in a square."""
+    """One picture of images (C, H, W) uint8 each, in so many columns, or in a square."""
     return picture(make_grid(visible(torch.stack(images)), nrow=columns or math.ceil(math.sqrt(len(images)))))
 
 
 def write(images: list[Tensor], folder: Path, first: int) -> None:
-    """Files numbered from `first`, of (C, H, W) uint8 each: PNG, or .npy (H, W, C) where PNG has no such channels."""
+    """Write images (C, H, W) uint8 to files numbered from `first`: PNG, or .npy (H, W, C) for other channels."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images, first):
         path = folder / numbered(number, suffix_for(len(image)))
@@ -227,7 +227,7 @@ def write(images: list[Tensor], folder: Path, first: int) -> None:
 
 
 def suffix_for(channels: int) -> str:
-    """Of the files that images of so many channels are written to."""
+    """The suffix of the files that images of so many channels are written to."""
     return PICTURES if channels in PICTURE_CHANNELS else ARRAYS
 
 

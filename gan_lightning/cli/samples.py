@@ -44,10 +44,12 @@ def asked_labels(module: ImageGenerator, given: argparse.Namespace) -> list[int 
     """The numbers of the classes of --label or --labels, None for each in turn; says what an ambiguous word is.
 
     Raises:
-        ValueError: no such class.
+        ValueError: the model has no such class, or none at all.
     """
     if not {"label", "labels"} & set(given.set):
         return [None]
+    if not module.num_classes:
+        raise ValueError(f"--label: {type(module).__name__} has no classes")
     names = module.trained_on.get("classes") or []
     text = given.labels if given.label is None else given.label
     words = [text] if given.label is not None or text in names else text.split(",")
@@ -132,7 +134,7 @@ def refuse_alone(given: argparse.Namespace) -> None:
 
 
 def refuse_latents(painter: pictures.Painter, given: argparse.Namespace) -> None:
-    """Refuse flags that do not fit the latents of a file, or the number of styles.
+    """Refuse flags that do not fit the latents of a file, the classes or the number of styles.
 
     Raises:
         ValueError: naming the flag.
@@ -141,8 +143,14 @@ def refuse_latents(painter: pictures.Painter, given: argparse.Namespace) -> None
     if painter.stored is not None:
         if given.walk is not None and held < 2:
             raise ValueError(f"--walk goes from latent to latent, and {printable(given.latents)} holds one")
+        if given.walk is not None and given.labels == [None] and painter.stored.has_several_classes:
+            raise ValueError(
+                f"--walk is of one class, and {printable(given.latents)} holds latents of several: give --label"
+            )
         if painter.space.has_styles and (of_class := {"label", "labels"} & set(given.set)):
             raise ValueError(f"--{of_class.pop()} is of latents by number: styles of a file have their classes in them")
+    if given.interpolate is not None and len(given.labels) > 1:
+        raise ValueError("--interpolate is of a walk from latent to latent: leave it out, or --labels")
     if getattr(given, "mix", None) is not None:
         if len(given.labels) > 1:
             raise ValueError("--mix is of one class: give --label")

@@ -20,7 +20,7 @@ from gan_lightning.data.loader import MESSAGE, START, Loader, Position, Training
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import global_seed
 from gan_lightning.runtime.cache import cache_folder
-from gan_lightning.runtime.sizes import Sides, Size, largest_crop, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
 
 
 class Data(LightningDataModule, ABC):
@@ -241,9 +241,8 @@ def resize(image: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
 
 def cropped(image: Tensor, sides: Sides) -> Tensor:
     """The middle of images (N, C, H, W) in the proportions of `sides`, as large as it can be."""
-    height, width = largest_crop(*image.shape[2:], sides)
-    top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
-    return image[:, :, top : top + height, left : left + width]
+    own = image.shape[2:]
+    return image[(..., *middle(own, largest_crop(*own, sides)))]
 
 
 def data_root(name: str, root: str | None) -> Path:

@@ -33,17 +33,17 @@ Image.MAX_IMAGE_PIXELS = None  # `Reading.max_pixels` is the limit, and refuses 
 def read_pixels(path: Path, channels: int, reading: Reading = Reading(), fast: bool = False) -> np.ndarray:
     """A picture as (height, width, channels), upright: uint8, or uint16 where the file has more levels than 256.
 
-    Of an image file of several frames the first; what is transparent shows white, unless the picture keeps its alpha
-    channel (4 channels); CMYK and palettes are converted. An array (.npy) is (height, width), (height, width, channels)
-    or, where only that fits, (channels, height, width), and its channels are never converted. Levels of 16 bits and
-    floats fill 0 to 65535, their white at the end.
+    The first frame of a file counts; what is transparent shows white, unless the picture keeps its alpha channel (4
+    channels); CMYK and palettes are converted. An array (.npy) is (height, width), (height, width, channels) or, where
+    only that fits, (channels, height, width), and its channels are never converted. Levels of 16 bits and floats fill 0
+    to 65535, their white at the end.
 
     Args:
         path: the file.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA); of an array any number.
         reading: which level is white, and how many pixels are too many.
-        fast: by OpenCV where it knows the kind: twice as fast, and the same pixels of a file that Pillow has read
-            before. Of one that Pillow refuses it makes others.
+        fast: by OpenCV where it knows the kind: twice as fast, and the same pixels, but only for files that Pillow has
+            read before: OpenCV reads some that Pillow refuses.
 
     Raises:
         ValueError: naming the file: it is no image, is cut off, has several pages, too many pixels or other channels,
@@ -112,7 +112,7 @@ def _by_opencv(content: bytes, header: Image.Image, reading: Reading) -> np.ndar
         return None
     if reading.white is not None or _is_deep(content, header):
         return None
-    # Of a PNG Pillow would decode all pixels to say which way up it is.
+    # Pillow would decode all pixels of a PNG to say which way up it is.
     if (header.format == "JPEG" or b"eXIf" in content) and header.getexif().get(ORIENTATION, 1) != 1:
         return None
     if header.format == "JPEG" and not content.endswith(END_OF_JPEG):  # OpenCV would fill what is missing with grey

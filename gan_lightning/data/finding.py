@@ -37,7 +37,7 @@ VALIDATION = ("val", "valid", "validation", "test")  # what a split for validati
 
 
 def suffixes() -> set[str]:
-    """Of arrays and of the formats whose pictures Pillow reads here, plugins' too; lower case, with their dot."""
+    """The suffixes of arrays and of the formats that Pillow reads here, plugins' too; lower case, with their dot."""
     kinds = Image.registered_extensions().items()
     return {ARRAYS} | {suffix for suffix, kind in kinds if kind in Image.OPEN and kind not in NO_PICTURES}
 

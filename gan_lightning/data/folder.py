@@ -18,10 +18,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.contents import fingerprint_of
-from gan_lightning.data.decoding import batch_of, read_image, read_pixels
+from gan_lightning.data.decoding import MODES, batch_of, read_image, read_pixels
 from gan_lightning.data.finding import holds, image_files, listed, refuse_splits
 from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 from gan_lightning.runtime.sizes import Size, sides_of
 
@@ -202,6 +203,11 @@ class ImageFolder(ImageData):
         self.paths = image_files(self.root)
         if not self.paths:
             raise ValueError(holds(self.root))
+        if channels not in MODES and all(path.suffix.lower() != ARRAYS for path in self.paths):
+            raise ValueError(
+                f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA) for image files such as {printable(self.paths[0])}, "
+                f"not {channels}: any other number is of {ARRAYS} files alone"
+            )
         refuse_splits(self.root, self.paths, "--data.root")
         self.classes = self._classes()
         num_classes = self.classes and len(self.classes)

@@ -10,7 +10,7 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import InMemory, Split
 from gan_lightning.noise import hashes, key
-from gan_lightning.runtime.sizes import Size, sides_of
+from gan_lightning.runtime.sizes import Size, sides_of, size_of
 
 
 def cut(image: Tensor, n: int, size: Size, seed: int) -> tuple[Tensor, Tensor]:
@@ -61,8 +61,7 @@ class DigitPatches(ImageData):
         self.digits, self.n = handwritten(source, root, image_size, enlarged=16), n
         name, sides, most = f"{self.digits.name}Patches", sides_of(size), self.digits.image_shape[1:]
         if n < 1 or any(side > whole for side, whole in zip(sides, most, strict=True)):
-            said = most[0] if most[0] == most[1] else list(most)
-            raise ValueError(f"{name} needs n ({n}) above 0 and a size ({size}) from 1 to the digits' {said}")
+            raise ValueError(f"{name} needs n ({n}) above 0 and a size ({size}) from 1 to the digits' {size_of(most)}")
         super().__init__(name, (1, *sides), 10, batch_size, num_workers)
 
     def prepare_data(self) -> None:

@@ -24,7 +24,7 @@ from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
-from gan_lightning.runtime.sizes import Sides, Size, largest_crop, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
 
 Frame = Literal["whole", "middle", "own"]
 
@@ -39,12 +39,6 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
     shrinks = height <= image.shape[0] and width <= image.shape[1]
     found = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return found.reshape(height, width, channels)
-
-
-def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle of an image (h, w, c), or all of it where it is smaller."""
-    top, left = (max(have - want, 0) // 2 for have, want in zip(image.shape, (height, width), strict=False))
-    return image[top : top + height, left : left + width]
 
 
 class Jitter:
@@ -136,7 +130,7 @@ class Pictures(Examples):
             factor = max(1, *(want / have for want, have in zip(sides, own, strict=True)))
             return resized(image, *(max(round(have * factor), want) for want, have in zip(sides, own, strict=True)))
         if self.frame == "middle":
-            image = centre(image, *largest_crop(*own, sides, self.crop))
+            image = image[middle(own, largest_crop(*own, sides, self.crop))]
         return resized(image, *sides)
 
     def _batch(self, index: list[int], keys: np.ndarray | None) -> tuple:
@@ -144,7 +138,8 @@ class Pictures(Examples):
         for place, row in enumerate(index):
             images = self.read(row)
             if keys is None:
-                rows.append([centre(self.framed(image, self.sides), *self.sides) for image in images])
+                framed = [self.framed(image, self.sides) for image in images]
+                rows.append([image[middle(image.shape[:2], self.sides)] for image in framed])
             else:
                 rows.append(self._draw([self.framed(image, self.jitter) for image in images], int(keys[place])))
         fields = zip(*rows, strict=True)

@@ -28,6 +28,11 @@ class Latents(NamedTuple):
     label: Tensor | None = None
     layers: dict[str, Tensor] = {}
 
+    @property
+    def has_several_classes(self) -> bool:
+        """Whether the labels differ."""
+        return self.label is not None and len(self.label.unique()) > 1
+
     def save(self, path: Path, space: LatentSpace) -> None:
         """Write "w" (n, num_styles, width) or "z" (n, latent_dim), "label", and "noise.<layer>", on the CPU."""
         content = {space.name: self.points} | ({} if self.label is None else {"label": self.label})
@@ -73,7 +78,7 @@ class Latents(NamedTuple):
         label = content.get("label")
         classes = space.module.num_classes or 0
         if label is not None and not (label.shape == points.shape[:1] and label.min() >= 0 and label.max() < classes):
-            raise ValueError(f"--latents {file} holds labels that {name} has not: it is of another model")
+            raise ValueError(f"--latents {file} holds labels that {name} does not have: it is of another model")
         device = space.module.device
         layers = {key: value.to(device) for key, value in layers.items()}
         return cls(points.to(device), None if label is None else label.long().to(device), layers)

@@ -278,7 +278,7 @@ RENAMED = {
 def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state of ours of one network that the authors' code saved (github.com/NVlabs/stylegan2-ada-pytorch).
 
-    Of the architectures that they published: generators of the kind "skip", discriminators "resnet" and "orig".
+    It knows the architectures that they published: generators of the kind "skip", discriminators "resnet" and "orig".
 
     Args:
         weights: of a generator or a discriminator, by the authors' names.

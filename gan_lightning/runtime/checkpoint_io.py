@@ -84,12 +84,11 @@ def link(source: str | Path, target: str | Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint: tensors and plain values; code in the file is refused, never run.
+def require(path: str | Path) -> None:
+    """Refuse a checkpoint that is not there.
 
     Raises:
         FileNotFoundError: there is no such file; the message names those that are there.
-        ValueError: the file is truncated, corrupt, or holds more than data; the message names the previous good one.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,6 +101,17 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
         names = sorted(found.name for found in path.parent.glob("*.ckpt"))
         there = f"; {path.parent} holds {', '.join(names[:5])}" if names else f"; {path.parent} holds no *.ckpt"
         raise FileNotFoundError(f"there is no checkpoint {path}{nearest(path.name, names) or there}")
+
+
+def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain values; code in the file is refused, never run.
+
+    Raises:
+        FileNotFoundError: see :func:`require`.
+        ValueError: the file is truncated, corrupt, or holds more than data; the message names the previous good one.
+    """
+    path = Path(path)
+    require(path)
     try:
         return torchfile.load_checkpoint(path, map_location)
     except torchfile.UnreadableError as error:

@@ -1,4 +1,4 @@
-"""How the commands name the pictures that they write, for those that read them."""
+"""How the commands name the files that they write, for those that read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 SHEETS = "sheets"  # folder beside numbered pictures of what is no sample of its own: grids, walks, reconstructions
 RECONSTRUCTIONS = f"{SHEETS}/reconstructions"  # where those are numbered
-
+LATENTS = "latents.pt"  # what `project` finds
 
 PICTURES, ARRAYS = ".png", ".npy"  # suffixes: an array holds what no picture can, 2 channels or more than 4
 

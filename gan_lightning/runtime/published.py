@@ -38,6 +38,8 @@ STORAGE = "torch.storage._load_from_bytes"
 SAFE_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
 ZIP = b"PK\x03\x04"  # at the head of files of `torch.save`; a pickle may have a zip's end within it
 MOST = 10**5  # names in a file
+LONGEST = 1000  # characters of a dotted name
+COPIES = 8  # times that a file may give the same numbers to tensors, on the average
 LONGEST_HEADER = 10**8  # bytes, of a safetensors file; its own bound
 
 
@@ -59,12 +61,9 @@ def read(path: str | Path) -> Published:
     """The tensors of a pickle of modules, of a state_dict that `torch.save` wrote, or of a safetensors file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        OSError: it cannot be opened.
         ValueError: it is damaged, of another kind, or holds what no network does; in a line that names it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}" if not path.is_dir() else f"{path} is a folder: name a file")
     try:
         with open(path, "rb") as file:
             head = file.read(32)
@@ -77,11 +76,13 @@ def read(path: str | Path) -> Published:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # reads no further than its end
                 return _named(records(data))
     except UnreadableError as error:
-        raise ValueError(f"{path} {error}") from error
+        raise ValueError(f"{printable(path)} {printable(error)}") from error
+    except OSError:
+        raise
     except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = printable(" ".join(str(error).split())) or type(error).__name__
         short = text if len(text) <= 100 else text[:100] + " ..."
-        raise ValueError(f"{path} is truncated or corrupt, or no checkpoint ({short})") from error
+        raise ValueError(f"{printable(path)} is truncated or corrupt, or no checkpoint ({short})") from error
 
 
 # Pickles.
@@ -129,7 +130,9 @@ def records(data: BinaryIO | bytes) -> Any:
         return items
 
     def pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:
-        return zip(items[::2], items[1::2], strict=True)
+        """Keys and values; only texts and whole numbers are keys, since the hash of nested tuples may have no end."""
+        both = zip(items[::2], items[1::2], strict=True)
+        return ((key, value) for key, value in both if isinstance(key, (str, int)))
 
     for opcode, argument, _ in pickletools.genops(data):
         name = opcode.name
@@ -207,43 +210,55 @@ def _named(content: Any) -> Published:
     """What modules and mappings hold, however deep.
 
     Raises:
-        UnreadableError: a tensor cannot be put together, or there is no end of names.
+        UnreadableError: a tensor cannot be put together, has no numbers or fewer than places, there is no end of names,
+            or many tensors have the same numbers.
         RecursionError: something holds itself.
     """
     found = Published({}, {}, [str(name) for name in content] if isinstance(content, dict) else [])
     count = itertools.count()
+    inside: dict[int, dict[str, Any]] = {}  # by the id of what holds it: what stands in many places is looked at once
+    storages: dict[int, torch.TypedStorage] = {}  # by the id of their record, as well
+    held: dict[int, int] = {}  # bytes of numbers, by their address
 
     def walk(value: Any, name: str) -> None:
         if next(count) > MOST:  # few bytes can be many names: what stands twice in what stands twice in ...
             raise UnreadableError(f"holds more than {MOST} names: it is not a published checkpoint")
-        value = _tensor(value, name) if _is_tensor(value) else value
+        if len(name) > LONGEST:
+            raise UnreadableError(f"holds {_short(name)}, a name of more than {LONGEST} characters: it is not read")
+        value = _tensor(value, name, storages) if _is_tensor(value) else value
         if isinstance(value, Tensor):
-            if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+            numbers = value.untyped_storage()
+            if value.is_meta or value.numel() == 0:
+                raise UnreadableError(f"holds {_short(name)}, which has no numbers: it is not read")
+            if value.nbytes > numbers.nbytes():
                 raise UnreadableError(f"holds {_short(name)}, which has fewer numbers than places: it is not read")
+            held[numbers.data_ptr()] = numbers.nbytes()
             found.tensors[name] = value
         elif isinstance(value, PLAIN):
             found.settings[name] = value
         else:
-            for key, item in _inside(value).items():
-                if isinstance(key, str):
-                    walk(item, f"{name}.{key}" if name else key)
+            if id(value) not in inside:
+                inside[id(value)] = _inside(value)
+            for key, item in inside[id(value)].items():
+                walk(item, f"{name}.{key}" if name else key)
 
     walk(content, "")
+    if sum(tensor.nbytes for tensor in found.tensors.values()) > COPIES * sum(held.values()):
+        raise UnreadableError(f"gives the same numbers to more than {COPIES} tensors: it is not a published checkpoint")
     return found
 
 
-def _inside(value: Any) -> dict[Any, Any]:
+def _inside(value: Any) -> dict[str, Any]:
     """What a module or a mapping holds by name; nothing of anything else."""
-    if isinstance(value, dict):
-        return value
-    state = _state(value)
-    if not isinstance(state, dict) or "_modules" not in state:
-        return {}
-    own = {name: item for name, item in state.items() if isinstance(name, str) and name[:1] != "_"}
-    own = {name: item for name, item in own.items() if isinstance(item, PLAIN)}
-    for kind in ("_parameters", "_buffers", "_modules"):
-        own |= state.get(kind) or {}
-    return own
+    if not isinstance(value, dict):
+        state = _state(value)
+        if not isinstance(state, dict) or "_modules" not in state:
+            return {}
+        own = {name: item for name, item in state.items() if isinstance(name, str) and name[:1] != "_"}
+        value = {name: item for name, item in own.items() if isinstance(item, PLAIN)}
+        for kind in ("_parameters", "_buffers", "_modules"):
+            value |= state.get(kind) or {}
+    return {name: item for name, item in value.items() if isinstance(name, str)}
 
 
 def _state(value: Any) -> Any:
@@ -259,8 +274,13 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, Record) and value.arguments is not None and value.name in (*TENSORS, *PARAMETERS)
 
 
-def _tensor(record: Any, name: str) -> Tensor:
+def _tensor(record: Any, name: str, storages: dict[int, torch.TypedStorage]) -> Tensor:
     """The tensor of a record.
+
+    Args:
+        record: of a tensor, or of a parameter.
+        name: for messages.
+        storages: those that were read before, by the id of their record; takes this one.
 
     Raises:
         UnreadableError: it is of something else than numbers.
@@ -271,7 +291,9 @@ def _tensor(record: Any, name: str) -> Tensor:
         source, offset, size, stride = record.arguments[:4]
         if record.name not in TENSORS or source.name != STORAGE:
             raise ValueError("it is not made of numbers")
-        storage = torchfile.load_open(BytesIO(source.arguments[0]))
+        if id(source) not in storages:
+            storages[id(source)] = torchfile.load_open(BytesIO(source.arguments[0]))
+        storage = storages[id(source)]
         if not isinstance(storage, torch.TypedStorage):
             raise ValueError("it is not made of numbers")
         return torch.empty(0, dtype=storage.dtype).set_(storage).as_strided(size, stride, offset)
@@ -297,6 +319,11 @@ def _safetensors(file: BinaryIO) -> dict[str, Tensor]:
     if len(text) < length:
         raise UnreadableError("is truncated or corrupt")
     header = json.loads(text)
+    if len(header) > MOST:
+        raise UnreadableError(f"holds more than {MOST} names: it is not a published checkpoint")
+    spans = sorted(about["data_offsets"] for name, about in header.items() if name != "__metadata__")
+    if any(start < end for (_, end), (start, _) in itertools.pairwise(spans)):
+        raise UnreadableError("is truncated or corrupt (tensors overlap)")
     found = {}
     for name, about in header.items():
         if name == "__metadata__":

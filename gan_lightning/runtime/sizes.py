@@ -44,6 +44,12 @@ def size_flag(text: str) -> Size:
         raise argparse.ArgumentTypeError(f"must be a positive whole number, or two: height,width, not {text}") from None
 
 
+def middle(sides: Sequence[int], crop: Sides) -> tuple[slice, slice]:
+    """The rows and columns of the middle of a picture (height, width); all of a side that is not longer than `crop`."""
+    top, left = (max(have - want, 0) // 2 for have, want in zip(sides, crop, strict=True))
+    return slice(top, top + crop[0]), slice(left, left + crop[1])
+
+
 def largest_crop(height: int, width: int, sides: Sides, short: int | None = None) -> Sides:
     """(height, width) of the largest rectangle in a picture that has the proportions of `sides`.
 

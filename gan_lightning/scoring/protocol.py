@@ -20,8 +20,8 @@ class Protocol:
         n_real: number of real images, drawn without replacement; None for all of them, for KID and PRDC at most
             `n_fake`.
         split: the split of the data that the real images come from, "train" or "val".
-        weights: "ema" for the generator's average, the name of another that the model keeps, or "live" for the weights
-            that are trained.
+        weights: "ema" for the generator's first average, the name of another that the model keeps, or "live" for the
+            weights that are trained.
         seed: of the latents; for a folder of fakes, of the choice among its images.
         batch_size: images in a batch of the extractor; it changes a score by rounding errors only.
         stats: a file with statistics of the real images, from `evaluate stats` or in pytorch-fid's form; None for
