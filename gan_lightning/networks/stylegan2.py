@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -56,8 +57,11 @@ class SynthesisBlock(nn.Module):
             x = conv(x, w, noise)
         more = self.to_image(x, last)
         more = more.to(torch.promote_types(more.dtype, torch.float32))
-        with torch.autocast(more.device.type, enabled=False):  # images are added up in full precision
-            return x, more if image is None else upsample(image) + more
+        if image is None:
+            return x, more
+        kind = more.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            return x, upsample(image) + more  # in full precision
 
 
 class StyleGAN2Synthesis(nn.Module):
