@@ -159,24 +159,28 @@ class FitCLI(LightningCLI):
 
 def trusted(args: list[str]) -> tuple[list[str], list[str]]:
     """The packages of `--trust`, and the arguments without it: no config holds it, and no checkpoint."""
-    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    given.add_argument("--trust", action="append", default=[])
-    try:
-        known, others = given.parse_known_args(args)
-    except argparse.ArgumentError:
-        raise ValueError("--trust: name a package") from None
-    return known.trust, others
+    return taken_out(args, "--trust", "name a package")
 
 
 def frozen(args: list[str]) -> list[str]:
     """The arguments with all of `--freeze NAME` as the model's argument `step.freeze`."""
+    names, others = taken_out(args, "--freeze", "name a module of the model, such as discriminator.layers.0")
+    return [*others, f"--model.step.freeze={json.dumps(names)}"] if names else others
+
+
+def taken_out(args: list[str], flag: str, hint: str) -> tuple[list[str], list[str]]:
+    """The values of a flag that may be given again, and the arguments without it.
+
+    Raises:
+        ValueError: it has no value; the hint says what that would be.
+    """
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    given.add_argument("--freeze", action="append", default=[])
+    given.add_argument(flag, action="append", default=[], dest="values")
     try:
         known, others = given.parse_known_args(args)
     except argparse.ArgumentError:
-        raise ValueError("--freeze: name a module of the model, such as discriminator.layers.0") from None
-    return [*others, f"--model.step.freeze={json.dumps(known.freeze)}"] if known.freeze else others
+        raise ValueError(f"{flag}: {hint}") from None
+    return known.values, others
 
 
 def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[str], Resumed | None]:
