@@ -31,9 +31,13 @@ from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import InMemory
 from gan_lightning.load import build
+from gan_lightning.noise import PartNoise, drawn_by_layers
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-CASES = {"stylegan2": ("stylegan2/auto256.yaml", 256, 16), "r3gan": ("r3gan/cifar10.yaml", 32, 64)}
+CASES = {
+    "stylegan2": ("StyleGAN2", "stylegan2/auto256.yaml", 256, 16),
+    "r3gan": ("R3GAN", "r3gan/cifar10.yaml", 32, 64),
+}
 HALF = {"stylegan2": "half_resolutions", "r3gan": "bf16_stages"}  # arguments of both networks
 TINY = {"stylegan2": 16, "r3gan": 16}  # pixels
 WARM_UP = 20  # steps: the lazy penalties come every 16, and compiling takes the first ones
@@ -90,22 +94,19 @@ def peak(device: str, dtype: torch.dtype) -> float:
 
 def made(name: str, tiny: bool, precision: str, compiled: bool, last: bool) -> tuple[TwoPlayerGAN, Random]:
     """The model of a preset, and its data."""
-    file, size, batch = CASES[name]
+    kind, file, size, batch = CASES[name]
     arguments = dict(yaml.safe_load((CONFIGS / file).read_text())["model"]["init_args"])
     if tiny:
         size, batch = TINY[name], 4
-        arguments = {key: value for key, value in arguments.items() if key not in ("generator", "discriminator")}
         small = {"base": 64, "widest": 8} if name == "stylegan2" else {"width": 16}
-        kind = "StyleGAN2" if name == "stylegan2" else "R3GAN"
         arguments |= {
             p: {"class_path": f"{kind}{p.capitalize()}", "init_args": small} for p in ("generator", "discriminator")
         }
     elif precision == "32-true":  # without the presets' own half precision
-        for player, full in (("generator", HALF[name]), ("discriminator", HALF[name])):
-            arguments[player]["init_args"][full] = 0
+        for player in ("generator", "discriminator"):
+            arguments[player]["init_args"][HALF[name]] = 0
     data = Random(size, batch)
     arguments["step"] = {**(arguments.get("step") or {}), "compile": compiled}
-    kind = "StyleGAN2" if name == "stylegan2" else "R3GAN"
     model = build(kind, image_shape=data.image_shape, num_classes=10, **arguments)
     return model.to(memory_format=torch.channels_last) if last else model, data
 
@@ -119,11 +120,8 @@ def arithmetic(model: TwoPlayerGAN, batch: int) -> float:
     z, label = torch.randn(2, model.generator.latent_dim), torch.zeros(2, dtype=torch.int64)
     inputs = (z, label) if model.num_classes else (z,)
     model = model.cpu().float().eval()
-    with FlopCounterMode(display=False) as g:
-        from gan_lightning.noise import PartNoise, drawn_by_layers
-
-        with drawn_by_layers(PartNoise(0, 0, 1, torch.device("cpu"))):
-            image = model.generator(*inputs)
+    with FlopCounterMode(display=False) as g, drawn_by_layers(PartNoise(0, 0, 1, torch.device("cpu"))):
+        image = model.generator(*inputs)
     with FlopCounterMode(display=False) as d:
         model.discriminator(image, *inputs[1:])
     each = (g.get_total_flops() * (1 + 3) + d.get_total_flops() * (2 * 3 + 3)) / 2

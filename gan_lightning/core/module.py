@@ -315,7 +315,8 @@ class AdversarialModule(LightningModule):
         size = batches.size(batch) * self.trainer.world_size
         self.iteration += 1
         self.clock = (self.images_seen - within * size) // self.batches_per_step
-        self._rates.set(list(self._optimizers().values()), self.clock)
+        if self._rates.scheduled:
+            self._rates.set(list(self._optimizers().values()), self.clock)
         self.images_seen += size
         self._turn_in_batch = 0
         if self.logging:

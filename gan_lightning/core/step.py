@@ -127,6 +127,7 @@ class Rates:
     def __init__(self, step: Step) -> None:
         self.factor = step.learning_rate() if step.learning_rate is not None else None
         self.beta2 = step.beta2() if step.beta2 is not None else None
+        self.scheduled = self.factor is not None or self.beta2 is not None
 
     def check(self, optimizers: list[torch.optim.Optimizer]) -> None:
         """Refuse a schedule of what an optimizer does not have.

@@ -1,10 +1,9 @@
 """A Style-Based Generator Architecture for Generative Adversarial Networks, 2018."""
 
-import torch
 from torch import Tensor, nn
 
 from gan_lightning import losses, optim
-from gan_lightning.batches import Labeled, gather_batch
+from gan_lightning.batches import Labeled
 from gan_lightning.core import (
     ClassNetwork,
     Growth,
@@ -18,7 +17,7 @@ from gan_lightning.core import (
 )
 from gan_lightning.networks import ProGANDiscriminator, StyleGANGenerator
 from gan_lightning.networks.growing import enlarge, require_growing
-from gan_lightning.networks.style import mix
+from gan_lightning.networks.style import crossovers, mix
 
 
 class StyleGAN(TwoPlayerGAN):
@@ -102,8 +101,7 @@ class StyleGAN(TwoPlayerGAN):
         z, label = self.latent(self.noise, len(batch.image)), self.condition_like(batch)
         w = self.generator.mapping(z, label)
         if w_before is not None:
-            mean = gather_batch(w.detach()).mean(0).to(w_before)
-            self.generator.mapping.w_average.copy_(mean.lerp(w_before, self.w_decay))
+            self.generator.track(w, w_before, self.w_decay)
         fake = Labeled(self.fakes_of_w(w, label), label)
         return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
 
@@ -115,10 +113,8 @@ class StyleGAN(TwoPlayerGAN):
 
     def fakes_of_w(self, w: Tensor, label: Tensor | None) -> Tensor:
         """Images of w (n, style_dim), most with the styles of another latent from a layer on that is drawn."""
-        n, styles = len(w), self.generator.synthesis.styles_in_use
-        other = self.generator.mapping(self.latent(self.noise, n), label)
-        crossover = 1 + self.noise.integers(styles - 1, n)
-        crossover = torch.where(self.noise.uniform(n) < self.mixing, crossover, styles)
+        other = self.generator.mapping(self.latent(self.noise, len(w)), label)
+        crossover = crossovers(self.noise, len(w), self.generator.synthesis.styles_in_use, self.mixing)
         return self.watched(self.generator.synthesis(mix(w, other, crossover, self.generator.num_styles)))
 
     def images_of(

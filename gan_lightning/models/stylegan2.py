@@ -18,7 +18,7 @@ from gan_lightning.core import (
     require_classes,
 )
 from gan_lightning.networks import StyleGAN2Discriminator, StyleGAN2Generator
-from gan_lightning.networks.style import StyleGenerator, mix
+from gan_lightning.networks.style import StyleGenerator, crossovers, mix
 
 
 class StyleGAN2(TwoPlayerGAN):
@@ -115,8 +115,7 @@ class StyleGAN2(TwoPlayerGAN):
         """The adversarial loss; the mean of w moves from what it was before the turn, once for all micro-batches."""
         w, label = self.w_like(batch)
         if w_before is not None:
-            mean = batches.gather_batch(w.detach()).mean(0).to(w_before)
-            self.generator.mapping.w_average.copy_(mean.lerp(w_before, self.w_decay))
+            self.generator.track(w, w_before, self.w_decay)
         return {"adversarial": losses.non_saturating_generator(self.discriminate(self.fake_of(w, label)))}
 
     def path_penalty(self, batch: Labeled, mean_before: Tensor) -> Terms:
@@ -154,8 +153,7 @@ class StyleGAN2(TwoPlayerGAN):
         n, styles = len(w), self.generator.num_styles
         if not self.mixing:
             return self.generator.styles(w)
-        crossover = 1 + self.noise.integers(styles - 1, n)
-        crossover = torch.where(self.noise.uniform(n) < self.mixing, crossover, styles)
+        crossover = crossovers(self.noise, n, styles, self.mixing)
         return mix(w, self.generator.mapping(self.latent(self.noise, n), label), crossover, styles)
 
     def fake_of(self, w: Tensor, label: Tensor | None) -> Labeled:

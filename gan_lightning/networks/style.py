@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lightning.batches import gather_batch
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedLinear, pixel_norm
 from gan_lightning.networks.layers import one_hot
+from gan_lightning.noise import Noise
 
 LayerNoise = Literal["random", "const", "none"]
 
@@ -79,6 +81,19 @@ def mix(first: Tensor, second: Tensor, crossover: Tensor, styles: int) -> Tensor
     return torch.where(before[:, :, None], first[:, None], second[:, None])
 
 
+def crossovers(noise: Noise, n: int, styles: int, share: float) -> Tensor:
+    """(n,) int64, how many styles of an image come from its first latent: all, but of a share of the images 1 or more.
+
+    Args:
+        noise: draws a number and a coin for each image.
+        n: images.
+        styles: that an image has, at least 2.
+        share: of the images that are mixed, each from a layer on that is uniform.
+    """
+    drawn = 1 + noise.integers(styles - 1, n)
+    return torch.where(noise.uniform(n) < share, drawn, styles)
+
+
 class StyleGenerator(nn.Module):
     """Images from latents by way of W: a mapping network, and a synthesis network with a style for each layer.
 
@@ -126,6 +141,17 @@ class StyleGenerator(nn.Module):
         first = self.num_styles if self.truncation_layers is None else self.truncation_layers
         nearer = torch.lerp(self.mapping.w_average.to(w.dtype), ws[:, :first], truncation)
         return torch.cat([nearer, ws[:, first:]], 1)
+
+    def track(self, w: Tensor, before: Tensor, decay: float) -> None:
+        """Move the mean of w from what it was before a turn: once for all processes and micro-batches of the turn.
+
+        Args:
+            w: (n, width) of this part of the batch.
+            before: (width,) the mean before the turn.
+            decay: share of it that stays.
+        """
+        mean = gather_batch(w.detach()).mean(0).to(before)
+        self.mapping.w_average.copy_(mean.lerp(before, decay))
 
     def forward(
         self, z: Tensor, label: Tensor | None = None, truncation: float | None = None, noise: LayerNoise = "random"
