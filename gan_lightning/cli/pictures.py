@@ -1,4 +1,4 @@
-"""Pictures of a checkpoint's samples: numbered files, grids, walks, traversals and reconstructions.
+"""Files of pictures: what is written, films too, and what is read.
 
 Images of 1, 3 or 4 channels are PNG files of 8 bits; those of others, which no picture holds, arrays (H, W, C) uint8 in
 .npy files, and in grids their channels stand side by side in grey.
@@ -6,13 +6,10 @@ Images of 1, 3 or 4 channels are PNG files of 8 bits; those of others, which no 
 
 from __future__ import annotations
 
-import argparse
-import inspect
 import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,189 +17,18 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from gan_lightning.cli.flags import GRID_MOST
-from gan_lightning.core import ImageGenerator
-from gan_lightning.core.sampling import closed_walk, lerp, slerp
-from gan_lightning.latents import Latents, LatentSpace, directions
 from gan_lightning.metrics import PICTURE_CHANNELS, to_uint8, visible
 from gan_lightning.runtime.errors import printable
-from gan_lightning.runtime.layout import ARRAYS, PICTURES, RECONSTRUCTIONS, is_numbered, numbered
+from gan_lightning.runtime.layout import ARRAYS, PICTURES, is_numbered, numbered
 from gan_lightning.runtime.reading import Reading
 
-WALKERS = 16  # latents that walk or are traversed side by side
-SECONDS_A_STATION = 1.0  # on the way from latent to latent
-CODE_VALUES = 10  # of a code that is continuous
 FILMS = (".gif", ".mp4")
 FRAMES_A_SECOND = 25  # GIF counts in hundredths of a second
-
-
-class Painter:
-    """Makes pictures of a checkpoint's samples.
-
-    Args:
-        module: in float64.
-        given: the flags.
-        how: the arguments of the model's `sample` that the flags give: "seed", "live", "truncation" and its own.
-
-    Attributes:
-        space: in which points are moved.
-        stored: the latents of a file, in place of those of numbers.
-        by_number: whether pictures of numbers are what the model's `sample` makes, so that all its arguments count.
-        how_of_points: those arguments that pictures of points depend on too.
-
-    Raises:
-        FileNotFoundError, ValueError: the file of latents or the direction is none of this model's.
-    """
-
-    def __init__(self, module: ImageGenerator, given: argparse.Namespace, how: dict[str, Any]) -> None:
-        self.module, self.how, self.batch_size = module, how, given.batch_size
-        noise = getattr(given, "noise", None) or ("random" if given.latents is None else "const")
-        weights = how.get("live", False), how.get("average")
-        self.space = LatentSpace(module, *weights, how.get("truncation"), noise)
-        self.stored = None if given.latents is None else Latents.load(given.latents, self.space)
-        if self.stored is not None:
-            self.space.layers = self.stored.layers
-        if given.direction is not None:
-            self.space.shift = shift(self.space, given)
-        # The model's own methods take arguments of its own, but neither styles nor what is added to latents.
-        self._by_generate = not self.space.has_styles and given.direction is None
-        self.by_number = self.stored is None and given.direction is None and noise == "random"
-        of_all = ("seed", "live", "truncation", "average")
-        taken = inspect.signature(module.generate).parameters if self._by_generate else of_all
-        self.how_of_points = {name: value for name, value in how.items() if name in taken}
-
-    def condition(self, label: int | None, numbers: Sequence[int]) -> Tensor | None:
-        """(n,) the class; None for what samples of these numbers have by themselves."""
-        if label is None and self.stored is not None and self.stored.label is not None:
-            return self.stored.label[list(numbers)]
-        condition = self.module.condition_of(numbers)
-        return condition if label is None else condition.fill_(label)
-
-    def points(self, numbers: Sequence[int], condition: Tensor | None) -> Tensor:
-        """(n, ...) the points of these numbers, with conditions (n,) or (n, classes)."""
-        if self.stored is not None:
-            return self.stored.points[list(numbers)]
-        return self.space.points(self.module.latents(numbers, self.how["seed"]), condition)
-
-    def samples(self, numbers: range, label: int | None) -> list[Tensor]:
-        """(C, H, W) uint8 on the CPU each, at most a batch."""
-        condition = self.condition(label, numbers)
-        if self.by_number:
-            return pixels(self.module.sample(numbers, condition=condition, **self.how))
-        return self.paint(self.points(numbers, condition), condition, numbers)
-
-    def paint(self, points: Tensor, condition: Tensor | None, numbers: Sequence[int] | None = None) -> list[Tensor]:
-        """Pictures (C, H, W) uint8 each of points (n, ...) and conditions (n,) or (n, classes), a batch at a time.
-
-        Args:
-            points, condition: see :meth:`points`.
-            numbers: keys of the noise of layers; 0 to n - 1 where None.
-        """
-        made, numbers = [], list(range(len(points)) if numbers is None else numbers)
-        for rows in torch.arange(len(points)).split(self.batch_size):
-            own, keys = None if condition is None else condition[rows], [numbers[row] for row in rows]
-            if self._by_generate:
-                images = self.module.generate(points[rows], condition=own, numbers=keys, **self.how_of_points)
-            else:
-                images = self.space.draw(points[rows], own, keys, self.how["seed"])
-            made += pixels(images)
-        return made
-
-
-def shift(space: LatentSpace, given: argparse.Namespace) -> Tensor:
-    """What --direction and --strength add to each point.
-
-    Raises:
-        ValueError: there is no such direction.
-    """
-    found = directions(space, given.directions)
-    if not 0 <= given.direction < len(found):
-        raise ValueError(f"--direction {given.direction}: there are the directions 0 to {len(found) - 1}")
-    return (1.0 if given.strength is None else given.strength) * found[given.direction]
 
 
 def pixels(images: Tensor) -> list[Tensor]:
     """(C, H, W) uint8 on the CPU each, of images (n, C, H, W) in [-1, 1]."""
     return list(to_uint8(images).cpu())
-
-
-# What the flags ask for.
-
-
-def draw(painter: Painter, given: argparse.Namespace) -> Image.Image:
-    """Write the numbered pictures; returns the grid of the first ones."""
-    labels, kept = given.labels, []
-    columns = min(given.n, max(1, GRID_MOST // len(labels)))
-    for row, label in enumerate(labels):
-        for first in range(0, given.n, given.batch_size):
-            numbers = range(first, min(first + given.batch_size, given.n))
-            images = painter.samples(numbers, label)
-            write(images, given.out, row * given.n + first)
-            kept += images[: max(0, columns - first)]
-    return tiles(kept, columns if len(labels) > 1 else None)
-
-
-def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
-    """Frames of a walk from the first images through other latents and back, or through labels with these latents."""
-    labels, frames = given.labels, max(2, round(given.seconds * FRAMES_A_SECOND))
-    straight = painter.space.has_styles or painter.module.uniform_latents
-    between = {"slerp": slerp, "lerp": lerp}[given.interpolate or ("lerp" if straight else "slerp")]
-    first = range(min(WALKERS, given.n))
-    if len(labels) > 1:
-        z, classes = painter.module.latents(first, painter.how["seed"]), range(painter.module.num_classes)
-        stations = [z.new_tensor([float(c == label) for c in classes]).repeat(len(z), 1) for label in labels]
-        for mixture in closed_walk(stations, frames, lerp):
-            yield tiles(painter.paint(painter.points(first, mixture), mixture))
-        return
-    if painter.stored is not None:
-        first, count = range(1), len(painter.stored.points)
-    else:
-        count = min(max(3, round(given.seconds / SECONDS_A_STATION)), frames)
-    each = len(first)
-    condition = painter.condition(labels[0], first)
-    stations = [painter.points(range(i * each, (i + 1) * each), condition) for i in range(count)]
-    for points in closed_walk(stations, frames, between):
-        yield tiles(painter.paint(points, condition))
-
-
-def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
-    """A table: the first styles of the row's sample, the others of the column's; both stand alone at its margins.
-
-    Karras et al. 2019, arXiv:1812.04948, figure 3.
-    """
-    rows, columns = given.mix
-    points = {}
-    for number in {*rows, *columns}:
-        points[number] = painter.points([number], painter.condition(given.labels[0], [number]))
-    top = [painter.paint(points[number], None, [number])[0] for number in columns]
-    shown = [torch.zeros_like(top[0]), *top]
-    for row in rows:
-        mixed = [torch.cat([points[row][:, : given.crossover], points[c][:, given.crossover :]], 1) for c in columns]
-        shown += painter.paint(torch.cat([points[row], *mixed]), None, [row] * (1 + len(columns)))
-    return tiles(shown, 1 + len(columns))
-
-
-def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:
-    """A row for each value of the code, a column for each latent."""
-    columns = range(min(WALKERS, given.n))
-    condition = painter.condition(given.labels[0], columns)
-    rows = painter.module.traverse(painter.points(columns, condition), given.traverse, CODE_VALUES)
-    return tiles([image for z in rows for image in painter.paint(z, condition)], len(columns))
-
-
-def reconstruct(painter: Painter, given: argparse.Namespace, originals: Tensor) -> Image.Image:
-    """Write the numbered reconstructions of (n, C, H, W), bytes or floats; returns the first beside originals."""
-    from gan_lightning.data.base import to_unit  # nothing else that is made here needs data
-
-    module, shown = painter.module, []
-    for first in range(0, len(originals), given.batch_size):
-        part = originals[first : first + given.batch_size]
-        with torch.no_grad():
-            made = pixels(module.reconstruct(to_unit(part).to(module.device).double()))
-        write(made, given.out / RECONSTRUCTIONS, first)
-        shown += [image for pair in zip(to_uint8(part), made, strict=True) for image in pair]
-    shown = shown[:GRID_MOST]
-    return tiles(shown, 2 * math.ceil(math.sqrt(len(shown)) / 2))
 
 
 def picture(image: Tensor) -> Image.Image:

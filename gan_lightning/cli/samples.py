@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gan_lightning.cli import flags, pictures
+from gan_lightning.cli import flags, painting, pictures
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
@@ -86,7 +86,7 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     if getattr(given, "classes", False):
         return print(class_list(module))
     given.labels = asked_labels(module, given)
-    painter, sheets = pictures.Painter(module, given, how), given.out / SHEETS
+    painter, sheets = painting.Painter(module, given, how), given.out / SHEETS
     if painter.stored is not None:
         given.n = len(painter.stored.points)
     refuse_latents(painter, given)
@@ -99,20 +99,20 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         originals = pictures.read_pictures(reconstructed, module.image_shape, reading_of(given))
         pictures.refuse_older(given.out / RECONSTRUCTIONS, *originals.shape[:2])
     with module.standing_statistics(given.standing, live=given.live, average=given.average):
-        grid = pictures.draw(painter, given)
+        grid = painting.draw(painter, given)
         weights = "live" if given.live else given.average or "averaged"
         each = " of each label" if len(given.labels) > 1 else ""
         print(f"{given.n} images{each} of {name} ({weights} weights, seed {given.seed}): {printable(given.out)}")
         if given.grid:
             pictures.save(grid, sheets / "grid.png")
         if given.walk is not None:
-            pictures.save_film(pictures.walk(painter, given), given.walk)
+            pictures.save_film(painting.walk(painter, given), given.walk)
         if table is not None:
-            pictures.save(pictures.mix(painter, given), sheets / "mix.png")
+            pictures.save(painting.mix(painter, given), sheets / "mix.png")
         if code is not None:
-            pictures.save(pictures.traverse(painter, given), sheets / "traverse.png")
+            pictures.save(painting.traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
-            pictures.save(pictures.reconstruct(painter, given, originals), given.out / f"{RECONSTRUCTIONS}.png")
+            pictures.save(painting.reconstruct(painter, given, originals), given.out / f"{RECONSTRUCTIONS}.png")
 
 
 def refuse_alone(given: argparse.Namespace) -> None:
@@ -133,7 +133,7 @@ def refuse_alone(given: argparse.Namespace) -> None:
         raise ValueError(f"--strength must be a finite number, not {given.strength}")
 
 
-def refuse_latents(painter: pictures.Painter, given: argparse.Namespace) -> None:
+def refuse_latents(painter: painting.Painter, given: argparse.Namespace) -> None:
     """Refuse flags that do not fit the latents of a file, the classes or the number of styles.
 
     Raises:
