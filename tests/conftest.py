@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import pytest
@@ -21,14 +21,15 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
-from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Masked, Paired, Unpaired, gather_batch
-from gan_lightning.core import AdversarialModule, Growth, ImageStep, Step, TwoPlayerGAN
+from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Captioned, Masked, Paired, Unpaired, gather_batch
+from gan_lightning.core import AdversarialModule, Growth, ImageStep, Step, TextToImage, TwoPlayerGAN
 from gan_lightning.core.translator import Translator
 from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
 from gan_lightning.data.base import Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
 from gan_lightning.noise import Noise, drawn_by_layers
+from gan_lightning.text import SPECIAL, tokens_of
 
 # Commands are run as a user would, in folders of their own; the package need not be installed for that.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -51,7 +52,8 @@ def no_service_of_wandb() -> Iterator[None]:
 
 GANS = [name for name in models.__all__ if issubclass(getattr(models, name), TwoPlayerGAN)]
 TRANSLATORS = [name for name in models.__all__ if issubclass(getattr(models, name), Translator)]
-GAMES = [name for name in models.__all__ if name not in (*GANS, *TRANSLATORS)]
+TEXT_TO_IMAGE = [name for name in models.__all__ if issubclass(getattr(models, name), TextToImage)]
+GAMES = [name for name in models.__all__ if name not in (*GANS, *TRANSLATORS, *TEXT_TO_IMAGE)]
 SHAPE = (1, 16, 16)  # the least for which DCGAN's discriminator has batch norm
 
 
@@ -106,6 +108,60 @@ class NoisyBatches(ImageData):
         if self.kind in ("Pix2Pix", "SRGAN"):
             return Rows(Paired(images(SHAPE[1] // 4 if self.kind == "SRGAN" else SHAPE[1]), images()))
         return Rows(Unpaired(images(), images()))
+
+
+COLOURS = ["red", "green", "blue"]
+CAPTIONED_SHAPE = (3, 16, 16)
+
+
+class CaptionedRows(Rows):
+    """Images with captions, and the captions as text."""
+
+    def __init__(self, every: Captioned, captions: list[str]) -> None:
+        super().__init__(every)
+        self.captions = captions
+
+
+class NoisyCaptions(ImageData):
+    """Random images of a colour, captioned "a red one" and the like: 4 batches of 8 in an epoch."""
+
+    vocabulary: ClassVar[list[str]] = [*SPECIAL, "a", "one", *COLOURS]
+    length = 4
+
+    def __init__(self, batch_size: int = 8) -> None:
+        super().__init__("NoisyCaptions", CAPTIONED_SHAPE, None, batch_size, 0)
+
+    def load(self, split: Split) -> CaptionedRows:
+        n, generator = 32 if split == "train" else 9, torch.Generator().manual_seed(5)
+        colour = torch.arange(n) % 3
+        image = torch.randint(128, (n, *CAPTIONED_SHAPE), generator=generator, dtype=torch.uint8)
+        image[torch.arange(n), colour] += 127
+        captions = [f"A {COLOURS[c]} one." for c in colour.tolist()]
+        token = tokens_of(captions, self.vocabulary, self.length)
+        wrong = token.roll(1, 0)
+        if len(token) % 3 == 1:  # the first and the last have one colour
+            wrong[0] = token[1]
+        return CaptionedRows(Captioned(image, token, wrong), captions)
+
+
+def text_to_image(*options: dict[str, Any], seed: int = 0, step: ImageStep = ImageStep(), **more: Any) -> TextToImage:
+    """A tiny StackGAN for :class:`NoisyCaptions`: four batches of 8 see the text encoder's phase and both stages."""
+    networks_ = {
+        "text_encoder": partial(networks.GRUEncoder, embedding=4, dim=6),
+        "generator_1": partial(networks.Stage1Generator, noise_dim=3, condition_dim=4, width=2),
+        "discriminator_1": partial(networks.StackGANDiscriminator, condition_dim=3, width=4),
+        "generator_2": partial(networks.Stage2Generator, condition_dim=4, width=4, blocks=1),
+        "discriminator_2": partial(networks.StackGANDiscriminator, condition_dim=3, width=4),
+        "image_encoder": partial(networks.ImageEncoder, width=4),
+    }
+    stages = {"stage_1_side": 8, "text_images": 8, "stage_1_images": 16}
+    data = NoisyCaptions()
+    arguments = {"image_shape": data.image_shape, "vocabulary": data.vocabulary, "length": data.length, "step": step}
+    arguments |= networks_ | stages
+    for option in (*options, more):
+        arguments |= option
+    torch.manual_seed(seed)
+    return models.StackGAN(**arguments)
 
 
 def translator(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step(), **more: Any) -> Translator:

@@ -19,7 +19,12 @@ METHODS = ("closed_form", "pca")  # that find directions
 
 
 def of_images(
-    parser: ModelParser, classes: bool = True, codes: bool = True, encoder: bool = True, styles: bool = True
+    parser: ModelParser,
+    classes: bool = True,
+    codes: bool = True,
+    encoder: bool = True,
+    styles: bool = True,
+    texts: bool = True,
 ) -> None:
     """Add the flags of an image generator.
 
@@ -29,22 +34,28 @@ def of_images(
         codes: whether its latents have codes that can be traversed.
         encoder: whether it reconstructs images.
         styles: whether its generator has a style for each layer.
+        texts: whether its images are of what a text says.
     """
-    add_batches(parser, IMAGES, "images, of each of --labels" if classes else "images")
+    rows = [flag for flag, has in (("--labels", classes), ("--prompts", texts)) if has]
+    add_batches(parser, IMAGES, f"images, of each of {' or '.join(rows)}" if rows else "images")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default %(default)s)")
     parser.add_argument("--grid", action="store_true", help=f"also {SHEETS}/grid.png, of the first {GRID_MOST} at most")
     parser.add_argument("--standing", type=int, default=0, metavar="N", help="batch statistics of N batches of samples")
     if classes:
         group = parser.add_mutually_exclusive_group()
         group.add_argument("--label", metavar="CLASS", help="name or number of the class (default: each in turn)")
-        rows = "cat,dog or 0,1,2: a row of the grid for each, of the same latents"
-        group.add_argument("--labels", metavar="CLASSES", help=rows)
+        several = "cat,dog or 0,1,2: a row of the grid for each, of the same latents"
+        group.add_argument("--labels", metavar="CLASSES", help=several)
         group.add_argument("--classes", action="store_true", help="print the classes and their numbers, no more")
+    if texts:
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument("--prompt", metavar="TEXT", help="what the images show (default: captions in turn)")
+        several = "a prompt on each line: a row of the grid for each, of the same latents"
+        group.add_argument("--prompts", type=Path, metavar="FILE", help=several)
     parser.add_argument("--latents", type=Path, metavar="FILE", help="of `project`, in place of those of numbers")
     walk = "also a film, .gif or .mp4, of a closed walk from latent to latent"
-    parser.add_argument(
-        "--walk", type=Path, metavar="FILE", help=walk + (", with --labels from label to label" if classes else "")
-    )
+    through = "".join(f", with {flag} from one to the next" for flag in rows)
+    parser.add_argument("--walk", type=Path, metavar="FILE", help=walk + through)
     parser.add_argument("--seconds", type=positive, default=SECONDS, help="of the walk (default %(default)s)")
     parser.add_argument(
         "--interpolate",

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from gan_lightning.cli import pictures
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.samples import asked_labels, require_images
-from gan_lightning.core import AdversarialModule, ImageGenerator
+from gan_lightning.core import AdversarialModule, ImageGenerator, TextToImage
 from gan_lightning.data.base import to_unit
 from gan_lightning.latents import Latents, LatentSpace, directions, distance_to, project
 from gan_lightning.metrics import to_uint8
@@ -33,6 +33,8 @@ def project_picture(module: AdversarialModule, given: argparse.Namespace) -> Non
     """
     require_images(module)
     name, (label,) = type(module).__name__, asked_labels(module, given)
+    if isinstance(module, TextToImage):
+        raise ValueError(f"{name} makes images of texts: project finds latents of models without them")
     space = LatentSpace(module, given.live, given.average, noise="const")
     where = given.space or space.name
     if where.startswith("w") != space.has_styles:
@@ -73,7 +75,7 @@ def sample_line(given: argparse.Namespace, *flags: object) -> str:
 
 def classes(module: ImageGenerator, label: int | None, n: int = 1) -> Tensor | None:
     """(n,) a class; None for none."""
-    return None if label is None else torch.full((n,), label, device=module.device)
+    return None if label is None else module.condition_as(label, n)
 
 
 def draw_directions(module: AdversarialModule, given: argparse.Namespace) -> None:

@@ -60,28 +60,29 @@ class Painter:
         taken = inspect.signature(module.generate).parameters if self._by_generate else of_all
         self.how_of_points = {name: value for name, value in how.items() if name in taken}
 
-    def condition(self, label: int | None, numbers: Sequence[int]) -> Tensor | None:
-        """(n,) the class; None for what samples of these numbers have by themselves."""
-        if label is None and self.stored is not None and self.stored.label is not None:
+    def condition(self, asked: int | str | None, numbers: Sequence[int]) -> Tensor | None:
+        """(n, ...) of a class or a prompt; None for what samples of these numbers have by themselves."""
+        if asked is not None:
+            return self.module.condition_as(asked, len(numbers))
+        if self.stored is not None and self.stored.label is not None:
             return self.stored.label[list(numbers)]
-        condition = self.module.condition_of(numbers)
-        return condition if label is None else condition.fill_(label)
+        return self.module.condition_of(numbers)
 
     def points(self, numbers: Sequence[int], condition: Tensor | None) -> Tensor:
-        """(n, ...) the points of these numbers, with conditions (n,) or (n, classes)."""
+        """(n, ...) the points of these numbers, with conditions (n, ...)."""
         if self.stored is not None:
             return self.stored.points[list(numbers)]
         return self.space.points(self.module.latents(numbers, self.how["seed"]), condition)
 
-    def samples(self, numbers: range, label: int | None) -> list[Tensor]:
-        """(C, H, W) uint8 on the CPU each, at most a batch."""
-        condition = self.condition(label, numbers)
+    def samples(self, numbers: range, asked: int | str | None) -> list[Tensor]:
+        """(C, H, W) uint8 on the CPU each, at most a batch; see :meth:`condition`."""
+        condition = self.condition(asked, numbers)
         if self.by_number:
             return pixels(self.module.sample(numbers, condition=condition, **self.how))
         return self.paint(self.points(numbers, condition), condition, numbers)
 
     def paint(self, points: Tensor, condition: Tensor | None, numbers: Sequence[int] | None = None) -> list[Tensor]:
-        """Pictures (C, H, W) uint8 each of points (n, ...) and conditions (n,) or (n, classes), a batch at a time.
+        """Pictures (C, H, W) uint8 each of points (n, ...) and conditions (n, ...), a batch at a time.
 
         Args:
             points, condition: see :meth:`points`.
@@ -115,26 +116,29 @@ def shift(space: LatentSpace, given: argparse.Namespace) -> Tensor:
 
 def draw(painter: Painter, given: argparse.Namespace) -> Image.Image:
     """Write the numbered pictures; returns the grid of the first ones."""
-    labels, kept = given.labels, []
-    columns = min(given.n, max(1, GRID_MOST // len(labels)))
-    for row, label in enumerate(labels):
+    asked, kept = given.asked, []
+    columns = min(given.n, max(1, GRID_MOST // len(asked)))
+    for row, one in enumerate(asked):
         for first in range(0, given.n, given.batch_size):
             numbers = range(first, min(first + given.batch_size, given.n))
-            images = painter.samples(numbers, label)
+            images = painter.samples(numbers, one)
             write(images, given.out, row * given.n + first)
             kept += images[: max(0, columns - first)]
-    return tiles(kept, columns if len(labels) > 1 else None)
+    return tiles(kept, columns if len(asked) > 1 else None)
 
 
 def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
-    """Frames of a walk from the first images through other latents and back, or through labels with these latents."""
-    labels, frames = given.labels, max(2, round(given.seconds * FRAMES_A_SECOND))
+    """Frames of a walk from the first images through other latents and back.
+
+    With several classes or prompts it is through these, with the same latents, so that at each of them it shows the
+    pictures of the same numbers: shares of classes change, or embeddings of texts.
+    """
+    asked, frames = given.asked, max(2, round(given.seconds * FRAMES_A_SECOND))
     straight = painter.space.has_styles or painter.module.uniform_latents
     between = {"slerp": slerp, "lerp": lerp}[given.interpolate or ("lerp" if straight else "slerp")]
     first = range(min(WALKERS, given.n))
-    if len(labels) > 1:
-        z, classes = painter.module.latents(first, painter.how["seed"]), range(painter.module.num_classes)
-        stations = [z.new_tensor([float(c == label) for c in classes]).repeat(len(z), 1) for label in labels]
+    if len(asked) > 1:
+        stations = [painter.module.mixable(painter.condition(one, first)) for one in asked]
         for mixture in closed_walk(stations, frames, lerp):
             yield tiles(painter.paint(painter.points(first, mixture), mixture))
         return
@@ -143,7 +147,7 @@ def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
     else:
         count = min(max(3, round(given.seconds / SECONDS_A_STATION)), frames)
     each = len(first)
-    condition = painter.condition(labels[0], first)
+    condition = painter.condition(asked[0], first)
     stations = [painter.points(range(i * each, (i + 1) * each), condition) for i in range(count)]
     for points in closed_walk(stations, frames, between):
         yield tiles(painter.paint(points, condition))
@@ -157,7 +161,7 @@ def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
     rows, columns = given.mix
     points = {}
     for number in {*rows, *columns}:
-        points[number] = painter.points([number], painter.condition(given.labels[0], [number]))
+        points[number] = painter.points([number], painter.condition(given.asked[0], [number]))
     top = [painter.paint(points[number], None, [number])[0] for number in columns]
     shown = [torch.zeros_like(top[0]), *top]
     for row in rows:
@@ -169,7 +173,7 @@ def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
 def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:
     """A row for each value of the code, a column for each latent."""
     columns = range(min(WALKERS, given.n))
-    condition = painter.condition(given.labels[0], columns)
+    condition = painter.condition(given.asked[0], columns)
     rows = painter.module.traverse(painter.points(columns, condition), given.traverse, CODE_VALUES)
     return tiles([image for z in rows for image in painter.paint(z, condition)], len(columns))
 

@@ -6,12 +6,21 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from gan_lightning.cli import flags, painting, pictures
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.parser import ModelParser
-from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
+from gan_lightning.core import (
+    AdversarialModule,
+    Encoder,
+    ImageGenerator,
+    Ranker,
+    SequenceGenerator,
+    TextToImage,
+    Translator,
+)
 from gan_lightning.networks.style import StyleGenerator
 from gan_lightning.runtime.errors import nearest, printable
 from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
@@ -60,6 +69,34 @@ def asked_labels(module: ImageGenerator, given: argparse.Namespace) -> list[int 
     return labels
 
 
+def asked_prompts(module: TextToImage, given: argparse.Namespace) -> list[str | None]:
+    """The prompts of --prompt or --prompts, None for the captions in turn.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file of text, or the model cannot read a prompt.
+    """
+    if given.prompt is None and given.prompts is None:
+        return [None]
+    prompts = [given.prompt] if given.prompts is None else read_prompts(given.prompts)
+    module.tokens_of(prompts)  # what it cannot read is refused before anything is drawn
+    return prompts
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text, or has no such line.
+    """
+    from gan_lightning.data.encodings import codec_of  # nothing else that is made here needs data
+
+    lines = path.read_text(encoding=codec_of(path, "--prompts")).splitlines()
+    if not (prompts := [line for line in lines if line.strip()]):
+        raise ValueError(f"--prompts {printable(path)} is empty: write a prompt on each line")
+    return prompts
+
+
 def class_list(module: ImageGenerator) -> str:
     """A line for each class, its number and its name."""
     names = module.trained_on.get("classes") or [""] * module.num_classes
@@ -85,7 +122,7 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         raise ValueError(f"--traverse {code}: {name} has the codes 0 to {module.codes - 1}")
     if getattr(given, "classes", False):
         return print(class_list(module))
-    given.labels = asked_labels(module, given)
+    given.asked = asked_prompts(module, given) if isinstance(module, TextToImage) else asked_labels(module, given)
     painter, sheets = painting.Painter(module, given, how), given.out / SHEETS
     if painter.stored is not None:
         given.n = len(painter.stored.points)
@@ -93,7 +130,7 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     own = [flag for flag in how if flag in given.set and flag not in {"truncation", *painter.how_of_points}]
     if own and (given.walk or table or code is not None or not painter.by_number):
         raise ValueError(f"--{own[0]} is of samples by number: leave it out, or what moves latents, such as --walk")
-    pictures.refuse_older(given.out, given.n * len(given.labels), module.image_shape[0])
+    pictures.refuse_older(given.out, given.n * len(given.asked), module.image_shape[0])
     originals = None
     if reconstructed is not None:
         originals = pictures.read_pictures(reconstructed, module.image_shape, reading_of(given))
@@ -101,7 +138,8 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     with module.standing_statistics(given.standing, live=given.live, average=given.average):
         grid = painting.draw(painter, given)
         weights = "live" if given.live else given.average or "averaged"
-        each = " of each label" if len(given.labels) > 1 else ""
+        word = "prompt" if isinstance(module, TextToImage) else "label"
+        each = f" of each {word}" if len(given.asked) > 1 else ""
         print(f"{given.n} images{each} of {name} ({weights} weights, seed {given.seed}): {printable(given.out)}")
         if given.grid:
             pictures.save(grid, sheets / "grid.png")
@@ -143,16 +181,17 @@ def refuse_latents(painter: painting.Painter, given: argparse.Namespace) -> None
     if painter.stored is not None:
         if given.walk is not None and held < 2:
             raise ValueError(f"--walk goes from latent to latent, and {printable(given.latents)} holds one")
-        if given.walk is not None and given.labels == [None] and painter.stored.has_several_classes:
+        if given.walk is not None and given.asked == [None] and painter.stored.has_several_classes:
             raise ValueError(
                 f"--walk is of one class, and {printable(given.latents)} holds latents of several: give --label"
             )
         if painter.space.has_styles and (of_class := {"label", "labels"} & set(given.set)):
             raise ValueError(f"--{of_class.pop()} is of latents by number: styles of a file have their classes in them")
-    if given.interpolate is not None and len(given.labels) > 1:
-        raise ValueError("--interpolate is of a walk from latent to latent: leave it out, or --labels")
+    if given.interpolate is not None and len(given.asked) > 1:
+        others = "--prompts" if isinstance(painter.module, TextToImage) else "--labels"
+        raise ValueError(f"--interpolate is of a walk from latent to latent: leave it out, or {others}")
     if getattr(given, "mix", None) is not None:
-        if len(given.labels) > 1:
+        if len(given.asked) > 1:
             raise ValueError("--mix is of one class: give --label")
         if painter.stored is not None and (most := max(sum(given.mix, []))) >= held:
             raise ValueError(f"--mix {most}: {printable(given.latents)} holds the latents 0 to {held - 1}")
@@ -221,6 +260,7 @@ def of_kind(module: AdversarialModule, parser: ModelParser) -> Callable[..., Non
         return print_recommendations
     require_images(module)
     styles = isinstance(module.generator, StyleGenerator)
-    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder), styles)
+    kinds = isinstance(module, Encoder), styles, isinstance(module, TextToImage)
+    flags.of_images(parser, bool(module.num_classes), bool(module.codes), *kinds)
     parser.add_method(kind, "sample")
     return draw_images

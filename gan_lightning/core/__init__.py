@@ -18,6 +18,7 @@ from gan_lightning.core.step import (
     Step,
     Terms,
 )
+from gan_lightning.core.text_to_image import TextToImage
 from gan_lightning.core.translator import Columns, Inpainter, Translator
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "SequenceGenerator",
     "Step",
     "Terms",
+    "TextToImage",
     "Translator",
     "TwoPlayerGAN",
     "evaluating",

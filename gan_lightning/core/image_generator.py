@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning import batches
@@ -147,6 +148,14 @@ class ImageGenerator(AdversarialModule):
     def condition_of(self, numbers: Sequence[int]) -> Tensor | None:
         """What samples of these numbers are conditioned on: labels (n,), each class in turn, or None."""
         return torch.tensor(numbers, device=self.device) % self.num_classes if self.num_classes else None
+
+    def condition_as(self, asked: int, n: int) -> Tensor:
+        """What n samples are conditioned on that are all to be alike in it: labels (n,) of a class."""
+        return torch.full((n,), asked, device=self.device)
+
+    def mixable(self, condition: Tensor) -> Tensor:
+        """Conditions (n, ...) float between which there are others: shares of classes (n, classes), of labels (n,)."""
+        return F.one_hot(condition, self.num_classes).to(self.dtype)
 
     # Fakes in training.
 

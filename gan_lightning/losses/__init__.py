@@ -16,8 +16,8 @@ from gan_lightning.losses.adversarial import (
     wasserstein_generator,
 )
 from gan_lightning.losses.bidirectional import pair_encoder_generator, pair_hinge_discriminator
-from gan_lightning.losses.information import categorical_code, continuous_code
-from gan_lightning.losses.matching import feature_matching
+from gan_lightning.losses.information import categorical_code, continuous_code, divergence_from_normal
+from gan_lightning.losses.matching import feature_matching, structural_matching
 from gan_lightning.losses.ranking import (
     importance_mixture,
     pairwise_logistic,
@@ -40,6 +40,7 @@ __all__ = [
     "absolute_error",
     "categorical_code",
     "continuous_code",
+    "divergence_from_normal",
     "exact_gradients",
     "feature_matching",
     "gradient_penalty",
@@ -65,6 +66,7 @@ __all__ = [
     "relativistic_average_hinge",
     "relativistic_average_least_squares",
     "semi_supervised_score",
+    "structural_matching",
     "wasserstein_discriminator",
     "wasserstein_generator",
     "zero_centred_penalty",

@@ -1,4 +1,4 @@
-"""Lower bounds of mutual information."""
+"""Divergences, and lower bounds of mutual information."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def continuous_code(mean: Tensor, code: Tensor) -> Tensor:
         code: (n, codes).
     """
     return 0.5 * (mean - code).square().sum(1).mean()
+
+
+def divergence_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """D_KL(N(mean, diag(exp(log_variance))) || N(0, I)), as the mean over samples and over dimensions.
+
+    A mean over dimensions, as in StackGAN's code (arXiv:1612.03242), not the divergence itself, which is their sum.
+
+    Args:
+        mean, log_variance: (n, dim).
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()

@@ -27,6 +27,7 @@ from gan_lightning.models.seqgan import SeqGAN
 from gan_lightning.models.simgan import SimGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
+from gan_lightning.models.stackgan import StackGAN
 from gan_lightning.models.stargan import StarGAN
 from gan_lightning.models.stylegan import StyleGAN
 from gan_lightning.models.stylegan2 import StyleGAN2
@@ -61,6 +62,7 @@ __all__ = [
     "SNGAN",
     "SRGAN",
     "SimGAN",
+    "StackGAN",
     "StarGAN",
     "StyleGAN",
     "StyleGAN2",

@@ -38,9 +38,17 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.stackgan import (
+    ImageEncoder,
+    StackedGenerator,
+    StackGANDiscriminator,
+    Stage1Generator,
+    Stage2Generator,
+)
 from gan_lightning.networks.stylegan import StyleGANGenerator
 from gan_lightning.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from gan_lightning.networks.text import LSTMGenerator, TextDiscriminator
+from gan_lightning.networks.text_encoders import CharCNNRNN, GRUEncoder, PretrainedTextEncoder
 from gan_lightning.networks.unet import UNetGenerator
 
 __all__ = [
@@ -53,6 +61,7 @@ __all__ = [
     "BigBiGANEncoder",
     "BigGANDiscriminator",
     "BigGANGenerator",
+    "CharCNNRNN",
     "CodeDecoder",
     "CodeEncoder",
     "ConditionalMLPGenerator",
@@ -63,6 +72,8 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "FaceSwapper",
+    "GRUEncoder",
+    "ImageEncoder",
     "ImprovedDiscriminator",
     "ImprovedGenerator",
     "InfoGANDiscriminator",
@@ -77,6 +88,7 @@ __all__ = [
     "MaxoutDiscriminator",
     "PatchDiscriminator",
     "Predictors",
+    "PretrainedTextEncoder",
     "ProGANDiscriminator",
     "ProGANGenerator",
     "R3GAN2Discriminator",
@@ -94,6 +106,10 @@ __all__ = [
     "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "StackGANDiscriminator",
+    "StackedGenerator",
+    "Stage1Generator",
+    "Stage2Generator",
     "StyleGANGenerator",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
