@@ -63,7 +63,7 @@ def caption_parts(caption: str, unit: Unit) -> list[str]:
     text = spelled(caption.lower().split())
     if unit == "character":
         return list(text)
-    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("--", SPACE)
     letters = (c if c in INNER or unicodedata.category(c)[0] in "LMN" else SPACE for c in text)  # marks, numbers too
     return [word for part in "".join(letters).split() if (word := part.strip(INNER))]
 

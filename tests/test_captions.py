@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
+import math
+from collections import Counter
 
-from gan_lightning.text import PADDING, SPACE, SPECIAL, UNKNOWN, caption_parts, tokens, tokens_of, vocabulary_of
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from gan_lightning import data
+from gan_lightning.batches import BatchIndex, Captioned
+from gan_lightning.data.captioned import CaptionedExamples
+from gan_lightning.data.captioned_shapes import FACTORS, VOCABULARY, parse, wordings
+from gan_lightning.data.shapes import unlabeled
+from gan_lightning.text import (
+    PADDING,
+    SPACE,
+    SPECIAL,
+    UNKNOWN,
+    caption_parts,
+    sentence,
+    tokens,
+    tokens_of,
+    vocabulary_of,
+)
 
 WORDS = [*SPECIAL, "a", "red", "bird's", "well-fed", "3"]
 
@@ -43,3 +64,209 @@ def test_a_vocabulary_is_counted():
     assert vocabulary_of(texts, "word", 1) == [*SPECIAL, "a", "b", "c"]
     assert vocabulary_of(texts, "word", 2) == [*SPECIAL, "a", "b"]
     assert vocabulary_of([["a", " ", "b", "b"]], "character", 1) == [*SPECIAL, SPACE, "b", "a"]
+
+
+# Which caption is wrong.
+
+
+def captioned(texts: list[list[str]], **settings) -> CaptionedExamples:
+    """Images of one pixel, the row's number."""
+    image = torch.arange(len(texts)).byte()[:, None, None, None]
+    vocabulary = vocabulary_of([caption_parts(text, "word") for row in texts for text in row], "word", 1)
+    return CaptionedExamples("Pixels", unlabeled(image), texts, vocabulary, 3, **settings)
+
+
+def read(examples: CaptionedExamples, batch: Captioned) -> list[tuple[int, str, str]]:
+    """Image, caption and wrong caption of each row."""
+    texts = ([sentence(row, examples.vocabulary) for row in field] for field in (batch.token, batch.wrong))
+    return list(zip(batch.image.flatten().tolist(), *texts, strict=True))
+
+
+def drawn(examples: CaptionedExamples, epochs: int, seed: int = 1) -> list[tuple[int, str, str]]:
+    training, every = examples.in_training(seed), list(range(len(examples)))
+    return [row for epoch in range(epochs) for row in read(training, training.training_batch(BatchIndex(epoch, every)))]
+
+
+TEXTS = {
+    "each its own": [["a"], ["b"], ["c"]],
+    "several": [["a", "b"], ["c", "d", "e"], ["f"], ["g", "a"]],
+    "shared": [["a"], ["b"], ["a"], ["c", "b"]] + [["a"]] * 30,
+    "of one image twice": [["a", "a"], ["b", "b", "c"]],
+    "all but a long end": [["a a a b", "c"], ["a a a c"], ["d"]],
+}
+
+
+@pytest.mark.parametrize("texts", TEXTS.values(), ids=TEXTS)
+def test_captions_are_drawn_evenly_of_all_that_are_right_and_all_that_are_wrong(texts):
+    """Against a list of each, made by comparing all texts with all; what a model does not see is no difference."""
+    seen = [[" ".join(text.split()[:3]) for text in row] for row in texts]
+    epochs = 3000
+    found = drawn(captioned(texts), epochs)
+    for image, own in enumerate(seen):
+        wrong = Counter(text for other in seen for text in other if text not in own)
+        pairs = [(right, other) for number, right, other in found if number == image]
+        assert len(pairs) == epochs
+        for expected, place in ((Counter(own), 0), (wrong, 1)):
+            count, total = Counter(pair[place] for pair in pairs), expected.total()
+            assert count.keys() == expected.keys()
+            for text, times in expected.items():
+                share = times / total
+                assert abs(count[text] - share * epochs) <= 5 * math.sqrt(epochs * share * (1 - share))
+
+
+def test_what_no_wrong_caption_is_left_for_is_refused():
+    for texts in ([["a"]], [["a"], ["A."]], [["a", "b"], ["b"], ["a"]], [["a b c d"], ["a b c e"]]):
+        with pytest.raises(ValueError, match="^Pixels: no caption is wrong of the image with the caption 'a.*'"):
+            captioned(texts)
+    with pytest.raises(ValueError, match="no caption is wrong"):
+        captioned([["a"], ["b"]], meanings=[[0], [0]])
+    assert len(captioned([])) == 0
+
+
+def test_meanings_decide_where_they_are_given():
+    found = drawn(captioned([["a"], ["b"], ["c"]], meanings=[[0], [0], [1]]), 40)
+    assert {(image, wrong) for image, _, wrong in found} == {(0, "c"), (1, "c"), (2, "a"), (2, "b")}
+
+
+def test_outside_of_training_the_first_caption_and_one_wrong_one():
+    examples = captioned(TEXTS["several"])
+    first = read(examples, examples.__getitems__([0, 1, 2, 3]))
+    assert [right for _, right, _ in first] == examples.captions == ["a", "c", "f", "g"]
+    assert first == read(examples.in_training(9), examples.in_training(9).__getitems__([0, 1, 2, 3]))
+    assert read(examples, examples.__getitems__([2, 0])) == [first[2], first[0]]
+
+
+def test_draws_depend_on_seed_epoch_and_row_alone():
+    texts = [[f"w{row} v{i}" for i in range(4)] for row in range(40)]
+    training = captioned(texts).in_training(3)
+    whole = training.training_batch(BatchIndex(2, list(range(40))))
+    halves = [training.training_batch(BatchIndex(2, list(range(first, first + 20)))) for first in (0, 20)]
+    assert all(torch.equal(field, torch.cat(parts)) for field, *parts in zip(whole, *halves, strict=True))
+    for other in (training.training_batch(BatchIndex(3, list(range(40)))), captioned(texts).in_training(4)):
+        batch = other if isinstance(other, Captioned) else other.training_batch(BatchIndex(2, list(range(40))))
+        assert not torch.equal(batch.token, whole.token) and not torch.equal(batch.wrong, whole.wrong)
+
+
+def test_a_fingerprint_is_of_images_and_captions():
+    prints = [captioned(texts).fingerprint for texts in ([["a"], ["b"]], [["b"], ["a"]], [["a", "c"], ["b"]])]
+    assert len(set(prints)) == 3 and captioned([["a"], ["b"]]).fingerprint == prints[0]
+
+
+# Drawn scenes.
+
+COLOURS = {"red": (255, 0, 0), "yellow": (255, 255, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+COLOURS["magenta"] = (255, 0, 255)
+
+
+def measured(image: np.ndarray) -> list[int]:
+    """The factors of a scene (3, h, w) as its pixels show them: what lies together, its area, mean colour and box."""
+    _, height, width = image.shape
+    cover = image.max(0) / 255.0
+    labels, count = ndimage.label(cover > 0, np.ones((3, 3)))
+    found = []
+    for number in range(1, count + 1):
+        inside = np.where(labels == number, cover, 0)
+        area = inside.sum() / (height * width)
+        colour = (image * inside).sum((1, 2)) / inside.sum()
+        distance = [np.abs(colour - np.array(rgb)).max() for rgb in COLOURS.values()]
+        assert min(distance) < 60 and sorted(distance)[1] > 2 * min(distance)
+        boxed = inside.max(0).sum() * inside.max(1).sum() / (height * width)
+        kind = int(np.argmin([abs(area / boxed - share) for share in (math.pi / 4, 1, 0.5)]))
+        y, x = ndimage.center_of_mass(inside)
+        found.append((x / width, y / height, [int(area > 0.05), int(np.argmin(distance)), kind]))
+        assert 0.026 < area < 0.037 or 0.062 < area < 0.086
+    if count == 1:
+        return [1, *found[0][2], -1, -1, -1, -1]
+    (x, y, _), (other_x, other_y, _) = found
+    across, down = abs(x - other_x), abs(y - other_y)
+    assert max(across, down) > 2.2 * min(across, down), "the relation is ambiguous"
+    found.sort(key=lambda shape: shape[0] if across > down else shape[1])
+    return [2, *found[0][2], *found[1][2], int(down > across)]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return data.CaptionedShapes(n=400, single=0.3).reference("train")
+
+
+def test_pixels_show_what_every_caption_says(scenes):
+    for row, texts in enumerate(scenes.texts):
+        expected = measured(scenes.images.image[row].numpy())
+        assert scenes.factors[row].tolist() == expected, texts
+        assert {parse(text) for text in texts} == {tuple(expected)}
+        assert len(set(texts)) == len(texts) == (4 if expected[0] == 2 else 2)
+
+
+def test_shapes_keep_apart_at_every_size():
+    for size in (16, [24, 40]):
+        examples = data.CaptionedShapes(n=200, size=size).reference("train")
+        for image, factors in zip(examples.images.image.numpy(), examples.factors, strict=True):
+            assert ndimage.label(image.max(0) > 80)[1] == factors[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "factors"),
+    [
+        ("a large green triangle", (1, 1, 2, 2, -1, -1, -1, -1)),
+        ("A LITTLE magenta circle.", (1, 0, 4, 0, -1, -1, -1, -1)),
+        ("a small red circle left of a large blue square", (2, 0, 0, 0, 1, 3, 1, 0)),
+        ("a big blue square to the right of a little red circle", (2, 0, 0, 0, 1, 3, 1, 0)),
+        ("a small yellow square over a small green circle", (2, 0, 1, 1, 0, 2, 0, 1)),
+        ("a small yellow square under a small green circle", (2, 0, 2, 0, 0, 1, 1, 1)),
+    ],
+)
+def test_parsing_by_hand(text, factors):
+    assert len(factors) == len(FACTORS) and parse(text) == factors
+    assert text.lower().strip(".") in wordings(factors)
+    assert UNKNOWN not in tokens(text, VOCABULARY, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a small read circle", "'read' stands where one of red, yellow, .* must, did you mean 'red'"),
+        ("small red circle", "'small' stands where one of a must"),
+        ("a small red", "'' stands where one of circle, square, triangle must"),
+        ("a small red circle near a large blue square", "'near' is no relation of left of, "),
+        ("a small red circle lift of a big red square", "'lift of' is no relation of .*, did you mean 'left of'"),
+        ("a small red circle left of a large blue", "is no relation|stands where"),
+        ("", "'' stands where one of a must"),
+    ],
+)
+def test_what_is_no_caption_of_the_grammar_is_named(text, line):
+    with pytest.raises(ValueError, match=line):
+        parse(text)
+
+
+def test_factors_are_even_and_independent():
+    factors = data.CaptionedShapes(n=3000, size=16).reference("train").factors
+    assert np.mean(factors[:, 0] == 1) == pytest.approx(0.25, abs=0.035)
+    two = factors[factors[:, 0] == 2][:, 1:]
+    for column, choices in zip(two.T, (2, 5, 3, 2, 5, 3, 2), strict=True):
+        share = 1 / choices
+        count = np.bincount(column, minlength=choices)
+        assert np.abs(count - share * len(two)).max() < 4.5 * math.sqrt(len(two) * share * (1 - share))
+    assert np.abs(np.corrcoef(two.T) - np.eye(7)).max() < 4.5 / math.sqrt(len(two))
+
+
+def test_a_wrong_caption_describes_another_scene_and_every_wording_comes(scenes):
+    training, every = scenes.in_training(0), list(range(len(scenes)))
+    words, used = set(VOCABULARY[len(SPECIAL) :]), set()
+    came = [set() for _ in every]
+    for epoch in range(30):
+        batch = training.training_batch(BatchIndex(epoch, every))
+        for row in every:
+            text, wrong = (sentence(field[row], VOCABULARY) for field in (batch.token, batch.wrong))
+            assert text in scenes.texts[row] and parse(wrong) != tuple(scenes.factors[row])
+            came[row].add(text)
+            used.update(text.split())
+    assert [len(texts) for texts in came] == [len(texts) for texts in scenes.texts] and used == words
+
+
+def test_shares_of_single_shapes():
+    for single in (0, 1):
+        factors = data.CaptionedShapes(n=20, size=16, single=single).reference("train").factors
+        assert (factors[:, 0] == 2 - single).all()
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="single must be from 0 to 1"):
+            data.CaptionedShapes(single=wrong)

@@ -111,6 +111,7 @@ MADE = {
     "ShapeIdentities": {"n": 4},
     "ShapeHoles": {"n": 4},
     "ShapeResolution": {"n": 4},
+    "CaptionedShapes": {"n": 4},
 }
 SIDES = (32, 48)
 
