@@ -16,6 +16,7 @@ from conftest import (
     GAMES,
     GANS,
     SHAPE,
+    TEXT_TO_IMAGE,
     TRANSLATORS,
     assert_same,
     both,
@@ -42,6 +43,7 @@ from gan_lightning.core import (
     Inpainter,
     Ranker,
     SequenceGenerator,
+    TextToImage,
     Translator,
     TwoPlayerGAN,
 )
@@ -178,7 +180,7 @@ def test_it_is_a_paper(name):
     assert "arXiv:" in kind.__doc__
     assert inspect.getmodule(kind).__doc__.rstrip(".").split()[-1].isdigit()
     bases = {Translator: TRANSLATORS, Inpainter: TRANSLATORS, TwoPlayerGAN: GANS}
-    bases |= {AdversarialModule: GAMES, SequenceGenerator: GAMES, Ranker: GAMES}
+    bases |= {TextToImage: TEXT_TO_IMAGE, AdversarialModule: GAMES, SequenceGenerator: GAMES, Ranker: GAMES}
     assert name in bases[kind.__mro__[1]]
     first = next(iter(inspect.signature(kind).parameters.values()))
     assert first.name in LINKED_ARGUMENTS and first.default is inspect.Parameter.empty
@@ -256,6 +258,10 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     "SRGAN": (
         (torch.optim.Adam, {"lr": 1e-4, "betas": (0.9, 0.999)}),
         {"pretraining": 1_000_000, "adversarial_weight": 1e-3, "content_weight": pytest.approx(0.006, rel=0.03)},
+    ),
+    "StackGAN": (
+        ADAM_DCGAN,
+        {"stage_1_side": 64, "text_images": 0, "stage_1_images": 5_313_000, "kl_weight": 2.0},  # 600 epochs of CUB
     ),
     "SeqGAN": (
         (torch.optim.Adam, {"lr": (1e-2, 1e-2, 1e-4), "betas": (0.9, 0.999)}),

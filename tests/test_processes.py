@@ -19,10 +19,12 @@ import torch.distributed as dist
 from conftest import (
     GAMES,
     GANS,
+    TEXT_TO_IMAGE,
     TRANSLATORS,
     WITH_BATCH_NORM,
     Noisy,
     NoisyBatches,
+    NoisyCaptions,
     adam,
     assert_same,
     game,
@@ -33,8 +35,10 @@ from conftest import (
     quiet,
     sgd,
     tensors,
+    text_to_image,
     tiny,
     translator,
+    without_batch_norm,
 )
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
@@ -140,6 +144,10 @@ def translated(name: str) -> Translator:
     return translator(name, quiet_networks, sgd(1e-3))
 
 
+def captioned() -> AdversarialModule:
+    return without_batch_norm(text_to_image(sgd(1e-2)))
+
+
 def train(
     devices: int, model: AdversarialModule, steps: int = STEPS, data: Data | None = None, **options: Any
 ) -> dict[str, Tensor]:
@@ -172,6 +180,7 @@ def main(devices: int, folder: Path) -> None:
     for name in GAMES:
         results["own"][name] = train(devices, game(name), 6, played(name), precision="64-true")
     latents = Latents()
+    results["own"]["StackGAN"] = train(devices, captioned(), 6, NoisyCaptions(), precision="64-true")
     results["again"] = train(devices, tiny("DCGAN", adam()), 3, callbacks=[latents])
     results["and again"] = train(devices, tiny("DCGAN", adam()), 3)
     results["latents"] = torch.stack(latents.drawn)
@@ -263,7 +272,13 @@ def parameters_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if "running_" not in name and not name.endswith(("_u", "_v"))}
 
 
-@pytest.mark.parametrize("name", [*GANS, *TRANSLATORS, *GAMES])
+def test_two_halves_of_a_batch_with_captions_equal_the_whole(two):
+    """Through the text encoder's phase, in which every caption is compared with every image, and both stages."""
+    expected = train(1, captioned(), 6, NoisyCaptions(), precision="64-true")
+    assert gap(two[0]["own"]["StackGAN"], expected) <= 1e-9
+
+
+@pytest.mark.parametrize("name", [*GANS, *TRANSLATORS, *GAMES, *TEXT_TO_IMAGE])
 def test_processes_hold_the_same_weights(name, two):
     """Batch norm included, of which each process has statistics of its own until they are averaged."""
     assert_same(parameters_of(two[1]["own"][name]), parameters_of(two[0]["own"][name]))

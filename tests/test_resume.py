@@ -18,6 +18,7 @@ from conftest import (
     TRANSLATORS,
     Noisy,
     NoisyBatches,
+    NoisyCaptions,
     adam,
     both,
     game,
@@ -25,6 +26,7 @@ from conftest import (
     played,
     sgd,
     tensors,
+    text_to_image,
     tiny,
     trained,
     translator,
@@ -173,6 +175,7 @@ EVERY = {
     **{name: (partial(tiny, name), Noisy) for name in GANS},
     **{name: (partial(translator, name), partial(NoisyBatches, name)) for name in TRANSLATORS},
     **{name: (partial(game, name), partial(played, name)) for name in GAMES},
+    "StackGAN": (text_to_image, NoisyCaptions),
 }
 
 
