@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHAPE, Noisy, assert_same, gap, quiet, shapes_alone, tensors
+from conftest import SHAPE, TEXT_TO_IMAGE, Noisy, assert_same, gap, quiet, shapes_alone, tensors
 from lightning.pytorch import Callback, Trainer
 
 from gan_lightning import losses, models, networks, optim
@@ -297,11 +297,14 @@ def test_the_parser_builds_what_the_defaults_say(name: str) -> None:
         arguments = {"vocabulary": list("abc"), "length": 4, "users": list("ab"), "items": list("cde")}
         arguments |= {"num_features": None}
         arguments = {name: arguments[name] for name in inspect.signature(kind).parameters if name in arguments}
-    with shapes_alone() if name == "BigBiGAN" else nullcontext():  # its default is large
+    if name in TEXT_TO_IMAGE:
+        arguments |= {"image_shape": (3, 128, 128), "vocabulary": list("abc"), "length": 4}
+    large = name == "BigBiGAN" or name in TEXT_TO_IMAGE  # at its default
+    with shapes_alone() if large else nullcontext():
         direct = kind(**arguments)
         torch.manual_seed(0)
         parsed = instantiate(kind, resolve(kind, arguments))
-    if name == "BigBiGAN":
+    if large:
         assert str(direct) == str(parsed)
     else:
         assert_same(direct.state_dict(), parsed.state_dict())
