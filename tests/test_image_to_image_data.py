@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from gan_lightning import data
-from gan_lightning.batches import Attributed, BatchIndex, Labeled, Masked, Paired, PartlyLabeled, Unpaired
+from gan_lightning.batches import Attributed, BatchIndex, Captioned, Labeled, Masked, Paired, PartlyLabeled, Unpaired
 from gan_lightning.cli import command_line
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.decoding import read_pixels
@@ -224,6 +224,8 @@ def made(files: Path, kind: str, workers: int = 0, batch_size: int = 4) -> Image
             str(files / "faces"), ["Early", "Odd"], jitter=36, flip=True, val_fraction=0, **common
         )
     folder = str(files / "two/trainA")
+    if kind == "captions":
+        return data.CaptionedImages(folder, str(files / "captions.json"), jitter=36, val_fraction=0, **common)
     if kind == "masked":
         return data.MaskedImages(folder, hole="random", val_fraction=0, **common)
     return data.LowResolutionImages(folder, val_fraction=0, **common)
@@ -235,6 +237,7 @@ KINDS = {
     "attributes": Attributed,
     "masked": Masked,
     "low_resolution": Paired,
+    "captions": Captioned,
 }
 
 
