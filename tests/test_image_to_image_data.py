@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -195,7 +196,7 @@ def test_a_draw_depends_on_its_number_alone():
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Pairs whose B is the negative of A, two domains, a list of attributes, all of odd shapes."""
+    """Pairs whose B is the negative of A, two domains, a list of attributes, captions, all of odd shapes."""
     for number in range(12):
         a = noise(number, 40, 56)
         save(tmp_path / f"ab/train/{number:02}.png", np.concatenate([a, 255 - a], 1))
@@ -208,6 +209,8 @@ def files(tmp_path: Path) -> Path:
             save(tmp_path / f"two/testB/{number:02}.png", 255 - a)
     rows = [f"{n:02}.png {1 if n % 2 else -1} {1 if n < 3 else -1} -1" for n in range(12)]
     (tmp_path / "faces/list_attr_celeba.txt").write_text("12\nOdd Early Never\n" + "\n".join(rows) + "\n")
+    captions = {f"{n:02}.png": [f"picture {n} view {view}" for view in range(3)] for n in range(12)}
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
     for letter, listed in (("A", range(7)), ("B", range(7, 12))):
         (tmp_path / f"faces/train{letter}.txt").write_text("\n".join(f"{n:02}.png" for n in listed))
     return tmp_path

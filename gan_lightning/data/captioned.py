@@ -77,7 +77,8 @@ class CaptionedExamples(Examples):
             row = int(np.argmin(self._wrong))
             raise ValueError(
                 f"{name}: no caption is wrong of the image with the caption {texts[row][0]!r}: all captions of the "
-                f"split, of {len(texts)} images, say the same as one of its own. Add images with other captions"
+                f"split, of {len(texts)} images, have the tokens of one of its own. Add images with other captions, "
+                "or give more of a caption (--data.length, --data.min_count)"
             )
 
     def in_training(self, seed: int, images: Examples | None = None) -> CaptionedExamples:
