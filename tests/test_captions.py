@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import ndimage
 
 from gan_lightning import data
@@ -27,6 +32,7 @@ from gan_lightning.text import (
     vocabulary_of,
 )
 
+REAL = os.environ.get("GAN_LIGHTNING_DATA")
 WORDS = [*SPECIAL, "a", "red", "bird's", "well-fed", "3"]
 
 
@@ -90,7 +96,7 @@ def drawn(examples: CaptionedExamples, epochs: int, seed: int = 1) -> list[tuple
 TEXTS = {
     "each its own": [["a"], ["b"], ["c"]],
     "several": [["a", "b"], ["c", "d", "e"], ["f"], ["g", "a"]],
-    "shared": [["a"], ["b"], ["a"], ["c", "b"]] + [["a"]] * 30,
+    "shared": [["a"], ["b"], ["a"], ["c", "b"]] + [["a"]] * 8,
     "of one image twice": [["a", "a"], ["b", "b", "c"]],
     "all but a long end": [["a a a b", "c"], ["a a a c"], ["d"]],
 }
@@ -100,7 +106,7 @@ TEXTS = {
 def test_captions_are_drawn_evenly_of_all_that_are_right_and_all_that_are_wrong(texts):
     """Against a list of each, made by comparing all texts with all; what a model does not see is no difference."""
     seen = [[" ".join(text.split()[:3]) for text in row] for row in texts]
-    epochs = 3000
+    epochs = 1000
     found = drawn(captioned(texts), epochs)
     for image, own in enumerate(seen):
         wrong = Counter(text for other in seen for text in other if text not in own)
@@ -270,3 +276,225 @@ def test_shares_of_single_shapes():
     for wrong in (-0.1, 1.1):
         with pytest.raises(ValueError, match="single must be from 0 to 1"):
             data.CaptionedShapes(single=wrong)
+
+
+# Files.
+
+BIRDS = {  # of each picture its captions; one has a comma, quotes and a line's end within
+    "001.Auk/one.png": ["A black bird .", 'the bird, which is "black",\nswims'],
+    "001.Auk/two.png": ["a white bird"],
+    "002.Jay/one.png": ["a blue bird", "A BLUE bird", "bird of blue colour"],
+    "002.Jay/six.png": ["a bird"],
+}
+
+
+def pictures(folder: Path, names: Sequence[str] = tuple(BIRDS)) -> None:
+    """Grey ones, each in a tone of its own: ten times its place among the names."""
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 16), (10 * number,) * 3).save(folder / name)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def write(root: Path, layout: str) -> str | None:
+    """BIRDS in a layout; returns the argument `captions`."""
+    rows = [(name, text) for name, texts in BIRDS.items() for text in texts]
+    coco = {
+        "images": [{"id": 7 * number, "file_name": name} for number, name in enumerate(BIRDS)],
+        "annotations": [{"image_id": 7 * list(BIRDS).index(name), "caption": text, "id": 0} for name, text in rows],
+    }
+    mark = {"semicolons": ";", "bars": "|", "tabs": "\t"}.get(layout, ",")
+    if layout in ("Flickr8k", "semicolons", "bars", "tabs", "other columns"):
+        head, first = ("Image_ID", "number", "Comment"), ["1"]
+        if layout != "other columns":
+            head, first = ("image", "caption"), []
+        table = [mark.join([name, *first, quoted(text)]) for name, text in rows]
+        if layout == "tabs":  # as in tables that tabs part, quoted all over
+            head, table = map(quoted, head), [mark.join([quoted(name), quoted(text)]) for name, text in rows]
+        file = "captions.tsv" if layout == "tabs" else "captions.txt" if layout == "Flickr8k" else "captions.csv"
+        (root / file).write_text("\n".join([mark.join(head), *table]) + "\n")
+    elif layout == "COCO":
+        (root / "captions.json").write_text(json.dumps(coco))
+    elif layout == "COCO elsewhere":
+        (root.parent / "annotations").mkdir()
+        (root.parent / "annotations/captions_val.json").write_text(json.dumps(coco))
+        return "../annotations/captions_val.json"
+    elif layout == "names":
+        (root / "captions.json").write_text(json.dumps({name: t[0] if len(t) == 1 else t for name, t in BIRDS.items()}))
+    else:
+        folder = {"CUB": root / "text_c10", "beside": root / "images", "named": root / "mine"}[layout]
+        for name, texts in BIRDS.items():
+            path = (folder / name).with_suffix(".txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n\n".join(" ".join(text.split()) for text in texts) + "\n")
+        return "mine" if layout == "named" else None
+    return None
+
+
+LAYOUTS = ["Flickr8k", "semicolons", "bars", "tabs", "other columns", "COCO", "COCO elsewhere", "names"]
+LAYOUTS += ["CUB", "beside", "named"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_says_the_same(tmp_path, layout):
+    root = tmp_path / "birds"
+    pictures(root / "images")
+    module = data.CaptionedImages(str(root), write(root, layout), 8, val_fraction=0, num_workers=0)
+    examples = module.reference("train")
+    assert len(examples) == 4 and len(module.reference("val")) == 0
+    assert examples.texts == [[" ".join(text.split()) for text in texts] for texts in BIRDS.values()]
+    batch = examples.__getitems__([0, 1, 2, 3])
+    assert batch.image.float().mean((1, 2, 3)).tolist() == [0, 10, 20, 30]
+    words = ["bird", "a", "blue", "black", "the", "which", "is", "swims", "white", "of", "colour"]
+    assert sorted(module.vocabulary) == sorted([*SPECIAL, *words]) and module.vocabulary[2:5] == ["bird", "a", "blue"]
+    assert module.length == 6 and tuple(batch.token.shape) == (4, 6)
+    assert [sentence(row, module.vocabulary) for row in batch.token] == [
+        "a black bird", "a white bird", "a blue bird", "a bird",
+    ]  # fmt: skip
+
+
+def made(tmp_path: Path, table: str, names: list[str] | None = None, **settings) -> data.CaptionedImages:
+    pictures(tmp_path, [f"{letter}.png" for letter in "abcdef"] if names is None else names)
+    (tmp_path / "captions.csv").write_text(table)
+    return data.CaptionedImages(str(tmp_path), **{"size": 8, "val_fraction": 0, "num_workers": 0, **settings})
+
+
+HEAD = "image,caption\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("", "captions.csv, line 1: the columns are missing, and one must be called image, one caption"),
+        ("image,captoin\na.png,x\n", "line 1: the columns are 'image', 'captoin', .*; 'captoin' for 'caption'"),
+        ("picture,caption\na.png,x\n", "line 1: the columns are 'picture', 'caption', and one must be called image"),
+        ("image,caption,text\na.png,x,y\n", "and one must be called image, one caption"),
+        (HEAD, "captions.csv has no captions"),
+        (HEAD + "a.png,x\nb.png,\nc.png,...\n", "2 captions have no words: line 3: an empty caption; line 4: "),
+        (HEAD + "a.png,x\nb.png,a dog, and a cat\n", "line 3: 3 fields under 2 columns, .*needs quotes around it"),
+        (HEAD + 'a.png,"x\nb.png,y\n', "line 2: quotes or fields that are no table's"),
+        (HEAD + "a.png,x\nz.png,y\n", "captions.csv names 1 images .*: z.png; take their lines out"),
+        (HEAD + "a.png,x\nb.png,X .\n", "split train: no caption is wrong of the image with the caption 'x'"),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path, table, line):
+    with pytest.raises((ValueError, FileNotFoundError), match=line):
+        made(tmp_path, table).reference("train")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("{", "captions.json, line 1: no JSON: "),
+        ("[]", "has no captions"),
+        ('{"a.png": 3}', "'a.png' is neither"),
+        ('{"a.png": []}', "1 captions have no words: a.png: an empty caption"),
+        ('{"image": [{"id": 1}], "annotations": []}', "'image' is neither, did you mean 'images'"),
+        ('{"images": [{"id": 1, "file": "a.png"}], "annotations": []}', "image 1 has no 'file_name', but 'id', 'file'"),
+        (
+            '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 2, "caption": "x"}]}',
+            "annotation 1: there is no image with the id 2",
+        ),
+        ('{"images": [], "annotations": [{"image_id": 1, "captions": "x"}]}', "has no 'caption', .* mean 'captions'"),
+    ],
+)
+def test_damaged_json_is_named(tmp_path, content, line):
+    pictures(tmp_path, ["a.png"])
+    (tmp_path / "captions.json").write_text(content)
+    with pytest.raises(ValueError, match=line):
+        data.CaptionedImages(str(tmp_path), size=8, val_fraction=0)
+
+
+def test_damaged_text_files_are_named(tmp_path):
+    pictures(tmp_path / "images", ["a.png", "b.png"])
+    arguments = {"root": str(tmp_path), "size": 8, "val_fraction": 0}
+    with pytest.raises(ValueError, match="no picture in .*images has captions: .* or a .txt file beside each picture"):
+        data.CaptionedImages(**arguments)
+    with pytest.raises(FileNotFoundError, match="there is no .*txt, did you mean 'text.txt'"):
+        (tmp_path / "text.txt").touch()
+        data.CaptionedImages(captions="texs.txt", **arguments)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/a.txt").write_text("one\n")
+    with pytest.warns(UserWarning, match="1 pictures have no captions, and are left out: .*b.png"):
+        assert len(data.CaptionedImages(**arguments).texts) == 1
+    (tmp_path / "text/b.txt").write_text("\n")
+    with pytest.raises(ValueError, match="1 captions have no words: .*b.txt, line 1: an empty caption"):
+        data.CaptionedImages(**arguments)
+    (tmp_path / "text/b.txt").write_bytes("two\ncaf\xe9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="b.txt is not UTF-8.*line 2"):
+        data.CaptionedImages(**arguments)
+    (tmp_path / "text/c.txt").write_text("three\n")
+    with pytest.raises(FileNotFoundError, match="1 files of captions have no picture in .*images: .*c.txt"):
+        data.CaptionedImages(**arguments)
+    (tmp_path / "captions.csv").write_text(HEAD)
+    with pytest.raises(ValueError, match="has captions in captions.csv and text: name one by --data.captions"):
+        data.CaptionedImages(**arguments)
+
+
+def test_damaged_pictures_are_named_before_training(tmp_path):
+    module = made(tmp_path, HEAD + "".join(f"{name}.png,{name}\n" for name in "abc"), batch_size=2)
+    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:50])
+    with pytest.raises(ValueError, match="1 files cannot be used: .*b.png"):
+        module.setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"length": 0}, "length .0. and min_count .1. must be at least 1"),
+        ({"min_count": 9}, "no word of the captions occurs 9 times: use a smaller --data.min_count"),
+        ({"unit": "letter"}, 'unit must be "word" or "character"'),
+        ({"crop": 0}, "crop must be positive"),
+        ({"val_fraction": 0.9999}, "all 2 images of .* are held out: use a smaller --data.val_fraction"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(tmp_path, settings, line):
+    with pytest.raises(ValueError, match=line):
+        made(tmp_path, HEAD + "a.png,x\nb.png,y\n", **settings)
+
+
+def test_what_is_there_twice_counts_once(tmp_path):
+    """A caption, and a picture under two names, whose captions are those of one."""
+    pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match="1 captions are there twice"):
+        module = made(tmp_path, HEAD + "a.png,x\nb.png,z\na.png,x\nlink.png,y\n", ["a.png", "b.png"])
+    assert module.reference("train").texts == [["x", "y"], ["z"]]
+
+
+def test_words_are_those_of_training_and_pictures_are_apart(tmp_path):
+    names = [f"{number}.png" for number in range(60)]
+    table = HEAD + "".join(
+        f"{name},{'ab'[int(name[0]) % 2]} w{name[:-4]} bird\n{name},again {name[:-4]}\n" for name in names
+    )
+    module = made(tmp_path, table, names, val_fraction=0.3, length=2)
+    train, val = (module.reference(split) for split in ("train", "val"))
+    assert len(train) + len(val) == 60 and 8 < len(val) < 30
+    numbers = [{text.split()[1] for text in examples.captions} for examples in (train, val)]
+    assert (
+        not numbers[0] & numbers[1] and numbers[0] < set(module.vocabulary) and not numbers[1] & set(module.vocabulary)
+    )
+    assert val.images.paths == sorted(path for path in module.texts if path not in train.images.paths)
+    assert train.token.shape[1] == module.length == 2 and (val.token[::2, 1] == UNKNOWN).all()
+    few = made(tmp_path, table, names, val_fraction=0.3, min_count=2)
+    assert set(few.vocabulary) == {*SPECIAL, "a", "b", "bird", "again"}
+
+
+def test_characters(tmp_path):
+    module = made(tmp_path, HEAD + "a.png,Ab!\nb.png,b  a\n", unit="character")
+    assert module.vocabulary == [*SPECIAL, SPACE, "a", "b", "!"] and module.length == 3
+    assert module.reference("train").token.tolist() == [[3, 4, 5], [4, 2, 3]]
+
+
+@pytest.mark.skipif(
+    not (REAL and Path(REAL, "flickr8k_1000").is_dir()), reason="GAN_LIGHTNING_DATA has no flickr8k_1000"
+)
+def test_real_captions():
+    module = data.CaptionedImages(str(Path(REAL, "flickr8k_1000")), num_workers=0)
+    train, val = (module.reference(split) for split in ("train", "val"))
+    assert len(train) + len(val) == 1000 and all(len(texts) == 5 for texts in train.texts)
+    batch = train.in_training(0).training_batch(BatchIndex(0, list(range(64))))
+    assert not (batch.token == batch.wrong).all(1).any() and UNKNOWN not in batch.token
