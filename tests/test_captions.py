@@ -448,6 +448,7 @@ def test_damaged_pictures_are_named_before_training(tmp_path):
         ({"min_count": 9}, "no word of the captions occurs 9 times: use a smaller --data.min_count"),
         ({"unit": "letter"}, 'unit must be "word" or "character"'),
         ({"crop": 0}, "crop must be positive"),
+        ({"box_ratio": 0}, "box_ratio must be above 0 and at most 1"),
         ({"val_fraction": 0.9999}, "all 2 images of .* are held out: use a smaller --data.val_fraction"),
     ],
 )
@@ -487,6 +488,64 @@ def test_characters(tmp_path):
     module = made(tmp_path, HEAD + "a.png,Ab!\nb.png,b  a\n", unit="character")
     assert module.vocabulary == [*SPECIAL, SPACE, "a", "b", "!"] and module.length == 3
     assert module.reference("train").token.tolist() == [[3, 4, 5], [4, 2, 3]]
+
+
+# Boxes.
+
+
+def boxed(tmp_path: Path, boxes: str, **settings) -> data.CaptionedImages:
+    """Two pictures of 60 x 90 whose pixels say their row and column."""
+    y, x = np.mgrid[:60, :90].astype(np.uint8)
+    (tmp_path / "CUB/images").mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        Image.fromarray(np.stack([y, x, 0 * x], -1)).save(tmp_path / f"CUB/images/{name}.png")
+    (tmp_path / "CUB/images.txt").write_text("1 a.png\n2 b.png\n3 c.png\n")
+    (tmp_path / "CUB/bounding_boxes.txt").write_text(boxes)
+    (tmp_path / "CUB/captions.csv").write_text(HEAD + "a.png,x\nb.png,y\n")
+    return data.CaptionedImages(
+        str(tmp_path / "CUB"), size=8, val_fraction=0, num_workers=0, boxes="bounding_boxes.txt", **settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("box", "ratio", "rows", "columns"),
+    [
+        ((40, 20, 12, 6), 0.75, (15, 31), (38, 54)),  # a side of 12 / .75 = 16 about (46, 23)
+        ((40, 20, 6, 12), 0.5, (14, 38), (31, 55)),
+        ((0, 0, 12, 6), 0.75, (0, 16), (0, 16)),  # moved into the picture
+        ((78, 54, 12, 6), 0.75, (44, 60), (74, 90)),
+        ((0, 0, 30, 60), 0.75, (0, 60), (0, 60)),  # there are no 80 rows
+        ((40, 0, 30, 60), 0.75, (0, 60), (25, 85)),
+    ],
+)
+def test_the_window_around_a_box(tmp_path, box, ratio, rows, columns):
+    module = boxed(tmp_path, f"1 {' '.join(f'{one:.1f}' for one in box)}\n2 0.0 0.0 60.0 60.0\n", box_ratio=ratio)
+    module.setup("predict")
+    image = module.reference("train").__getitems__([0]).image[0]
+    for channel, (first, end) in zip(image[:2].float(), (rows, columns), strict=True):
+        edge = (end - first) / 8
+        # The middle of the first of 8 pixels, and of the last.
+        assert channel.min() == pytest.approx(first + edge / 2 - 0.5, abs=0.6)
+        assert channel.max() == pytest.approx(end - edge / 2 - 0.5, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "line"),
+    [
+        ("1 0 0 9 9\n", "have no box of 1 pictures: .*b.png"),
+        ("1 0 0 9 9\n2 0 0 9\n", "bounding_boxes.txt, line 2: 5 fields are expected, not '2', '0', '0', '9'"),
+        ("1 0 0 9 9\n2 0 0 x 9\n", "the boxes of 2 are not x, y, a width and a height above 0"),
+        ("1 0 0 0 9\n2 0 0 9 9\n", "the boxes of 1 are not"),
+    ],
+)
+def test_damaged_boxes_are_named(tmp_path, boxes, line):
+    with pytest.raises(ValueError, match=line):
+        boxed(tmp_path, boxes).reference("train")
+
+
+def test_boxes_are_part_of_the_fingerprint(tmp_path):
+    prints = [boxed(tmp_path, f"1 0 0 9 {side}\n2 0 0 9 9\n").reference("train").fingerprint for side in (9, 9, 8)]
+    assert prints[0] == prints[1] != prints[2]
 
 
 @pytest.mark.skipif(

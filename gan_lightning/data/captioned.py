@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from gan_lightning.batches import BatchIndex, Captioned
+from gan_lightning.data.boxes import Boxed, read_boxes
 from gan_lightning.data.caption_files import read_captions
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Examples, Split
@@ -157,6 +158,10 @@ class CaptionedImages(FileData):
         jitter: what the shorter side of training images is resized to, the other in proportion, before a crop of `size`
             is taken at random, 76 for 64 in StackGAN's code (arXiv:1612.03242); None for that of `size`.
         crop: shorter side of the middle in the images' own pixels; None for as much as there is.
+        boxes: CUB's `bounding_boxes.txt`, from the folder on, with `images.txt` and `images` beside it: a picture's
+            window around its box takes the place of the picture.
+        box_ratio: of a box to its window, along the longer side: 0.75 in the paper, 0.667 in StackGAN's code. A window
+            that would reach beyond the picture is moved into it, not cut off, so that no part of the box is lost.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA); any number of .npy files.
         flip: mirror training images at random, as StackGAN's code does; not where captions tell left from right.
         val_fraction: share held out, from 0 up to but not 1.
@@ -181,6 +186,8 @@ class CaptionedImages(FileData):
         min_count: int = 1,
         jitter: int | None = None,
         crop: int | None = None,
+        boxes: str | None = None,
+        box_ratio: float = 0.75,
         channels: int = 3,
         flip: bool = True,
         val_fraction: float = 0.05,
@@ -198,7 +205,9 @@ class CaptionedImages(FileData):
             raise ValueError(f'unit must be "word" or "character", not {unit!r}')
         if crop is not None and crop < 1:
             raise ValueError(f"crop must be positive, not {crop}; leave it out for the whole short side")
-        self.crop = crop
+        if not 0 < box_ratio <= 1:
+            raise ValueError(f"box_ratio must be above 0 and at most 1, not {box_ratio}")
+        self.crop, self.boxes, self.box_ratio = crop, boxes, box_ratio
         self.texts = read_captions(self.root, captions)
         training = [caption_parts(text, unit) for path in self._paths("train") for text in self.texts[path]]
         if not training:
@@ -213,7 +222,10 @@ class CaptionedImages(FileData):
 
     def load(self, split: Split) -> CaptionedExamples:
         paths = self._paths(split)
-        images = Pictures(paths, self.image_shape, "middle", self.crop, reading=self.reading)
+        kind = Pictures if self.boxes is None else Boxed
+        images = kind(paths, self.image_shape, "middle", self.crop, reading=self.reading)
+        if isinstance(images, Boxed):
+            images.boxes, images.ratio = read_boxes(self.root / self.boxes, paths), self.box_ratio
         name = f"{self.name}, split {split}"
         return CaptionedExamples(name, images, [self.texts[path] for path in paths], self.vocabulary, self.length)
 
