@@ -13,11 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchmetrics.image
 import yaml
-from conftest import trained, translator
+from conftest import text_to_image, trained, translator
 
 from gan_lightning import data, metrics, networks
 from gan_lightning.data.shapes import ShapeData
@@ -229,6 +230,33 @@ SHAPES: dict[str, tuple[type[ShapeData], dict[str, Any], int]] = {  # data, what
     "ContextEncoder": (data.ShapeHoles, {}, 3),
     "SRGAN": (data.ShapeResolution, {"features": partial(networks.RandomFeatures, width=4)}, 2),
 }
+
+
+def test_captions(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader's own error, both stages and both discriminators; how right pictures are, of readings known."""
+    monkeypatch.syspath_prepend(FOLDER)
+    captions = loaded("captions")
+    monkeypatch.setattr(captions, "STEPS", 4)
+    monkeypatch.setattr(captions, "DRAWINGS", 64)
+    module = data.CaptionedShapes(n=8, size=16, batch_size=8)
+    facts = {"image_shape": module.image_shape, "vocabulary": module.vocabulary, "length": module.length}
+    trained(text_to_image(facts, text_images=0, stage_1_images=8), 2, module).save_checkpoint(tmp_path / "a.ckpt")
+    _, printed = run(captions, str(tmp_path / "a.ckpt"))
+    begins = "real drawings", "stage I ", "stage II", "discriminator of stage I ", "discriminator of stage II"
+    for line, begin in zip(printed.splitlines(), begins, strict=True):
+        assert line.startswith(begin) and "nan" not in line
+
+    factors = captions.places(np.array([[2, 0, 3, 1, 1, 2, 0, 1], [1, 1, 0, 2, -1, -1, -1, -1]]))
+    turned = torch.tensor([[1, 1, 2, 0, 0, 3, 1, 1], [0, 1, 0, 2, 0, 0, 0, 0]])  # the first two shapes' places
+
+    def reading(values: torch.Tensor) -> torch.Tensor:
+        shown = [torch.nn.functional.one_hot(v.clamp(min=0), n) for v, n in zip(values.T, captions.VALUES, strict=True)]
+        return 9.0 * torch.cat(shown, 1)
+
+    assert captions.right(reading(factors), factors) == dict(colour_and_shape=1, relation=1, one_shape=1, two_shapes=1)
+    assert captions.right(reading(turned), factors) == dict(colour_and_shape=1, relation=0, one_shape=1, two_shapes=1)
+    turned[0, 2], turned[1, 3] = 4, 0
+    assert captions.right(reading(turned), factors)["colour_and_shape"] == 0
 
 
 @pytest.mark.parametrize("name", SHAPES)

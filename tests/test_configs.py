@@ -106,6 +106,51 @@ def test_a_published_setting_runs_twenty_steps(name: str, tmp_path: Path, monkey
     assert all(value.isfinite().all() for value in state["state_dict"].values() if torch.is_tensor(value))
 
 
+@pytest.mark.parametrize("name", ["stackgan/cub", "stackgan/coco", "stackgan/flickr8k"])
+def test_settings_for_captions_run_five_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All phases, with their own text encoders, schedules and batches; narrow networks, small drawn scenes."""
+    monkeypatch.chdir(tmp_path)
+    text = re.sub(r"(width|dim): \d+", r"\1: 4", (ROOT / f"{name}.yaml").read_text())
+    config = yaml.safe_load(text)
+    config["data"] = {"class_path": "CaptionedShapes", "init_args": {"n": 40, "size": 16, "batch_size": 4}}
+    settings = config["model"]["init_args"]
+    settings |= {"stage_1_side": 8, "stage_1_images": 8, "stage_2_batch": settings.get("stage_2_batch") and 2}
+    if "text_images" in settings:
+        settings["text_images"] = 4
+        settings["text_encoder"]["init_args"]["widths"] = [4, 4, 4]
+    (tmp_path / "narrow.yaml").write_text(yaml.safe_dump(config))
+    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    fit.main(["--config=narrow.yaml", "--trainer.max_steps=5", *quiet])
+    (checkpoint,) = tmp_path.glob("runs/*/*/last.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    first = 1 if "text_images" in settings else 0
+    assert state["gan_lightning"]["turns"].items() >= {"generator_1": 2, "generator_2": 3 - first}.items()
+    assert all(value.isfinite().all() for value in state["state_dict"].values() if torch.is_tensor(value))
+
+
+def test_settings_for_captions_are_the_authors() -> None:
+    """Pictures, epochs of the stages, batches, epochs between two halvings of the rates, widths."""
+    for name, pictures, epochs, batches, halving, width, blocks in (
+        ("cub", 8_855, (600, 600), (64, 64), (50, 100), (128, 64), 4),
+        ("coco", 82_783, (120, 100), (128, 40), (20, 20), (192, 96), 2),
+    ):
+        config = parse(f"--config={ROOT / 'stackgan' / f'{name}.yaml'}").config
+        model, batch = config.model.init_args, config.data.init_args.batch_size
+        assert (batch, model.stage_2_batch or batch) == batches and config.data.init_args.size == 256
+        assert model.stage_1_images == epochs[0] * pictures and model.stage_1_side == 64 and model.kl_weight == 2.0
+        steps = (model.text_images + model.stage_1_images) / batches[0] + epochs[1] * pictures / batches[1]
+        assert config.trainer.max_steps == math.ceil(steps)
+        for schedule, every, size in zip(
+            (model.step.scheduler, model.stage_2_scheduler), halving, batches, strict=True
+        ):
+            assert schedule.init_args.gamma == 0.5
+            assert schedule.init_args.step_size == pytest.approx(every * pictures / size, abs=1)
+        assert (model.generator_1.init_args.width, model.discriminator_1.init_args.width) == width
+        assert (model.generator_2.init_args.width, model.discriminator_2.init_args.width) == width
+        assert model.generator_2.init_args.blocks == blocks
+        assert model.generator_1.init_args.condition_dim == model.discriminator_2.init_args.condition_dim == 128
+
+
 def test_published_settings_for_cifar10_are_the_sheets() -> None:
     """Batch, steps, discriminator steps, learning rates and betas, decay, start and pace of the average."""
     expected = {  # per generator step: images, hence the half-life of an average that keeps 0.9999
