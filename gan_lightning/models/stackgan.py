@@ -211,8 +211,7 @@ class StackGAN(TextToImage):
         return self.generator.second if self.stage == 2 else self.generator.first
 
     def fake(self, text: Tensor) -> Tensor:
-        """(n, C, h, w) this stage's images of texts (n, dim), with gradients to this stage's generator alone."""
-        text = text.detach()
+        """(n, C, h, w) this stage's images of texts (n, dim)."""
         z, rest = self.generator.parts(self.latent(self.noise, len(text)))
         if self.stage == 1:
             return self.generator.first(z, text)
