@@ -94,6 +94,14 @@ class Sequences(NamedTuple):
     token: Tensor  # (B, T) int64, indices into the vocabulary
 
 
+class Captioned(NamedTuple):
+    """Images, a caption of each, and one of another image, whose text differs."""
+
+    image: Tensor  # (B, C, H, W)
+    token: Tensor  # (B, T) int64, indices into the vocabulary
+    wrong: Tensor  # (B, T) int64
+
+
 class Ranked(NamedTuple):
     """Queries, and which of the columns that a ranker scores are relevant to each: items to a user, or documents.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from gan_lightning import data
-from gan_lightning.batches import Attributed, BatchIndex, Labeled, Masked, Paired, PartlyLabeled, Unpaired
+from gan_lightning.batches import Attributed, BatchIndex, Captioned, Labeled, Masked, Paired, PartlyLabeled, Unpaired
 from gan_lightning.cli import command_line
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.decoding import read_pixels
@@ -195,7 +196,7 @@ def test_a_draw_depends_on_its_number_alone():
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Pairs whose B is the negative of A, two domains, a list of attributes, all of odd shapes."""
+    """Pairs whose B is the negative of A, two domains, a list of attributes, captions, all of odd shapes."""
     for number in range(12):
         a = noise(number, 40, 56)
         save(tmp_path / f"ab/train/{number:02}.png", np.concatenate([a, 255 - a], 1))
@@ -208,6 +209,8 @@ def files(tmp_path: Path) -> Path:
             save(tmp_path / f"two/testB/{number:02}.png", 255 - a)
     rows = [f"{n:02}.png {1 if n % 2 else -1} {1 if n < 3 else -1} -1" for n in range(12)]
     (tmp_path / "faces/list_attr_celeba.txt").write_text("12\nOdd Early Never\n" + "\n".join(rows) + "\n")
+    captions = {f"{n:02}.png": [f"picture {n} view {view}" for view in range(3)] for n in range(12)}
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
     for letter, listed in (("A", range(7)), ("B", range(7, 12))):
         (tmp_path / f"faces/train{letter}.txt").write_text("\n".join(f"{n:02}.png" for n in listed))
     return tmp_path
@@ -224,6 +227,10 @@ def made(files: Path, kind: str, workers: int = 0, batch_size: int = 4) -> Image
             str(files / "faces"), ["Early", "Odd"], jitter=36, flip=True, val_fraction=0, **common
         )
     folder = str(files / "two/trainA")
+    if kind == "drawn captions":
+        return data.CaptionedShapes(n=12, **common)
+    if kind == "captions":
+        return data.CaptionedImages(folder, str(files / "captions.json"), jitter=36, val_fraction=0, **common)
     if kind == "masked":
         return data.MaskedImages(folder, hole="random", val_fraction=0, **common)
     return data.LowResolutionImages(folder, val_fraction=0, **common)
@@ -235,6 +242,8 @@ KINDS = {
     "attributes": Attributed,
     "masked": Masked,
     "low_resolution": Paired,
+    "captions": Captioned,
+    "drawn captions": Captioned,
 }
 
 

@@ -77,7 +77,7 @@ def test_the_largest_crop_of_the_proportions():
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures smaller and larger than any size below, pairs, domains and a list of attributes."""
+    """Pictures smaller and larger than any size below, pairs, domains, a list of attributes and captions."""
     root = tmp_path_factory.mktemp("photos")
     names = []
     for number, shape in enumerate([(30, 40), (20, 90), (90, 25), (200, 160), (64, 96), (48, 48)] * 2):
@@ -87,6 +87,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names.append(f"{number}.png")
     rows = "\n".join(f"{name} {'1' if number % 2 else '-1'}" for number, name in enumerate(names))
     (root / "list_attr_celeba.txt").write_text(f"Bright\n{rows}\n")
+    (root / "captions.csv").write_text("image,caption\n" + "".join(f"{name},number {name}\n" for name in names))
     return root
 
 
@@ -97,6 +98,7 @@ FROM_FILES = {
     "PairedImages": {"jitter": None},
     "UnpairedImages": {"jitter": 40},
     "AttributeImages": {"attributes": ["Bright"]},
+    "CaptionedImages": {"jitter": 60},
 }
 MADE = {
     "Digits": {},
@@ -111,6 +113,7 @@ MADE = {
     "ShapeIdentities": {"n": 4},
     "ShapeHoles": {"n": 4},
     "ShapeResolution": {"n": 4},
+    "CaptionedShapes": {"n": 4},
 }
 SIDES = (32, 48)
 

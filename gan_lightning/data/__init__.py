@@ -1,6 +1,8 @@
 """Data modules: each one knows its `image_shape` and `num_classes` before it reads anything."""
 
 from gan_lightning.data.attributes import AttributeImages
+from gan_lightning.data.captioned import CaptionedImages
+from gan_lightning.data.captioned_shapes import CaptionedShapes
 from gan_lightning.data.cifar10 import CIFAR10
 from gan_lightning.data.digits import Digits
 from gan_lightning.data.domains import DigitDomains
@@ -24,6 +26,8 @@ from gan_lightning.data.unpaired import UnpairedImages
 __all__ = [
     "AttributeImages",
     "CIFAR10",
+    "CaptionedImages",
+    "CaptionedShapes",
     "DigitDomains",
     "DigitPatches",
     "Digits",

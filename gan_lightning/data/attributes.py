@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -15,13 +14,12 @@ from gan_lightning.data.encodings import codec_of
 from gan_lightning.data.finding import identity, named_images
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
-from gan_lightning.data.tables import number, records, short, shown, unnamed
+from gan_lightning.data.tables import names_files, number, records, short, shown, unnamed
 from gan_lightning.runtime.errors import nearest, printable
 from gan_lightning.runtime.reading import MAX_PIXELS
 from gan_lightning.runtime.sizes import Size
 
 LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
-FILES = {"imageid", "image", "img", "imagename", "file", "filename", "name", "path"}  # columns that name the images
 
 
 def read_attributes(path: Path, wanted: list[str]) -> tuple[list[str], torch.Tensor]:
@@ -47,7 +45,7 @@ def read_attributes(path: Path, wanted: list[str]) -> tuple[list[str], torch.Ten
         raise ValueError(f"{path} lists no images")
     if len(names) == len(first[1]) and sum(name in ("1", "-1", "0") for name in names) == len(names) - 1:
         raise ValueError(f"{path}, line {line}: write the attributes' names above the images, not {shown(names)}")
-    if not table and not _of_files(names[0]):  # CelebA's: the column of the images has no name
+    if not table and not names_files(names[0]):  # CelebA's: the column of the images has no name
         names = ["", *names]
     of, columns = _columns(path, names, wanted)
     images, yes, zero, minus = [], [], 0, 0
@@ -68,7 +66,7 @@ def read_attributes(path: Path, wanted: list[str]) -> tuple[list[str], torch.Ten
 
 def _columns(path: Path, names: list[str], wanted: list[str]) -> tuple[int, list[int]]:
     """Where the images' names are, and where the wanted attributes are."""
-    of = next((at for at, name in enumerate(names) if _of_files(name)), 0)
+    of = next((at for at, name in enumerate(names) if names_files(name)), 0)
     known = [name for at, name in enumerate(names) if at != of and not unnamed(name)]
     for name in wanted:
         if name not in known:
@@ -77,10 +75,6 @@ def _columns(path: Path, names: list[str], wanted: list[str]) -> tuple[int, list
         if known.count(name) > 1:
             raise ValueError(f"{path} has the attribute {name} {known.count(name)} times: give each its own name")
     return of, [at for name in wanted for at, other in enumerate(names) if other == name and at != of]
-
-
-def _of_files(name: str) -> bool:
-    return re.sub(r"[\s_-]", "", name).lower() in FILES
 
 
 def _lines(path: Path) -> tuple[bool, Iterator[tuple[int, list[str]]]]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 MARKS = ("::", "\t", ",", ";")  # what parts the fields of a record
 LONG = 2**20  # characters of a line that no table has
 SHOWN, LONGEST = 12, 30  # fields of a message, and characters of each
+FILES = {"imageid", "image", "img", "imagename", "file", "filename", "name", "path"}  # columns that name image files
 
 _NO_VALUE = {"null", "na", "n/a", "nan", "none", "nil", "\\n", "-", "?"}
 _MOMENT = re.compile(
@@ -117,6 +118,11 @@ def names_columns(fields: Iterable[str]) -> bool:
 def unnamed(column: str) -> bool:
     """Whether a column is an index that pandas wrote: without a name, or "Unnamed: 0"."""
     return _UNNAMED.fullmatch(column) is not None
+
+
+def names_files(column: str) -> bool:
+    """Whether a column has the names of image files, by its own name: image, image_id, file name or the like."""
+    return re.sub(r"[\s_-]", "", column).lower() in FILES
 
 
 def short(field: str) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,13 +17,12 @@ from gan_lightning.data.base import Data, data_root, not_found
 from gan_lightning.data.encodings import codec_of
 from gan_lightning.data.sets import Rows, Split
 from gan_lightning.noise import key, shares
-from gan_lightning.text import PADDING, SPACE, SPECIAL, UNKNOWN
+from gan_lightning.text import PADDING, UNKNOWN, Unit, spelled, token_numbers, vocabulary_of
 
 DEFAULT = "text_coco.txt"
 CHOICE = 0  # seed of the lines that are held out
 MANY = 0.01  # share of lines that are too long from which on a warning says so
 MOST = 0.5  # share of held-out words that are unknown above which one says so
-Unit = Literal["word", "character"]
 
 
 class Sentences(Rows):
@@ -135,24 +132,22 @@ class TextLines(Data):
     @cached_property
     def vocabulary(self) -> list[str]:
         """The word of each token; reads the file."""
-        special = [*SPECIAL, SPACE] if self.unit == "character" else SPECIAL
-        counts = Counter(word for words in self.lines["train"] for word in words if word not in special)
-        frequent = [word for word, count in counts.items() if count >= self.minimum]
-        if not frequent:
+        found = vocabulary_of(self.lines["train"], self.unit, self.minimum)
+        if len(found) == len(vocabulary_of([], self.unit, self.minimum)):
             raise ValueError(f"no {self.unit} of {self.path} occurs {self.minimum} times: use a smaller --data.minimum")
-        held = Counter(word for words in self.lines["val"] for word in words)
-        unknown = 1 - sum(held[word] for word in {SPACE, *frequent}) / max(held.total(), 1)
+        held, known = Counter(word for words in self.lines["val"] for word in words), token_numbers(found)
+        unknown = 1 - sum(held[word] for word in known) / max(held.total(), 1)
         if held and unknown > MOST:
             characters = "text without spaces needs --data.unit character, " if self.unit == "word" else ""
             rank_zero_warn(
                 f"{unknown:.0%} of the held-out {self.unit}s of {self.path} are not in the vocabulary and become "
                 f"<unk>: {characters}other text more lines or a smaller --data.minimum (it is {self.minimum})"
             )
-        return [*special, *sorted(frequent, key=lambda word: (-counts[word], word))]
+        return found
 
     @cached_property
     def _token(self) -> dict[str, int]:
-        return {word: token for token, word in enumerate(self.vocabulary) if token >= len(SPECIAL)}
+        return token_numbers(self.vocabulary)
 
     def encode(self, line: str) -> list[int]:
         """The tokens of a line's words or characters, however many, without padding."""
@@ -181,7 +176,7 @@ def parts_of(line: str, unit: Unit, most: int = -1) -> list[str]:
     words = line.split(maxsplit=most)
     if unit == "word":
         return words
-    text = unicodedata.normalize("NFC", SPACE.join(words))
+    text = spelled(words)
     return list(text if most < 0 else text[: most + 1])
 
 
