@@ -22,7 +22,7 @@ from gan_lightning.data import Digits
 from gan_lightning.data.base import to_unit
 from gan_lightning.evaluate import main
 from gan_lightning.load import load_model
-from gan_lightning.metrics import Guided, Strongest, guided_gradients, responses, spread, to_uint8
+from gan_lightning.metrics import Guided, Strongest, guided_gradients, probe_features, responses, spread, to_uint8
 
 KERNEL = torch.tensor([[1.0, -1.0, 2.0], [0.5, 3.0, -4.0], [-1.0, 1.0, 1.0]])
 IMAGE = torch.tensor(
@@ -200,7 +200,7 @@ def test_evaluate_draws_what_units_look_for(folder: Path, capsys: pytest.Capture
     assert np.array_equal(first[:, :146], other[:, :146]) and not np.array_equal(first, other)
 
 
-def test_a_discriminator_of_classes_sees_the_labels(folder: Path) -> None:
+def test_a_discriminator_of_classes_sees_the_labels(folder: Path, capsys: pytest.CaptureFixture) -> None:
     """The third class alone opens the units."""
     own = {"generator": networks.DCGANGenerator, "discriminator": networks.DCGANDiscriminator}
     model = tiny("CGAN", {name: partial(kind, width=4) for name, kind in own.items()}, num_classes=10)
@@ -210,11 +210,14 @@ def test_a_discriminator_of_classes_sees_the_labels(folder: Path) -> None:
     weight[:, 1:] = -1e3
     weight[:, 1 + 3] = 1e3
     torch.save(content, path)
-    main([path, "--data", "Digits", "--data.size", "16", "--metrics", "units"])
+    flags = [path, "--data", "Digits", "--data.size", "16", "--metrics"]
+    main([*flags, "units"])
     data = Digits(size=16).reference("val").__getitems__(list(range(297)))
     thirds = {tuple(image.flatten().tolist()) for image in data.image[data.label == 3]}
     shown = cells(folder / "classes" / "sheets" / "units.png", 16, 17)[0, :8]
     assert all(tuple(image.tolist()) in thirds for image in shown)
+    said = refused(main, [*flags, "linear_probe"], capsys)  # features that know the class tell nothing
+    assert "linear_probe: CGAN's discriminator takes more than images" in said
 
 
 def test_units_are_of_discriminators_of_images(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -230,3 +233,10 @@ def test_units_are_of_discriminators_of_images(folder: Path, capsys: pytest.Capt
         assert said in refused(main, [path, *flags], capsys)
     real = ["--real", str(folder), "--metrics", "units"]
     assert "units takes a checkpoint, and --data" in refused(main, [path, *real], capsys)
+
+
+def test_a_reference_batch_is_no_part_of_the_features() -> None:
+    discriminator, images = tiny("ImprovedGAN").discriminator, draw(3, *SHAPE)
+    features = probe_features(discriminator, images)
+    assert len(features) == 3 and not torch.equal(features[0], features[2])
+    torch.testing.assert_close(probe_features(discriminator, images[2:]), features[2:])

@@ -18,7 +18,7 @@ from gan_lightning.cli import pictures
 from gan_lightning.cli.comparison import Found
 from gan_lightning.cli.score_sides import Checkpoint
 from gan_lightning.core import ImageGenerator, TwoPlayerGAN
-from gan_lightning.core.hyperparameters import instantiate
+from gan_lightning.core.hyperparameters import instantiate, one_line
 from gan_lightning.data.base import to_unit
 from gan_lightning.metrics import Strongest, guided_gradients, linear_probe, probe_features, responses, spread
 from gan_lightning.runtime.layout import SHEETS
@@ -29,7 +29,11 @@ UNITS, IMAGES = 8, 8  # that are shown: units, and for each of them images
 
 def probe(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Namespace) -> Found:
     """Accuracy on the data's "val" split of a linear classifier on the features that the model represents images by,
-    or on its discriminator's where it has none."""
+    or on its discriminator's where it has none.
+
+    Raises:
+        ValueError: no labels or images in the data, no discriminator of images alone, or one without convolutions.
+    """
     module = checkpoint.module
     if not data.num_classes or data.num_classes < 2:
         raise ValueError(f"linear_probe needs labels, and {data.name} has none")
@@ -38,6 +42,12 @@ def probe(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Nam
     else:
         seen = partial(probe_features, discriminator_of(module, "linear_probe"))
         features = "discriminator, {}, maxima of 4x4 cells"
+        (one,) = parts_of(data, "val", 1, 1, "linear_probe")
+        try:
+            seen(to_unit(one.image).to(module.device))
+        except (TypeError, RuntimeError) as error:
+            takes = f"{type(module).__name__}'s discriminator takes more than images"
+            raise ValueError(f"linear_probe: {takes} ({one_line(error, 100)})") from error
     sides = []
     for split, most in (("train", given.n or 10_000), ("val", None)):
         parts = parts_of(data, split, most, given.batch_size, "linear_probe")
@@ -127,7 +137,7 @@ def discriminator_of(module: ImageGenerator, metric: str) -> nn.Module:
 
 def untrained(module: ImageGenerator, seed: int) -> ImageGenerator:
     """The same model, on the same device, with fresh weights of a seed."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return instantiate(type(module), dict(module.hparams)).to(module.device)
 

@@ -168,7 +168,7 @@ def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
 
 
 def arithmetic(painter: Painter, given: argparse.Namespace) -> tuple[Image.Image, Tensor, Latents]:
-    """Sums and differences of samples (Radford et al. 2016, arXiv:1511.06434, figure 7).
+    """Sums and differences of samples (Radford et al. 2016, arXiv:1511.06434, section 6.3.2 and figure 7).
 
     Nothing is rescaled, as in the paper: the result may lie where no latents are drawn. The noise of the neighbours is
     the paper's for its latents, which are uniform in [-1, 1), and the same for normal ones and in W.

@@ -1,5 +1,5 @@
 """What single units of a convolutional network look for, by guided backpropagation (Springenberg et al. 2015,
-arXiv:1412.6806), as Radford et al. 2016 (arXiv:1511.06434, section 6.3 and figure 5) show it of a discriminator."""
+arXiv:1412.6806), as Radford et al. 2016 (arXiv:1511.06434, section 6.2 and figure 5) show it of a discriminator."""
 
 from __future__ import annotations
 
