@@ -280,12 +280,8 @@ def closing(cli: LightningCLI) -> str:
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
-    if grid.path:
-        lines += [f"samples     {os.path.relpath(grid.path)}"]
-    if cli.summary.progress:
-        lines += [f"progress    {os.path.relpath(cli.summary.progress)}"]
-    if cli.summary.curves:
-        lines += [f"curves      {os.path.relpath(cli.summary.curves)}"]
+    made = {"samples": grid.path, "progress": cli.summary.progress, "curves": cli.summary.curves}
+    lines += [f"{name:<12}{os.path.relpath(path)}" for name, path in made.items() if path]
     last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
         wanted = f" --attributes +{shlex.quote(cli.model.attributes[0])}" if cli.model.attributes else ""

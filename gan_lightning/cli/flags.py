@@ -7,8 +7,9 @@ import math
 import re
 from pathlib import Path
 
+from gan_lightning.cli.arithmetic import terms
 from gan_lightning.cli.parser import ModelParser
-from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
+from gan_lightning.runtime.layout import ARITHMETIC, RECONSTRUCTIONS, SHEETS
 from gan_lightning.runtime.reading import add_flags
 
 IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
@@ -55,6 +56,13 @@ def of_images(
     parser.add_argument("--direction", type=int, metavar="K", help="move the latents along direction K of `directions`")
     parser.add_argument("--strength", type=float, help="by how many standard deviations (default 1)")
     add_directions(parser)
+    result = f"also {ARITHMETIC}.png, sums and differences of samples by their numbers, such as "
+    parser.add_argument(
+        "--arithmetic",
+        type=terms,
+        metavar="TERMS",
+        help=result + "'mean(1,5,9) - mean(2,3,4) + 0.5*7', in W of a generator with styles, else in Z",
+    )
     if styles:
         table = f"also {SHEETS}/mix.png, a table of styles: the coarse ones of the first numbers, a row each, the fine "
         parser.add_argument(

@@ -71,9 +71,9 @@ def sample_line(given: argparse.Namespace, *flags: object) -> str:
     return f"  {program('sample')} {shlex.join(map(printable, (given.checkpoint, *flags, *weights)))}"
 
 
-def classes(module: ImageGenerator, label: int | None, n: int = 1) -> Tensor | None:
-    """(n,) a class; None for none."""
-    return None if label is None else torch.full((n,), label, device=module.device)
+def classes(module: ImageGenerator, label: int | None) -> Tensor | None:
+    """(1,) a class; None for none."""
+    return None if label is None else torch.tensor([label], device=module.device)
 
 
 def draw_directions(module: AdversarialModule, given: argparse.Namespace) -> None:

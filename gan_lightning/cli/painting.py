@@ -23,6 +23,7 @@ from gan_lightning.runtime.layout import RECONSTRUCTIONS
 WALKERS = 16  # latents that walk or are traversed side by side
 SECONDS_A_STATION = 1.0  # on the way from latent to latent
 CODE_VALUES = 10  # of a code that is continuous
+AROUND = 0.25  # of the uniform noise that is added to a result of arithmetic (Radford et al. 2016, figure 7)
 
 
 class Painter:
@@ -164,6 +165,38 @@ def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
         mixed = [torch.cat([points[row][:, : given.crossover], points[c][:, given.crossover :]], 1) for c in columns]
         shown += painter.paint(torch.cat([points[row], *mixed]), None, [row] * (1 + len(columns)))
     return tiles(shown, 1 + len(columns))
+
+
+def arithmetic(painter: Painter, given: argparse.Namespace) -> tuple[Image.Image, Tensor, Latents]:
+    """Sums and differences of samples (Radford et al. 2016, arXiv:1511.06434, section 6.3.2 and figure 7).
+
+    Nothing is rescaled, as in the paper: the result may lie where no latents are drawn. The noise of the neighbours is
+    the paper's for its latents, which are uniform in [-1, 1), and the same for normal ones and in W.
+
+    Returns:
+        the sheet: a row for each term, its samples and then the picture of their mean; below, 3x3 pictures, the result
+        in the middle of 8 to whose latents noise is added.
+        (C, H, W) uint8, the result.
+        its latents.
+    """
+    rows, result = [], 0.0
+    for weight, numbers in given.arithmetic:
+        condition = painter.condition(given.labels[0], numbers)
+        points = painter.points(numbers, condition)
+        mean = points.mean(0, keepdim=True)
+        result = result + weight * mean
+        images = painter.paint(points, condition, numbers)
+        rows.append(images if len(numbers) == 1 else images + painter.paint(mean, condition, numbers[:1]))
+    around = painter.space.neighbours(result, 8, AROUND, painter.how["seed"])
+    nine = torch.cat([around[:4], result, around[4:]])
+    condition = None if condition is None else condition[[0] * 9]
+    images = painter.paint(nine, condition, [0] * 9)
+    rows += [[], images[:3], images[3:6], images[6:]]
+    columns = max(map(len, rows))
+    blank = torch.zeros_like(images[0])
+    sheet = tiles([image for row in rows for image in [*row, *[blank] * (columns - len(row))]], columns)
+    label = None if condition is None or painter.space.has_styles else condition[:1]
+    return sheet, images[4], Latents(result, label, painter.space.layers)
 
 
 def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:

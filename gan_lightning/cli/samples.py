@@ -14,7 +14,7 @@ from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
 from gan_lightning.networks.style import StyleGenerator
 from gan_lightning.runtime.errors import nearest, printable
-from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
+from gan_lightning.runtime.layout import ARITHMETIC, LATENTS, RECONSTRUCTIONS, SHEETS
 from gan_lightning.runtime.reading import reading_of
 from gan_lightning.text import sentence
 
@@ -91,7 +91,7 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         given.n = len(painter.stored.points)
     refuse_latents(painter, given)
     own = [flag for flag in how if flag in given.set and flag not in {"truncation", *painter.how_of_points}]
-    if own and (given.walk or table or code is not None or not painter.by_number):
+    if own and (given.walk or table or given.arithmetic or code is not None or not painter.by_number):
         raise ValueError(f"--{own[0]} is of samples by number: leave it out, or what moves latents, such as --walk")
     pictures.refuse_older(given.out, given.n * len(given.labels), module.image_shape[0])
     originals = None
@@ -109,6 +109,11 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
             pictures.save_film(painting.walk(painter, given), given.walk)
         if table is not None:
             pictures.save(painting.mix(painter, given), sheets / "mix.png")
+        if given.arithmetic is not None:
+            sheet, image, latents = painting.arithmetic(painter, given)
+            pictures.save(sheet, given.out / f"{ARITHMETIC}.png")
+            pictures.write([image], given.out / ARITHMETIC, 0)
+            latents.save(given.out / ARITHMETIC / LATENTS, painter.space)
         if code is not None:
             pictures.save(painting.traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
@@ -151,11 +156,18 @@ def refuse_latents(painter: painting.Painter, given: argparse.Namespace) -> None
             raise ValueError(f"--{of_class.pop()} is of latents by number: styles of a file have their classes in them")
     if given.interpolate is not None and len(given.labels) > 1:
         raise ValueError("--interpolate is of a walk from latent to latent: leave it out, or --labels")
-    if getattr(given, "mix", None) is not None:
-        if len(given.labels) > 1:
-            raise ValueError("--mix is of one class: give --label")
-        if painter.stored is not None and (most := max(sum(given.mix, []))) >= held:
-            raise ValueError(f"--mix {most}: {printable(given.latents)} holds the latents 0 to {held - 1}")
+    mixed = sum(getattr(given, "mix", None) or [], [])
+    summed = [number for term in given.arithmetic or [] for number in term.numbers]
+    for flag, named in {"mix": mixed, "arithmetic": summed}.items():
+        if named and len(given.labels) > 1:
+            raise ValueError(f"--{flag} is of one class: give --label")
+        if named and painter.stored is not None and max(named) >= held:
+            raise ValueError(f"--{flag} {max(named)}: {printable(given.latents)} holds the latents 0 to {held - 1}")
+    if summed and not painter.space.has_styles:
+        condition = painter.condition(given.labels[0], summed)
+        if condition is not None and (condition != condition[0]).any():
+            raise ValueError("--arithmetic: the samples are of several classes, and its result is of one: give --label")
+    if mixed:
         given.crossover = styles // 2 if given.crossover is None else given.crossover
         if not 0 < given.crossover < styles:
             raise ValueError(f"--crossover must be from 1 to {styles - 1}, not {given.crossover}")

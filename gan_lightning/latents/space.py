@@ -9,10 +9,11 @@ from torch import Tensor
 
 from gan_lightning.core import ImageGenerator, in_own_precision
 from gan_lightning.networks.style import LayerNoise, StyleGenerator
-from gan_lightning.noise import require_truncation
+from gan_lightning.noise import SampleNoise, key, require_truncation
 
 MANY = 10_000  # samples that the distribution of the points is known by
 OWN_SEED = -2  # of those samples: none that a user would give
+NEIGHBOURS = 2  # makes the key of the noise around a point another one than that of the latents
 
 
 class LatentSpace:
@@ -108,6 +109,19 @@ class LatentSpace:
             points = self.points(self.module.latents(numbers, OWN_SEED), condition)
             found.append(points[:, 0] if self.has_styles else points)
         return torch.cat(found)
+
+    def neighbours(self, point: Tensor, n: int, radius: float, seed: int = 0) -> Tensor:
+        """(n, *shape) points around one: each is moved by numbers from U[-radius, radius), the same for all styles.
+
+        Args:
+            point: (1, *shape).
+            n: how many; each depends on the seed and on its place alone.
+            radius: in units of the points.
+            seed: of the numbers.
+        """
+        noise = SampleNoise(key(seed, NEIGHBOURS), range(n), self.module.device).uniform(n, self.shape[-1])
+        moved = radius * (2 * noise - 1)
+        return point + (moved[:, None] if self.has_styles else moved)
 
     def noise_buffers(self) -> dict[str, Tensor]:
         """The noise of the layers that `noise="const"` adds, by the names of the synthesis network's buffers."""

@@ -22,12 +22,13 @@ from gan_lightning.metrics.images import PICTURE_CHANNELS, to_uint8, unit_interv
 from gan_lightning.metrics.inception import Inception
 from gan_lightning.metrics.inception_score import InceptionScore
 from gan_lightning.metrics.kid import KID
-from gan_lightning.metrics.linear_probe import ProbeFeatures, linear_probe
+from gan_lightning.metrics.linear_probe import linear_probe, probe_features
 from gan_lightning.metrics.pairs import PairScores
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
 from gan_lightning.metrics.text import bleu, distinct, self_bleu
+from gan_lightning.metrics.units import Guided, Strongest, guided_gradients, responses, spread
 
 __all__ = [
     "CIFARResNet56",
@@ -37,6 +38,7 @@ __all__ = [
     "Features",
     "Gaussian",
     "Inception",
+    "Guided",
     "InceptionScore",
     "KID",
     "LabelAccuracy",
@@ -45,15 +47,16 @@ __all__ = [
     "PICTURE_CHANNELS",
     "PRDC",
     "PairScores",
-    "ProbeFeatures",
     "Reference",
     "StackedDigitFeatures",
+    "Strongest",
     "bleu",
     "distinct",
     "bits_of",
     "conditional_entropy",
     "entropy",
     "frechet_distance",
+    "guided_gradients",
     "linear_code",
     "linear_probe",
     "load_reference",
@@ -61,11 +64,14 @@ __all__ = [
     "mutual_information",
     "pairwise_information",
     "pixel_agreement",
+    "probe_features",
     "ranking_figures",
     "readout_error",
     "recovered",
+    "responses",
     "save_reference",
     "self_bleu",
+    "spread",
     "to_uint8",
     "total_correlation",
     "unit_interval",
