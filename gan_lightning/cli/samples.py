@@ -12,6 +12,7 @@ from gan_lightning.cli import flags, painting, pictures
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
+from gan_lightning.networks.lapgan import PyramidGenerator
 from gan_lightning.networks.style import StyleGenerator
 from gan_lightning.runtime.errors import nearest, printable
 from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
@@ -109,6 +110,8 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
             pictures.save_film(painting.walk(painter, given), given.walk)
         if table is not None:
             pictures.save(painting.mix(painter, given), sheets / "mix.png")
+        if getattr(given, "levels", False):
+            pictures.save(painting.levels(painter, given), sheets / "levels.png")
         if code is not None:
             pictures.save(painting.traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
@@ -151,6 +154,8 @@ def refuse_latents(painter: painting.Painter, given: argparse.Namespace) -> None
             raise ValueError(f"--{of_class.pop()} is of latents by number: styles of a file have their classes in them")
     if given.interpolate is not None and len(given.labels) > 1:
         raise ValueError("--interpolate is of a walk from latent to latent: leave it out, or --labels")
+    if getattr(given, "levels", False) and len(given.labels) > 1:
+        raise ValueError("--levels is of one class, or of each in turn: give --label, or leave --labels out")
     if getattr(given, "mix", None) is not None:
         if len(given.labels) > 1:
             raise ValueError("--mix is of one class: give --label")
@@ -220,7 +225,7 @@ def of_kind(module: AdversarialModule, parser: ModelParser) -> Callable[..., Non
         parser.add_method(kind, "recommend")
         return print_recommendations
     require_images(module)
-    styles = isinstance(module.generator, StyleGenerator)
-    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder), styles)
+    styles, levels = (isinstance(module.generator, kind) for kind in (StyleGenerator, PyramidGenerator))
+    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder), styles, levels)
     parser.add_method(kind, "sample")
     return draw_images

@@ -57,9 +57,7 @@ class AdversarialModule(LightningModule):
         self._rates = Rates(step)
         self.seed = global_seed()
         self.seed_wins = False  # over a checkpoint's: where the user of a resumed run named one
-        self.iteration = 0
-        self.images_seen = 0
-        self.clock = 0
+        self.iteration = self.images_seen = self.clock = 0
         self.noise: Noise = Noise()
         self.averages = nn.ModuleDict()
         self.trained_on: dict[str, Any] = {}
@@ -157,7 +155,8 @@ class AdversarialModule(LightningModule):
         if move.scheduler is not None and self.turns[name] % self._players[name].turns_per_step == 0:
             move.scheduler.step()
         for average in move.averages:
-            average.update(self.images_seen // self.batches_per_step, batches.size(batch) * trainer.world_size)
+            shown = batches.size(batch) * trainer.world_size
+            average.update(self.images_seen // self.batches_per_step, shown, only_moved=True)
 
     def reset_optimizer(self, name: str) -> None:
         """Let a player's optimizer forget its moments, as if its next turn were its first; its rate stays."""
