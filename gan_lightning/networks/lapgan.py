@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -202,7 +201,7 @@ class PyramidGenerator(nn.Module):
         """(n, latent_dim), labels of a conditional generator -> (n, *shapes[-1]), without bounds."""
         return self.levels(z, label)[-1]
 
-    def compile(self, *arguments: Any, **options: Any) -> None:
+    def compile(self) -> None:
         """Compile each level's network, since in training they are called one by one."""
         for network in (self.coarsest, *self.finer):
-            network.compile(*arguments, **options)
+            network.compile()
