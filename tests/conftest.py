@@ -192,6 +192,14 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.InfoGANGenerator, width=width),
             "discriminator": partial(networks.InfoGANDiscriminator, width=width),
         }
+    if name == "LAPGAN":
+        return {
+            "coarsest_generator": partial(networks.MLPGenerator, latent_dim=6, width=2 * width),
+            "coarsest_discriminator": partial(networks.MLPDiscriminator, width=2 * width, dropout=0.5),
+            "generator": partial(networks.LAPGANGenerator, width=width),
+            "discriminator": partial(networks.LAPGANDiscriminator, width=width),
+            "conditional": True,
+        }
     if name == "ImprovedGAN":
         return {
             "generator": partial(networks.ImprovedGenerator, latent_dim=6, width=width, reference=4),
@@ -315,6 +323,9 @@ def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:
     """Perceptrons, in which a sample never meets another sample unless the model says so: for exact equality."""
     if name in ("BEGAN", "ProGAN", "StyleGAN"):  # in theirs samples meet in none, or in whole groups
         return own_networks(name)
+    if name == "LAPGAN":  # its own without dropout
+        exact = {"coarsest_discriminator": partial(networks.MLPDiscriminator, width=width)}
+        return own_networks(name) | exact | {"discriminator": partial(networks.LAPGANDiscriminator, width=4, dropout=0)}
     if name == "StyleGAN2":  # its game is of styles
         return own_networks(name) | {"discriminator": partial(networks.MLPDiscriminator, width=width)}
     own = {"ACGAN": PlainAuxiliary, "InfoGAN": PlainInfo, "ImprovedGAN": PlainFeatures, "CoGAN": PlainHalves}

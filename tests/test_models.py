@@ -198,6 +198,10 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     "DCGAN": (ADAM_DCGAN, {"n_critic": 1, "real_target": 1.0}),
     "WGAN": ((torch.optim.RMSprop, {"lr": 5e-5, "momentum": 0}), {"n_critic": 5, "clip": 0.01}),
     "WGANGP": (ADAM_WGANGP, {"n_critic": 5, "penalty_weight": 10.0}),
+    "LAPGAN": (
+        (torch.optim.SGD, {"lr": 0.02, "momentum": 0.5}),
+        {"n_critic": 1, "conditional": False, "coarsest": 8, "images_per_level": None},
+    ),
     "LSGAN": (ADAM_DCGAN, {"n_critic": 1, "a": 0.0, "b": 1.0, "c": 1.0}),
     "GeometricGAN": (ADAM_DCGAN, {"n_critic": 1}),
     "RelativisticGAN": (ADAM_DCGAN, {"n_critic": 1, "loss": losses.relativistic_average}),
@@ -317,7 +321,7 @@ def test_default_networks_are_the_papers(name):
         assert model.discriminator.linear.in_features == 128
 
 
-@pytest.mark.parametrize("name", [name for name in GANS if name != "InfoGAN"])  # its own test
+@pytest.mark.parametrize("name", [name for name in GANS if name not in ("InfoGAN", "LAPGAN")])  # tests of their own
 def test_latents_have_the_papers_distribution(name):
     model = tiny(name)
     model.trainer = quiet()

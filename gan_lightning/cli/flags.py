@@ -20,7 +20,12 @@ METHODS = ("closed_form", "pca")  # that find directions
 
 
 def of_images(
-    parser: ModelParser, classes: bool = True, codes: bool = True, encoder: bool = True, styles: bool = True
+    parser: ModelParser,
+    classes: bool = True,
+    codes: bool = True,
+    encoder: bool = True,
+    styles: bool = True,
+    levels: bool = True,
 ) -> None:
     """Add the flags of an image generator.
 
@@ -30,6 +35,7 @@ def of_images(
         codes: whether its latents have codes that can be traversed.
         encoder: whether it reconstructs images.
         styles: whether its generator has a style for each layer.
+        levels: whether its generator draws a picture for each level of a pyramid.
     """
     add_batches(parser, IMAGES, "images, of each of --labels" if classes else "images")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default %(default)s)")
@@ -76,6 +82,9 @@ def of_images(
             help="what the layers add: drawn for each image, the same for all, none (default random; const with "
             "--latents)",
         )
+    if levels:
+        rows = f"also {SHEETS}/levels.png, a row for the picture of each level, and for what it adds to the one before"
+        parser.add_argument("--levels", action="store_true", help=rows)
     if codes:
         values = f"also {SHEETS}/traverse.png, a row for each value of it"
         parser.add_argument("--traverse", type=int, metavar="CODE", help=values)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from gan_lightning.core import ImageGenerator
 from gan_lightning.core.sampling import closed_walk, lerp, slerp
 from gan_lightning.latents import Latents, LatentSpace, directions
 from gan_lightning.metrics import to_uint8
+from gan_lightning.networks.lapgan import upsample
 from gan_lightning.runtime.layout import RECONSTRUCTIONS
 
 WALKERS = 16  # latents that walk or are traversed side by side
@@ -197,6 +200,24 @@ def arithmetic(painter: Painter, given: argparse.Namespace) -> tuple[Image.Image
     sheet = tiles([image for row in rows for image in [*row, *[blank] * (columns - len(row))]], columns)
     label = None if condition is None or painter.space.has_styles else condition[:1]
     return sheet, images[4], Latents(result, label, painter.space.layers)
+
+
+def levels(painter: Painter, given: argparse.Namespace) -> Image.Image:
+    """A row for each level, enlarged without smoothing, and between two of them a row of what the finer one adds.
+
+    In that row middle grey is nothing, and a difference of half of the range of an image is black or white.
+    """
+    columns = range(min(WALKERS, given.n))
+    condition = painter.condition(given.labels[0], columns)
+    space = painter.space
+    with torch.no_grad(), painter.module.drawing(space.network, columns, painter.how["seed"]):
+        made = space.network.levels(space.moved(painter.points(columns, condition)), condition)
+    rows = made[:1]
+    for below, level in itertools.pairwise(made):
+        rows += [level - upsample(below), level]
+    size = made[-1].shape[2:]
+    shown = [F.interpolate(row.float().clamp(-1, 1), size, mode="nearest") for row in rows]
+    return tiles([image for row in shown for image in pixels(row)], len(columns))
 
 
 def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:

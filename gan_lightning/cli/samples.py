@@ -12,6 +12,7 @@ from gan_lightning.cli import flags, painting, pictures
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
+from gan_lightning.networks.lapgan import PyramidGenerator
 from gan_lightning.networks.style import StyleGenerator
 from gan_lightning.runtime.errors import nearest, printable
 from gan_lightning.runtime.layout import ARITHMETIC, LATENTS, RECONSTRUCTIONS, SHEETS
@@ -114,6 +115,8 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
             pictures.save(sheet, given.out / f"{ARITHMETIC}.png")
             pictures.write([image], given.out / ARITHMETIC, 0)
             latents.save(given.out / ARITHMETIC / LATENTS, painter.space)
+        if getattr(given, "levels", False):
+            pictures.save(painting.levels(painter, given), sheets / "levels.png")
         if code is not None:
             pictures.save(painting.traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
@@ -156,6 +159,8 @@ def refuse_latents(painter: painting.Painter, given: argparse.Namespace) -> None
             raise ValueError(f"--{of_class.pop()} is of latents by number: styles of a file have their classes in them")
     if given.interpolate is not None and len(given.labels) > 1:
         raise ValueError("--interpolate is of a walk from latent to latent: leave it out, or --labels")
+    if getattr(given, "levels", False) and len(given.labels) > 1:
+        raise ValueError("--levels is of one class, or of each in turn: give --label, or leave --labels out")
     mixed = sum(getattr(given, "mix", None) or [], [])
     summed = [number for term in given.arithmetic or [] for number in term.numbers]
     for flag, named in {"mix": mixed, "arithmetic": summed}.items():
@@ -232,7 +237,7 @@ def of_kind(module: AdversarialModule, parser: ModelParser) -> Callable[..., Non
         parser.add_method(kind, "recommend")
         return print_recommendations
     require_images(module)
-    styles = isinstance(module.generator, StyleGenerator)
-    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder), styles)
+    styles, levels = (isinstance(module.generator, kind) for kind in (StyleGenerator, PyramidGenerator))
+    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder), styles, levels)
     parser.add_method(kind, "sample")
     return draw_images

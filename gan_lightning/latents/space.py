@@ -63,6 +63,10 @@ class LatentSpace:
             return z
         return self.network.styles(in_own_precision(self.network.mapping, z, condition))
 
+    def moved(self, z: Tensor) -> Tensor:
+        """Latents (n, latent_dim) as the generator is given them: truncated, then shifted."""
+        return (z if self.truncation is None else self.module.truncate(z, self.truncation)) + self.shift
+
     def images(self, points: Tensor, condition: Tensor | None = None) -> Tensor:
         """(n, *image_shape) of points (n, *shape), differentiable; nothing bounds them.
 
@@ -73,8 +77,7 @@ class LatentSpace:
             condition: labels (n,) of a model with classes; styles need none.
         """
         if not self.has_styles:
-            z = points if self.truncation is None else self.module.truncate(points, self.truncation)
-            return self.module.images_of(self.network, z + self.shift, condition)
+            return self.module.images_of(self.network, self.moved(points), condition)
         styles = self.network.styles(points, self.truncation) + self.shift
         styles = styles.to(next(self.network.parameters()).dtype)
         layers = {name: value.to(styles) for name, value in self.layers.items()}

@@ -15,6 +15,7 @@ from gan_lightning.models.geometric_gan import GeometricGAN
 from gan_lightning.models.improved_gan import ImprovedGAN
 from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.models.irgan import IRGAN
+from gan_lightning.models.lapgan import LAPGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.predictability_minimization import PredictabilityMinimization
@@ -49,6 +50,7 @@ __all__ = [
     "ImprovedGAN",
     "IRGAN",
     "InfoGAN",
+    "LAPGAN",
     "LSGAN",
     "Pix2Pix",
     "PredictabilityMinimization",

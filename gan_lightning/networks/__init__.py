@@ -17,6 +17,7 @@ from gan_lightning.networks.improved import (
     SemiSupervisedGenerator,
 )
 from gan_lightning.networks.infogan import InfoGANDiscriminator, InfoGANGenerator
+from gan_lightning.networks.lapgan import LAPGANDiscriminator, LAPGANGenerator
 from gan_lightning.networks.mlp import (
     ConditionalMaxoutDiscriminator,
     ConditionalMLPGenerator,
@@ -67,6 +68,8 @@ __all__ = [
     "ImprovedGenerator",
     "InfoGANDiscriminator",
     "InfoGANGenerator",
+    "LAPGANDiscriminator",
+    "LAPGANGenerator",
     "LSTMGenerator",
     "LinearScorer",
     "LocalDiscriminator",
