@@ -85,7 +85,7 @@ def scores(given: argparse.Namespace, for_data: list[str], device: torch.device)
     checkpoint = None
     if given.checkpoint is not None:
         checkpoint = Checkpoint.load(given.checkpoint, device, given.trust)
-        if not isinstance(checkpoint.module, ImageGenerator):
+        if not isinstance(checkpoint.module, ImageGenerator) or checkpoint.module.scored_by:
             return scores_of_kind(given, for_data, checkpoint), []
         require_images(checkpoint.module)
     fakes, real = both_sides(given, for_data, checkpoint)
@@ -215,7 +215,7 @@ def probe(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Nam
     return {"linear_probe": {"value": accuracy, "card": card}}
 
 
-# Models that are no image generators.
+# Models that have scores of their own.
 
 
 def scores_of_kind(given: argparse.Namespace, for_data: list[str], checkpoint: Checkpoint) -> Found:

@@ -15,11 +15,17 @@ IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
 FOLDER = Path("samples")  # of images, where --out does not say which
 GRID_MOST = 256  # images in a grid
 SECONDS = 5.0  # of a walk
+ALPHA, BETA = 0.1, 0.9  # of a film of one picture (arXiv:1905.01164)
 METHODS = ("closed_form", "pca")  # that find directions
 
 
 def of_images(
-    parser: ModelParser, classes: bool = True, codes: bool = True, encoder: bool = True, styles: bool = True
+    parser: ModelParser,
+    classes: bool = True,
+    codes: bool = True,
+    encoder: bool = True,
+    styles: bool = True,
+    animates: bool = True,
 ) -> None:
     """Add the flags of an image generator.
 
@@ -29,6 +35,7 @@ def of_images(
         codes: whether its latents have codes that can be traversed.
         encoder: whether it reconstructs images.
         styles: whether its generator has a style for each layer.
+        animates: whether it makes films of one picture.
     """
     add_batches(parser, IMAGES, "images, of each of --labels" if classes else "images")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default %(default)s)")
@@ -45,7 +52,7 @@ def of_images(
     parser.add_argument(
         "--walk", type=Path, metavar="FILE", help=walk + (", with --labels from label to label" if classes else "")
     )
-    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of the walk (default %(default)s)")
+    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of a film (default %(default)s)")
     parser.add_argument(
         "--interpolate",
         choices=["slerp", "lerp"],
@@ -68,6 +75,11 @@ def of_images(
             help="what the layers add: drawn for each image, the same for all, none (default random; const with "
             "--latents)",
         )
+    if animates:
+        film = "also a film, .gif or .mp4, of a random walk around the picture, from --from_scale on"
+        parser.add_argument("--animate", type=Path, metavar="FILE", help=film)
+        parser.add_argument("--alpha", type=share, help=f"0 to 1, how near it stays to the picture (default {ALPHA})")
+        parser.add_argument("--beta", type=share, help=f"0 to 1, how smoothly it moves (default {BETA})")
     if codes:
         values = f"also {SHEETS}/traverse.png, a row for each value of it"
         parser.add_argument("--traverse", type=int, metavar="CODE", help=values)
@@ -96,6 +108,20 @@ def positive(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"it must be a number above 0, not {text!r}")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ArgumentTypeError: it is another word.
+    """
+    try:
+        if 0 <= (number := float(text)) <= 1:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"it must be a number from 0 to 1, not {text!r}")
 
 
 def numbers(text: str) -> list[int]:

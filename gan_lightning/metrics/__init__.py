@@ -24,6 +24,7 @@ from gan_lightning.metrics.inception_score import InceptionScore
 from gan_lightning.metrics.kid import KID
 from gan_lightning.metrics.linear_probe import ProbeFeatures, linear_probe
 from gan_lightning.metrics.pairs import PairScores
+from gan_lightning.metrics.patches import PatchFeatures, RandomPatches, VGGPatches, diversity, patch_distance
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
@@ -45,11 +46,15 @@ __all__ = [
     "PICTURE_CHANNELS",
     "PRDC",
     "PairScores",
+    "PatchFeatures",
     "ProbeFeatures",
+    "RandomPatches",
     "Reference",
     "StackedDigitFeatures",
+    "VGGPatches",
     "bleu",
     "distinct",
+    "diversity",
     "bits_of",
     "conditional_entropy",
     "entropy",
@@ -60,6 +65,7 @@ __all__ = [
     "matched_accuracy",
     "mutual_information",
     "pairwise_information",
+    "patch_distance",
     "pixel_agreement",
     "ranking_figures",
     "readout_error",

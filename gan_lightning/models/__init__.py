@@ -25,6 +25,7 @@ from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
 from gan_lightning.models.seqgan import SeqGAN
 from gan_lightning.models.simgan import SimGAN
+from gan_lightning.models.singan import SinGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
 from gan_lightning.models.stargan import StarGAN
@@ -61,6 +62,7 @@ __all__ = [
     "SNGAN",
     "SRGAN",
     "SimGAN",
+    "SinGAN",
     "StarGAN",
     "StyleGAN",
     "StyleGAN2",
