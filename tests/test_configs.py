@@ -17,7 +17,14 @@ from gan_lightning import data, fit, models
 from gan_lightning.cli import fit_cli
 
 ROOT = Path(__file__).parents[1] / "configs"
-SMALL = ("digits", "shapes", "patterns", "synthetic", "oracle_small")  # what needs neither files nor much time
+SMALL = (
+    "digits",
+    "shapes",
+    "patterns",
+    "synthetic",
+    "oracle_small",
+    "picture",
+)  # what needs neither files nor much time
 EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name != "trainer")
 
 

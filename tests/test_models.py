@@ -40,6 +40,7 @@ from gan_lightning.core import (
     Growth,
     ImageStep,
     Inpainter,
+    Manipulator,
     Ranker,
     SequenceGenerator,
     Translator,
@@ -178,7 +179,7 @@ def test_it_is_a_paper(name):
     assert "arXiv:" in kind.__doc__
     assert inspect.getmodule(kind).__doc__.rstrip(".").split()[-1].isdigit()
     bases = {Translator: TRANSLATORS, Inpainter: TRANSLATORS, TwoPlayerGAN: GANS}
-    bases |= {AdversarialModule: GAMES, SequenceGenerator: GAMES, Ranker: GAMES}
+    bases |= {AdversarialModule: GAMES, SequenceGenerator: GAMES, Ranker: GAMES, Manipulator: GAMES}
     assert name in bases[kind.__mro__[1]]
     first = next(iter(inspect.signature(kind).parameters.values()))
     assert first.name in LINKED_ARGUMENTS and first.default is inspect.Parameter.empty
@@ -260,6 +261,11 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     "SRGAN": (
         (torch.optim.Adam, {"lr": 1e-4, "betas": (0.9, 0.999)}),
         {"pretraining": 1_000_000, "adversarial_weight": 1e-3, "content_weight": pytest.approx(0.006, rel=0.03)},
+    ),
+    "SinGAN": (
+        (torch.optim.Adam, {"lr": 5e-4, "betas": (0.5, 0.999)}),
+        {"min_size": 25, "factor": 0.75, "steps_per_scale": 2000, "decay_after": 1600, "noise": 0.1, "redraw": False}
+        | {"discriminator_turns": 3, "generator_turns": 3, "penalty_weight": 0.1, "reconstruction_weight": 10.0},
     ),
     "SeqGAN": (
         (torch.optim.Adam, {"lr": (1e-2, 1e-2, 1e-4), "betas": (0.9, 0.999)}),

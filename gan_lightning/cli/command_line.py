@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.yaml_text import allow_any_names
-from gan_lightning.core import AdversarialModule, ImageStep, Ranker, SequenceGenerator, Translator
+from gan_lightning.core import AdversarialModule, ImageStep, Manipulator, Ranker, SequenceGenerator, Translator
 from gan_lightning.runtime import checkpoint_io, trainer_arguments
 from gan_lightning.runtime.errors import nearest
 from gan_lightning.runtime.trust import USER, Source, packages_beyond
@@ -290,6 +290,8 @@ def closing(cli: LightningCLI) -> str:
         flags = ["--n 20"] if isinstance(cli.model, SequenceGenerator) else []
         if isinstance(cli.model, Ranker) and cli.model.users:
             flags += [f"--user {shlex.quote(cli.model.users[0])} --k 10"]
+        if isinstance(cli.model, Manipulator):
+            flags += [f"--n 16 --out {folder}/drawn --grid --animate {folder}/film.gif"]
         looks = [f"  {program('sample')} {last} {flag}" for flag in flags]
         looks += [f"  {program('evaluate')} {last} --json {folder}/scores.json"]
     else:
@@ -306,7 +308,7 @@ def closing(cli: LightningCLI) -> str:
     lines += [
         "next:",
         *looks,
-        f"  {program('fit')} --ckpt_path {last} {further}",
+        *([] if trainer.should_stop else [f"  {program('fit')} --ckpt_path {last} {further}"]),  # nothing is left
         f"  {program('fit')} --list",
     ]
     return "\n".join(lines)

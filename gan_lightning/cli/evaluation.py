@@ -83,7 +83,7 @@ def scores(given: argparse.Namespace, for_data: list[str], device: torch.device)
     checkpoint = None
     if given.checkpoint is not None:
         checkpoint = Checkpoint.load(given.checkpoint, device, given.trust)
-        if not isinstance(checkpoint.module, ImageGenerator):
+        if not isinstance(checkpoint.module, ImageGenerator) or checkpoint.module.scored_by:
             return scores_of_kind(given, for_data, checkpoint), []
         require_images(checkpoint.module)
     fakes, real = both_sides(given, for_data, checkpoint)
@@ -176,7 +176,7 @@ def requests_of(given: argparse.Namespace, protocol: scoring.Protocol, lost: lis
     return requests
 
 
-# Models that are no image generators.
+# Models that have scores of their own.
 
 
 def scores_of_kind(given: argparse.Namespace, for_data: list[str], checkpoint: Checkpoint) -> Found:

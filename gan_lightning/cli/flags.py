@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Container
 from pathlib import Path
 
 from gan_lightning.cli.arithmetic import terms
@@ -16,27 +17,21 @@ IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
 FOLDER = Path("samples")  # of images, where --out does not say which
 GRID_MOST = 256  # images in a grid
 SECONDS = 5.0  # of a walk
+ALPHA, BETA = 0.1, 0.9  # of a film of one picture (arXiv:1905.01164)
+# What some image generators can do: they have classes, codes that can be traversed, or a style for each layer; they
+# reconstruct images, draw a picture for each level of a pyramid, or make films of one picture.
+ABILITIES = ("classes", "codes", "encoder", "styles", "levels", "animates")
 METHODS = ("closed_form", "pca")  # that find directions
 
 
-def of_images(
-    parser: ModelParser,
-    classes: bool = True,
-    codes: bool = True,
-    encoder: bool = True,
-    styles: bool = True,
-    levels: bool = True,
-) -> None:
+def of_images(parser: ModelParser, abilities: Container[str] = ABILITIES) -> None:
     """Add the flags of an image generator.
 
     Args:
         parser: takes the flags.
-        classes: whether the model has some.
-        codes: whether its latents have codes that can be traversed.
-        encoder: whether it reconstructs images.
-        styles: whether its generator has a style for each layer.
-        levels: whether its generator draws a picture for each level of a pyramid.
+        abilities: which of :data:`ABILITIES` the model has.
     """
+    classes, codes, encoder, styles, levels, animates = (ability in abilities for ability in ABILITIES)
     add_batches(parser, IMAGES, "images, of each of --labels" if classes else "images")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default %(default)s)")
     parser.add_argument("--grid", action="store_true", help=f"also {SHEETS}/grid.png, of the first {GRID_MOST} at most")
@@ -52,7 +47,7 @@ def of_images(
     parser.add_argument(
         "--walk", type=Path, metavar="FILE", help=walk + (", with --labels from label to label" if classes else "")
     )
-    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of the walk (default %(default)s)")
+    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of a film (default %(default)s)")
     parser.add_argument(
         "--interpolate",
         choices=["slerp", "lerp"],
@@ -85,6 +80,11 @@ def of_images(
     if levels:
         rows = f"also {SHEETS}/levels.png, a row for the picture of each level, and for what it adds to the one before"
         parser.add_argument("--levels", action="store_true", help=rows)
+    if animates:
+        film = "also a film, .gif or .mp4, of a random walk around the picture, from --from_scale on"
+        parser.add_argument("--animate", type=Path, metavar="FILE", help=film)
+        parser.add_argument("--alpha", type=share, help=f"0 to 1, how near it stays to the picture (default {ALPHA})")
+        parser.add_argument("--beta", type=share, help=f"0 to 1, how smoothly it moves (default {BETA})")
     if codes:
         values = f"also {SHEETS}/traverse.png, a row for each value of it"
         parser.add_argument("--traverse", type=int, metavar="CODE", help=values)
@@ -113,6 +113,20 @@ def positive(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"it must be a number above 0, not {text!r}")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ArgumentTypeError: it is another word.
+    """
+    try:
+        if 0 <= (number := float(text)) <= 1:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"it must be a number from 0 to 1, not {text!r}")
 
 
 def numbers(text: str) -> list[int]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.cli.flags import GRID_MOST
+from gan_lightning.cli.flags import ALPHA, BETA, GRID_MOST
 from gan_lightning.cli.pictures import FRAMES_A_SECOND, pixels, tiles, write
 from gan_lightning.core import ImageGenerator
 from gan_lightning.core.sampling import closed_walk, lerp, slerp
@@ -151,6 +151,15 @@ def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
     stations = [painter.points(range(i * each, (i + 1) * each), condition) for i in range(count)]
     for points in closed_walk(stations, frames, between):
         yield tiles(painter.paint(points, condition))
+
+
+def animate(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
+    """Frames of a random walk around the picture that the model knows."""
+    alpha, beta = (there if here is None else here for here, there in ((given.alpha, ALPHA), (given.beta, BETA)))
+    of_frames = {name: painter.how[name] for name in ("from_scale", "seed", "size")}
+    frames = max(1, round(given.seconds * FRAMES_A_SECOND))
+    for frame in painter.module.animate(frames, alpha, beta, **of_frames):
+        yield tiles(pixels(frame))
 
 
 def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:

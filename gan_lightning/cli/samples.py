@@ -11,7 +11,15 @@ from typing import Any
 from gan_lightning.cli import flags, painting, pictures
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.parser import ModelParser
-from gan_lightning.core import AdversarialModule, Encoder, ImageGenerator, Ranker, SequenceGenerator, Translator
+from gan_lightning.core import (
+    AdversarialModule,
+    Encoder,
+    ImageGenerator,
+    Manipulator,
+    Ranker,
+    SequenceGenerator,
+    Translator,
+)
 from gan_lightning.networks.lapgan import PyramidGenerator
 from gan_lightning.networks.style import StyleGenerator
 from gan_lightning.runtime.errors import nearest, printable
@@ -78,7 +86,7 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     """
     name = type(module).__name__
     code, reconstructed = getattr(given, "traverse", None), getattr(given, "reconstruct", None)
-    table = getattr(given, "mix", None)
+    table, film = getattr(given, "mix", None), getattr(given, "animate", None)
     refuse_alone(given)
     if reconstructed is None and (of_pictures := [flag for flag in ("white", "max_pixels") if flag in given.set]):
         raise ValueError(f"--{of_pictures[0]} is of the pictures of --reconstruct: give that too")
@@ -108,6 +116,8 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
             pictures.save(grid, sheets / "grid.png")
         if given.walk is not None:
             pictures.save_film(painting.walk(painter, given), given.walk)
+        if film is not None:
+            pictures.save_film(painting.animate(painter, given), film, "animate")
         if table is not None:
             pictures.save(painting.mix(painter, given), sheets / "mix.png")
         if given.arithmetic is not None:
@@ -129,12 +139,15 @@ def refuse_alone(given: argparse.Namespace) -> None:
     Raises:
         ValueError: naming the flag.
     """
-    owners = {"seconds": "walk", "interpolate": "walk", "strength": "direction", "directions": "direction"}
-    for flag, owner in (owners | {"crossover": "mix"}).items():
+    films = {name: path for name in ("walk", "animate") if (path := getattr(given, name, None)) is not None}
+    owners = {"interpolate": "walk", "strength": "direction", "directions": "direction", "crossover": "mix"}
+    owners |= {"alpha": "animate", "beta": "animate"} | ({} if films else {"seconds": "walk"})
+    for flag, owner in owners.items():
         if flag in given.set and getattr(given, owner) is None:
             raise ValueError(f"--{flag} is of --{owner}: give that too")
-    if given.walk is not None and given.walk.suffix.lower() not in pictures.FILMS:
-        raise ValueError(f"--walk {printable(given.walk)}: give a file that ends in {' or '.join(pictures.FILMS)}")
+    for name, path in films.items():
+        if path.suffix.lower() not in pictures.FILMS:
+            raise ValueError(f"--{name} {printable(path)}: give a file that ends in {' or '.join(pictures.FILMS)}")
     if given.latents is not None and "n" in given.set:
         raise ValueError("--n is of latents by number: leave it out, --latents draws all that the file holds")
     if given.strength is not None and not math.isfinite(given.strength):
@@ -237,7 +250,14 @@ def of_kind(module: AdversarialModule, parser: ModelParser) -> Callable[..., Non
         parser.add_method(kind, "recommend")
         return print_recommendations
     require_images(module)
-    styles, levels = (isinstance(module.generator, kind) for kind in (StyleGenerator, PyramidGenerator))
-    flags.of_images(parser, bool(module.num_classes), bool(module.codes), isinstance(module, Encoder), styles, levels)
+    able = {
+        "classes": module.num_classes,
+        "codes": module.codes,
+        "encoder": isinstance(module, Encoder),
+        "styles": isinstance(module.generator, StyleGenerator),
+        "levels": isinstance(module.generator, PyramidGenerator),
+        "animates": isinstance(module, Manipulator),
+    }
+    flags.of_images(parser, {ability for ability, has in able.items() if has})
     parser.add_method(kind, "sample")
     return draw_images

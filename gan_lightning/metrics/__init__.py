@@ -24,6 +24,7 @@ from gan_lightning.metrics.inception_score import InceptionScore
 from gan_lightning.metrics.kid import KID
 from gan_lightning.metrics.linear_probe import linear_probe, probe_features
 from gan_lightning.metrics.pairs import PairScores
+from gan_lightning.metrics.patches import PatchFeatures, RandomPatches, VGGPatches, diversity, patch_distance
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
@@ -37,8 +38,8 @@ __all__ = [
     "FID",
     "Features",
     "Gaussian",
-    "Inception",
     "Guided",
+    "Inception",
     "InceptionScore",
     "KID",
     "LabelAccuracy",
@@ -47,13 +48,17 @@ __all__ = [
     "PICTURE_CHANNELS",
     "PRDC",
     "PairScores",
+    "PatchFeatures",
+    "RandomPatches",
     "Reference",
     "StackedDigitFeatures",
     "Strongest",
-    "bleu",
-    "distinct",
+    "VGGPatches",
     "bits_of",
+    "bleu",
     "conditional_entropy",
+    "distinct",
+    "diversity",
     "entropy",
     "frechet_distance",
     "guided_gradients",
@@ -63,6 +68,7 @@ __all__ = [
     "matched_accuracy",
     "mutual_information",
     "pairwise_information",
+    "patch_distance",
     "pixel_agreement",
     "probe_features",
     "ranking_figures",

@@ -26,6 +26,7 @@ from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
 from gan_lightning.models.seqgan import SeqGAN
 from gan_lightning.models.simgan import SimGAN
+from gan_lightning.models.singan import SinGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
 from gan_lightning.models.stargan import StarGAN
@@ -63,6 +64,7 @@ __all__ = [
     "SNGAN",
     "SRGAN",
     "SimGAN",
+    "SinGAN",
     "StarGAN",
     "StyleGAN",
     "StyleGAN2",

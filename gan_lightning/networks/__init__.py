@@ -39,6 +39,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.singan import SinGANDiscriminators, SinGANGenerator
 from gan_lightning.networks.stylegan import StyleGANGenerator
 from gan_lightning.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from gan_lightning.networks.text import LSTMGenerator, TextDiscriminator
@@ -97,6 +98,8 @@ __all__ = [
     "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "SinGANDiscriminators",
+    "SinGANGenerator",
     "StyleGANGenerator",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
