@@ -138,6 +138,11 @@ def size(batch: tuple) -> int:
     return batch[0].shape[0]
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what the device still has to do."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def pictures(batch: tuple) -> dict[str, Tensor]:
     """The fields of a batch that have a place in the plane, (B, C, H, W): its images and masks."""
     return {name: field for name, field in zip(batch._fields, batch, strict=True) if field.ndim == 4}

@@ -87,13 +87,15 @@ class EMA(nn.Module):
         return 0.5 ** (images / half_life) if half_life > 0 else 0.0
 
     @torch.no_grad()
-    def update(self, images_seen: int, shown: int = 0) -> None:
+    def update(self, images_seen: int, shown: int = 0, only_moved: bool = False) -> None:
         """Follow the live network by the images since the last call.
 
         Args:
             images_seen: the total of training images so far.
             shown: images of the batch that the live network has just moved on, which count again when it moves on one
                 batch several times.
+            only_moved: leave the average of parameters without a gradient as it is: they rest, such as those of a part
+                whose training is over, and an average that went on would become their last values.
         """
         self.calls += 1
         self.waiting += max(images_seen - self.images, shown)
@@ -102,8 +104,11 @@ class EMA(nn.Module):
             return
         weight = 1.0 - self.beta(self.waiting, images_seen) if self.calls > self.start else 1.0
         self.waiting = 0
-        copies, lives = (list(network.parameters()) for network in (self.network, self.live))
-        torch._foreach_lerp_(copies, lives, weight)
+        pairs = list(zip(self.network.parameters(), self.live.parameters(), strict=True))
+        if only_moved and weight < 1.0:
+            pairs = [(copied, live) for copied, live in pairs if live.grad is not None]
+        if pairs:
+            torch._foreach_lerp_(*map(list, zip(*pairs, strict=True)), weight)
         for (name, copied), buffer in zip(self.network.named_buffers(), self.live.buffers(), strict=True):
             averaged = self.statistics and name.endswith(("running_mean", "running_var"))
             copied.lerp_(buffer, weight) if averaged else copied.copy_(buffer)

@@ -25,7 +25,7 @@ from gan_lightning.runtime.errors import leave, nearest, short_errors
 from gan_lightning.runtime.reading import add_flags
 from gan_lightning.runtime.sizes import size_flag
 
-METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", "linear_probe")
+METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", "linear_probe", "units")
 COMMANDS = {
     "stats": "look at real images alone, and keep their statistics on disk",
     "compare": "put the scores of two --json files side by side",
@@ -65,8 +65,9 @@ def scores_flags(argv: list[str]) -> Given:
         if given.checkpoint is None and getattr(given, flag) is not None:
             parser.error(f"--{flag} is for the generator of a checkpoint: leave it out")
     _require_real(parser, given, given.fake is not None)
-    if "linear_probe" in given.metrics and (given.checkpoint is None or given.real is not None):
-        parser.error("linear_probe takes a checkpoint, and --data with labels")
+    for name, data in {"linear_probe": "--data with labels", "units": "--data"}.items():
+        if name in given.metrics and (given.checkpoint is None or given.real is not None):
+            parser.error(f"{name} takes a checkpoint, and {data}")
     _require_file(parser, "json", given.json)
     return given, for_data
 

@@ -3,7 +3,8 @@
 Pictures of any size and kind, each translated by itself, in float32: what comes out of a file depends on nothing else.
 A picture is made longer by its own reflection where the model needs sides that are multiples of a number, and cropped
 back; a model of one size gets it resized, and what it makes is resized back. An alpha channel is kept, but by a model
-that fills holes, which fills what is transparent (without an alpha channel the central quarter) and keeps the rest.
+that fills holes, which fills what is transparent (without an alpha channel the central quarter) and keeps the rest. A
+model of one picture, SinGAN, has flags of its own: see :mod:`cli.manipulation`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gan_lightning.cli import manipulation
 from gan_lightning.cli.arguments import program, typed
 from gan_lightning.cli.parser import HELP, ModelParser
 from gan_lightning.runtime.errors import printable, short_errors
@@ -40,7 +42,7 @@ class Picture(NamedTuple):
 
 def flags(argv: Sequence[str]) -> ModelParser:
     """The flags that do not depend on the model."""
-    parser = ModelParser("translate", "Pictures made of pictures.", ["translate"])
+    parser = ModelParser("translate", "Pictures made of pictures.", ["translate"], manipulation.names())
     needed = not set(HELP) & set(argv)
     parser.add_argument("--input", type=Path, required=needed, help="a picture, or a folder of them at any depth")
     parser.add_argument("--out", type=Path, default=Path("translated"), help="folder to write to (default %(default)s)")
@@ -154,12 +156,12 @@ def require_pictures(module: AdversarialModule) -> None:
     Raises:
         ValueError: saying what to use instead.
     """
-    from gan_lightning.core import ImageGenerator, Translator
+    from gan_lightning.core import ImageGenerator, Manipulator, Translator
 
     name = type(module).__name__
-    if isinstance(module, ImageGenerator):
+    if isinstance(module, ImageGenerator) and not isinstance(module, Manipulator):
         raise ValueError(f"{name} makes images from latents: use {program('sample')}")
-    if not isinstance(module, Translator):
+    if not isinstance(module, (Translator, Manipulator)):
         raise ValueError(f"{name} does not translate images")
     if module.image_shape[0] not in (1, 3):
         raise ValueError(f"{name} was trained on images of {module.image_shape[0]} channels: pictures have 1 or 3")
@@ -230,10 +232,13 @@ def translated(module: Translator, picture: Picture, given: argparse.Namespace, 
     """What the model makes of a picture, `scale` times as large."""
     import torch
 
-    from gan_lightning.core import Inpainter
-    from gan_lightning.core.tiling import resized, tiled
+    from gan_lightning.core import Inpainter, Manipulator
+    from gan_lightning.core.tiling import resized, resized_alpha, tiled
     from gan_lightning.metrics import to_uint8
 
+    if isinstance(module, Manipulator):
+        image = manipulation.made_of(module, picture.image, given, reading_of(given))
+        return Picture(image, resized_alpha(picture.alpha, tuple(image.shape[1:])))
     fills = isinstance(module, Inpainter)
     if fills and not hole_in(picture).any():
         return Picture(picture.image, None)
@@ -248,10 +253,7 @@ def translated(module: Translator, picture: Picture, given: argparse.Namespace, 
     image = to_uint8(made)[0].cpu()
     if fills:
         return Picture(torch.where(hole_in(picture), image, picture.image), None)
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = resized(alpha[None, None].float(), (height, width))[0, 0].round().byte()
-    return Picture(image, alpha)
+    return Picture(image, resized_alpha(picture.alpha, (height, width)))
 
 
 @contextmanager
@@ -300,7 +302,13 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
             if not any(text in str(error) for text in NO_MEMORY):
                 raise
             _, height, width = picture.image.shape
-            way = "use --device cpu" if not module.any_size else "use --tile 512" if given.tile is None else "use less"
+            way = (
+                "use --device cpu"
+                if not getattr(module, "any_size", False)
+                else "use --tile 512"
+                if given.tile is None
+                else "use less"
+            )
             raise ValueError(f"{printable(path)}, {width}x{height}, does not fit into memory: {way}") from error
         write(made, target)
         done += 1
@@ -314,10 +322,15 @@ def main(argv: list[str] | None = None) -> None:
     refuse(parser, early := parser.early(argv))
     module = parser.load(early).float()
     require_pictures(module)
-    parser.add_method(type(module), "translate", {"direction": module.directions, "attributes": module.attributes})
+    if one_picture := hasattr(module, "manipulate"):
+        manipulation.add_flags(parser)
+    else:
+        parser.add_method(type(module), "translate", {"direction": module.directions, "attributes": module.attributes})
     given = parser.parse_args(argv)
     given.overlap = OVERLAP if given.overlap is None else given.overlap
-    if given.tile is not None:
+    if one_picture:
+        manipulation.refuse(module, given)
+    elif given.tile is not None:
         refuse_tiles(module, given.tile, given.overlap)
     files = files_of(given.input, given.out)
     with exact(module.device.type):

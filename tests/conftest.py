@@ -22,9 +22,9 @@ from torch.nn.utils import parametrizations
 
 from gan_lightning import models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Captioned, Masked, Paired, Unpaired, gather_batch
-from gan_lightning.core import AdversarialModule, Growth, ImageStep, Step, TextToImage, TwoPlayerGAN
+from gan_lightning.core import AdversarialModule, Growth, ImageGenerator, ImageStep, Step, TextToImage, TwoPlayerGAN
 from gan_lightning.core.translator import Translator
-from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences
+from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences, SingleImage
 from gan_lightning.data.base import Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
@@ -257,6 +257,14 @@ def own_networks(name: str, width: int = 4) -> dict[str, Any]:
             "generator": partial(networks.InfoGANGenerator, width=width),
             "discriminator": partial(networks.InfoGANDiscriminator, width=width),
         }
+    if name == "LAPGAN":
+        return {
+            "coarsest_generator": partial(networks.MLPGenerator, latent_dim=6, width=2 * width),
+            "coarsest_discriminator": partial(networks.MLPDiscriminator, width=2 * width, dropout=0.5),
+            "generator": partial(networks.LAPGANGenerator, width=width),
+            "discriminator": partial(networks.LAPGANDiscriminator, width=width),
+            "conditional": True,
+        }
     if name == "ImprovedGAN":
         return {
             "generator": partial(networks.ImprovedGenerator, latent_dim=6, width=width, reference=4),
@@ -380,6 +388,9 @@ def plain_networks(name: str = "", width: int = 12) -> dict[str, Any]:
     """Perceptrons, in which a sample never meets another sample unless the model says so: for exact equality."""
     if name in ("BEGAN", "ProGAN", "StyleGAN"):  # in theirs samples meet in none, or in whole groups
         return own_networks(name)
+    if name == "LAPGAN":  # its own without dropout
+        exact = {"coarsest_discriminator": partial(networks.MLPDiscriminator, width=width)}
+        return own_networks(name) | exact | {"discriminator": partial(networks.LAPGANDiscriminator, width=4, dropout=0)}
     if name == "StyleGAN2":  # its game is of styles
         return own_networks(name) | {"discriminator": partial(networks.MLPDiscriminator, width=width)}
     own = {"ACGAN": PlainAuxiliary, "InfoGAN": PlainInfo, "ImprovedGAN": PlainFeatures, "CoGAN": PlainHalves}
@@ -420,11 +431,12 @@ def tiny(
 
 
 def played(name: str) -> Data:
-    """Data of the kind that a game without images needs, in batches of 8."""
+    """Data of the kind that a game beyond two players of images needs."""
     return {
         "SeqGAN": lambda: OracleSequences(words=12, length=5, n=40, batch_size=8),
         "IRGAN": lambda: ImplicitFeedback(batch_size=8),
         "PredictabilityMinimization": lambda: FactorialPatterns(causes=3, n=40, batch_size=8),
+        "SinGAN": lambda: SingleImage(max_size=24, min_size=12, batch_size=4),
     }[name]()
 
 
@@ -432,6 +444,8 @@ def game(name: str, *options: dict[str, Any], seed: int = 0, step: Step = Step()
     """A game by name for `played(name)`, tiny: a few batches see all of its stages."""
     data, kind = played(name), getattr(models, name)
     facts = {fact: getattr(data, fact) for fact in LINKED_ARGUMENTS if fact in inspect.signature(kind).parameters}
+    if issubclass(kind, ImageGenerator) and not isinstance(step, ImageStep):
+        step = ImageStep(**vars(step), ema_half_life=0.0)
     arguments: dict[str, Any] = facts | {"step": step} | STAGED[name]
     for option in (*options, more):
         arguments |= option
@@ -458,6 +472,15 @@ STAGED: dict[str, dict[str, Any]] = {
         "discriminator_optimizer": partial(torch.optim.SGD, lr=0.1),
     },
     "PredictabilityMinimization": {"predictor_turns": 2, "reconstruction_weight": 1.0},
+    "SinGAN": {  # without batch norm, in which a sample meets the others of its part
+        "generator": partial(networks.SinGANGenerator, width=4, batch_norm=False),
+        "discriminator": partial(networks.SinGANDiscriminators, width=4, batch_norm=False),
+        "min_size": 12,
+        "steps_per_scale": 2,
+        "decay_after": 1,
+        "discriminator_turns": 2,
+        "generator_turns": 2,
+    },
 }
 
 

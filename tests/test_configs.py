@@ -17,7 +17,14 @@ from gan_lightning import data, fit, models
 from gan_lightning.cli import fit_cli
 
 ROOT = Path(__file__).parents[1] / "configs"
-SMALL = ("digits", "shapes", "patterns", "synthetic", "oracle_small")  # what needs neither files nor much time
+SMALL = (
+    "digits",
+    "shapes",
+    "patterns",
+    "synthetic",
+    "oracle_small",
+    "picture",
+)  # what needs neither files nor much time
 EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name != "trainer")
 
 
@@ -172,3 +179,20 @@ def test_published_settings_for_cifar10_are_the_sheets() -> None:
         else:
             half_life = math.log(0.5) / math.log(0.9999) * images
             assert built.step.ema_half_life == pytest.approx(half_life, rel=1e-3) and built.step.ema_start == 1000
+
+
+@pytest.mark.parametrize("name", ["cifar10", "stl10"])
+def test_full_size_settings_of_lapgan_run_at_reduced_width(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = re.sub(r"width: \d+", "width: 4", (ROOT / "lapgan" / f"{name}.yaml").read_text())
+    (tmp_path / "narrow.yaml").write_text(text)
+    size = yaml.safe_load(text)["data"]["init_args"].get("size", 32)
+    flags = ["--data=StackedDigits", "--data.root=null", f"--data.size={size}", "--data.n=100", "--data.batch_size=4"]
+    flags += ["--trainer.max_steps=5", "--trainer.callbacks=null", "--trainer.logger=false"]
+    fit.main(["--config=narrow.yaml", *flags, "--trainer.enable_progress_bar=false"])
+    (checkpoint,) = tmp_path.glob("runs/*/*/last.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["global_step"] == 5
+    assert all(value.isfinite().all() for value in state["state_dict"].values() if torch.is_tensor(value))

@@ -1,4 +1,4 @@
-"""Games without images to look at: one contract for all, and what their checkpoints say on the command line."""
+"""Games beyond two players of images: one contract for all, and what their checkpoints say on the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conftest import GAMES, assert_same, game, gap, played, tensors, trained
 
 from gan_lightning import callbacks, evaluate, fit, sample
 from gan_lightning.cli.flags import SENTENCES
-from gan_lightning.core import AdversarialModule, Ranker, SequenceGenerator
+from gan_lightning.core import AdversarialModule, Manipulator, Ranker, SequenceGenerator
 from gan_lightning.load import load_model
 from gan_lightning.runtime import signals
 from gan_lightning.text import sentence
@@ -35,6 +35,11 @@ SMALL = {  # what a user would type, the smallest of it
         *("--data=FactorialPatterns", "--data.causes=3", "--data.n=60", "--data.batch_size=20"),
         *("--trainer.callbacks+=CodeScores", "--trainer.callbacks.linear_examples=20"),
     ],
+    "SinGAN": [
+        *("--data=SingleImage", "--data.max_size=24", "--data.min_size=12", "--data.batch_size=2"),
+        *("--model.min_size=12", "--model.generator.width=4", "--model.discriminator.width=4"),
+        *("--model.steps_per_scale=1", "--trainer.callbacks+=SingleImageScores", "--trainer.callbacks.n=3"),
+    ],
 }
 every_game = pytest.mark.parametrize("name", GAMES)
 
@@ -43,6 +48,8 @@ def output(model: AdversarialModule) -> Any:
     """What the model is for."""
     if isinstance(model, SequenceGenerator):
         return model.sample(4, seed=3)
+    if isinstance(model, Manipulator):
+        return model.sample(4, seed=3), model.manipulate(torch.zeros(1, *model.image_shape), 1)
     batch = played(type(model).__name__).reference("val").__getitems__([0, 1, 2])
     return model.rank(batch) if isinstance(model, Ranker) else model.encode(torch.zeros(2, *model.image_shape))
 
@@ -91,7 +98,7 @@ def test_scores_leave_no_trace(name):
 
 @every_game
 def test_a_score_obeys_a_signal_between_its_batches(name, monkeypatch):
-    kinds = {"SeqGAN": callbacks.TextScores, "IRGAN": callbacks.RankingScores}
+    kinds = {"SeqGAN": callbacks.TextScores, "IRGAN": callbacks.RankingScores, "SinGAN": callbacks.SingleImageScores}
     small = {"n": 10} if name == "SeqGAN" else {}
     score = kinds[name](batch_size=3, **small) if name in kinds else callbacks.CodeScores()
     looks = []

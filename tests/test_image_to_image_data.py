@@ -227,6 +227,8 @@ def made(files: Path, kind: str, workers: int = 0, batch_size: int = 4) -> Image
             str(files / "faces"), ["Early", "Odd"], jitter=36, flip=True, val_fraction=0, **common
         )
     folder = str(files / "two/trainA")
+    if kind == "drawn captions":
+        return data.CaptionedShapes(n=12, **common)
     if kind == "captions":
         return data.CaptionedImages(folder, str(files / "captions.json"), jitter=36, val_fraction=0, **common)
     if kind == "masked":
@@ -241,6 +243,7 @@ KINDS = {
     "masked": Masked,
     "low_resolution": Paired,
     "captions": Captioned,
+    "drawn captions": Captioned,
 }
 
 

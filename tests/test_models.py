@@ -41,6 +41,7 @@ from gan_lightning.core import (
     Growth,
     ImageStep,
     Inpainter,
+    Manipulator,
     Ranker,
     SequenceGenerator,
     TextToImage,
@@ -180,7 +181,8 @@ def test_it_is_a_paper(name):
     assert "arXiv:" in kind.__doc__
     assert inspect.getmodule(kind).__doc__.rstrip(".").split()[-1].isdigit()
     bases = {Translator: TRANSLATORS, Inpainter: TRANSLATORS, TwoPlayerGAN: GANS}
-    bases |= {TextToImage: TEXT_TO_IMAGE, AdversarialModule: GAMES, SequenceGenerator: GAMES, Ranker: GAMES}
+    bases |= {AdversarialModule: GAMES, SequenceGenerator: GAMES, Ranker: GAMES, Manipulator: GAMES}
+    bases |= {TextToImage: TEXT_TO_IMAGE}
     assert name in bases[kind.__mro__[1]]
     first = next(iter(inspect.signature(kind).parameters.values()))
     assert first.name in LINKED_ARGUMENTS and first.default is inspect.Parameter.empty
@@ -200,6 +202,10 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
     "DCGAN": (ADAM_DCGAN, {"n_critic": 1, "real_target": 1.0}),
     "WGAN": ((torch.optim.RMSprop, {"lr": 5e-5, "momentum": 0}), {"n_critic": 5, "clip": 0.01}),
     "WGANGP": (ADAM_WGANGP, {"n_critic": 5, "penalty_weight": 10.0}),
+    "LAPGAN": (
+        (torch.optim.SGD, {"lr": 0.02, "momentum": 0.5}),
+        {"n_critic": 1, "conditional": False, "coarsest": 8, "images_per_level": None},
+    ),
     "LSGAN": (ADAM_DCGAN, {"n_critic": 1, "a": 0.0, "b": 1.0, "c": 1.0}),
     "GeometricGAN": (ADAM_DCGAN, {"n_critic": 1}),
     "RelativisticGAN": (ADAM_DCGAN, {"n_critic": 1, "loss": losses.relativistic_average}),
@@ -263,6 +269,11 @@ PAPERS: dict[str, tuple[tuple[type, dict], dict[str, Any]]] = {
         ADAM_DCGAN,
         {"stage_1_side": 64, "text_images": 0, "stage_1_images": 5_313_000, "kl_weight": 2.0},  # 600 epochs of CUB
     ),
+    "SinGAN": (
+        (torch.optim.Adam, {"lr": 5e-4, "betas": (0.5, 0.999)}),
+        {"min_size": 25, "factor": 0.75, "steps_per_scale": 2000, "decay_after": 1600, "noise": 0.1, "redraw": False}
+        | {"discriminator_turns": 3, "generator_turns": 3, "penalty_weight": 0.1, "reconstruction_weight": 10.0},
+    ),
     "SeqGAN": (
         (torch.optim.Adam, {"lr": (1e-2, 1e-2, 1e-4), "betas": (0.9, 0.999)}),
         {"pretraining": 120 * 156, "discriminator_turns": 5 * 3 * 156, "rollouts": 16, "baseline": "none"},
@@ -323,7 +334,7 @@ def test_default_networks_are_the_papers(name):
         assert model.discriminator.linear.in_features == 128
 
 
-@pytest.mark.parametrize("name", [name for name in GANS if name != "InfoGAN"])  # its own test
+@pytest.mark.parametrize("name", [name for name in GANS if name not in ("InfoGAN", "LAPGAN")])  # tests of their own
 def test_latents_have_the_papers_distribution(name):
     model = tiny(name)
     model.trainer = quiet()

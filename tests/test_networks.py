@@ -55,6 +55,7 @@ DISCRIMINATORS = {
     "ResNetDiscriminator, SAGAN": lambda shape, *k: networks.ResNetDiscriminator(
         shape, *k, width=8, widest=16, plain_blocks=1, attention=32
     ),
+    "LAPGANDiscriminator": lambda shape, *k: networks.LAPGANDiscriminator(shape, *k, width=2),
     "BigGANDiscriminator": lambda shape, *k: networks.BigGANDiscriminator(shape, *k, width=8, attention=16),
     "ImprovedDiscriminator": lambda shape: networks.ImprovedDiscriminator(
         shape, width=2, minibatch_kernels=3, reference=2, noise=0.1
@@ -84,6 +85,7 @@ OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/pap
     "AttributeTranslator",
     "ContextGenerator",
     "FaceSwapper",
+    "LAPGANGenerator",
     "LSTMGenerator",
     "LinearScorer",
     "LocalDiscriminator",

@@ -67,6 +67,7 @@ EXACT: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
     **{case: ("RelativisticGAN", ({"loss": loss},)) for case, loss in RELATIVISTIC.items()},
     "WGANGP, Adam": ("WGANGP", (adam(1e-3), {"n_critic": 2})),
     "DCGAN, Adam": ("DCGAN", (adam(1e-3),)),
+    "LAPGAN, one level after another": ("LAPGAN", (adam(1e-3), {"images_per_level": 32})),
     "WGANGP, clipped": ("WGANGP", ({"step": ImageStep(gradient_clip=0.5)},)),
     "DCGAN, scheduled": (
         "DCGAN",

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {"batches"},
     "networks": {"batches", "noise", "runtime", "text"},
     "augment": {"batches", "noise", "schedules"},
-    "metrics": {"batches", "noise", "runtime", "text"},
+    "metrics": {"batches", "networks", "noise", "runtime", "text"},
     "data": {"batches", "networks", "noise", "runtime", "text"},
     "core": {"augment", "batches", "ema", "noise", "runtime", "schedules", "text"},
     "models": {"augment", "batches", "core", "losses", "networks", "noise", "optim", "schedules", "text"},

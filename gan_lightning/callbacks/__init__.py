@@ -18,6 +18,7 @@ from gan_lightning.callbacks.scores.images import (
     Score,
 )
 from gan_lightning.callbacks.scores.ranking import RankingScores
+from gan_lightning.callbacks.scores.single_image import SingleImageScores
 from gan_lightning.callbacks.scores.text import TextScores
 from gan_lightning.callbacks.scores.translation import TranslationScores
 
@@ -38,6 +39,7 @@ __all__ = [
     "SampleGrid",
     "ScheduledScore",
     "Score",
+    "SingleImageScores",
     "TextScores",
     "TranslationScores",
     "When",

@@ -71,17 +71,13 @@ def arguments(room: str, name: str, method: str = "__init__") -> list[Argument]:
     A dataclass stands as its fields, such as "step.compile".
     """
     lineage = list(_lineage(_class(room, name)))
-    docs = _documented(lineage)
-    found = []
-    for owner in lineage:
-        if found_method := next(
-            (n for n in owner.node.body if isinstance(n, ast.FunctionDef) and n.name == method), None
-        ):
-            for arg, default in _signature(found_method):
-                found += _fields(arg.arg, default, owner.module) or [
-                    _argument(arg.arg, arg.annotation, default, owner.module, docs)
-                ]
-            break
+    methods = ((owner, node) for owner in lineage for node in owner.node.body if isinstance(node, ast.FunctionDef))
+    owner, signature = next(((owner, _signature(node)) for owner, node in methods if node.name == method), (None, ()))
+    docs, found = _documented(lineage), []
+    for arg, default in signature:
+        found += _fields(arg.arg, default, owner.module) or [
+            _argument(arg.arg, arg.annotation, default, owner.module, docs)
+        ]
     return found
 
 

@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from gan_lightning import augment, callbacks, data, metrics, models, networks, optim, scoring
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.yaml_text import allow_any_names
-from gan_lightning.core import AdversarialModule, ImageStep, Ranker, SequenceGenerator, Translator
+from gan_lightning.core import AdversarialModule, ImageStep, Manipulator, Ranker, SequenceGenerator, Translator
 from gan_lightning.runtime import checkpoint_io, trainer_arguments
 from gan_lightning.runtime.errors import nearest
 from gan_lightning.runtime.trust import USER, Source, packages_beyond
@@ -280,12 +280,8 @@ def closing(cli: LightningCLI) -> str:
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
-    if grid.path:
-        lines += [f"samples     {os.path.relpath(grid.path)}"]
-    if cli.summary.progress:
-        lines += [f"progress    {os.path.relpath(cli.summary.progress)}"]
-    if cli.summary.curves:
-        lines += [f"curves      {os.path.relpath(cli.summary.curves)}"]
+    made = {"samples": grid.path, "progress": cli.summary.progress, "curves": cli.summary.curves}
+    lines += [f"{name:<12}{os.path.relpath(path)}" for name, path in made.items() if path]
     last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):
         wanted = f" --attributes +{shlex.quote(cli.model.attributes[0])}" if cli.model.attributes else ""
@@ -294,6 +290,8 @@ def closing(cli: LightningCLI) -> str:
         flags = ["--n 20"] if isinstance(cli.model, SequenceGenerator) else []
         if isinstance(cli.model, Ranker) and cli.model.users:
             flags += [f"--user {shlex.quote(cli.model.users[0])} --k 10"]
+        if isinstance(cli.model, Manipulator):
+            flags += [f"--n 16 --out {folder}/drawn --grid --animate {folder}/film.gif"]
         looks = [f"  {program('sample')} {last} {flag}" for flag in flags]
         looks += [f"  {program('evaluate')} {last} --json {folder}/scores.json"]
     else:
@@ -310,7 +308,7 @@ def closing(cli: LightningCLI) -> str:
     lines += [
         "next:",
         *looks,
-        f"  {program('fit')} --ckpt_path {last} {further}",
+        *([] if trainer.should_stop else [f"  {program('fit')} --ckpt_path {last} {further}"]),  # nothing is left
         f"  {program('fit')} --list",
     ]
     return "\n".join(lines)

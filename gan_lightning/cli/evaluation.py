@@ -12,16 +12,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import LightningDataModule
 
 from gan_lightning import callbacks, metrics, scoring
-from gan_lightning.cli import command_line
+from gan_lightning.cli import command_line, discriminators
 from gan_lightning.cli.comparison import Found, compared, shown
 from gan_lightning.cli.samples import require_images
 from gan_lightning.cli.score_sides import Checkpoint, Real, both_sides, data_of, real_side
-from gan_lightning.core import AdversarialModule, ImageGenerator, Translator, TwoPlayerGAN
-from gan_lightning.data.base import to_unit
-from gan_lightning.metrics import Extractor, ProbeFeatures, linear_probe
+from gan_lightning.core import AdversarialModule, ImageGenerator, Translator
+from gan_lightning.metrics import Extractor
 from gan_lightning.runtime.errors import PeerError, complain, printable
 from gan_lightning.runtime.processes import device_named, place, together
 from gan_lightning.scoring import ScoreRequest
@@ -85,7 +83,7 @@ def scores(given: argparse.Namespace, for_data: list[str], device: torch.device)
     checkpoint = None
     if given.checkpoint is not None:
         checkpoint = Checkpoint.load(given.checkpoint, device, given.trust)
-        if not isinstance(checkpoint.module, ImageGenerator):
+        if not isinstance(checkpoint.module, ImageGenerator) or checkpoint.module.scored_by:
             return scores_of_kind(given, for_data, checkpoint), []
         require_images(checkpoint.module)
     fakes, real = both_sides(given, for_data, checkpoint)
@@ -111,9 +109,10 @@ def scores(given: argparse.Namespace, for_data: list[str], device: torch.device)
         sides = fakes, real.images, real.name, about
         for figures, card in scoring.scores_of(possible, extractor, *sides, device, progress=place()[0] == 0):
             found |= {name: {"value": value, "card": card} for name, value in figures.items()}
-    if "linear_probe" in given.metrics:
-        with alone(lost):
-            found |= probe(checkpoint, real.data, given)
+    for name, find in {"linear_probe": discriminators.probe, "units": discriminators.units}.items():
+        if name in given.metrics:
+            with alone(lost):
+                found |= find(checkpoint, real.data, given)
     return found, lost
 
 
@@ -159,7 +158,7 @@ def extractor_of(given: argparse.Namespace, real: Real, device: torch.device) ->
 
 
 def requests_of(given: argparse.Namespace, protocol: scoring.Protocol, lost: list[str]) -> list[ScoreRequest]:
-    """What `--metrics` names, but for linear_probe and for what cannot be set so."""
+    """What `--metrics` names, but for linear_probe, units and what cannot be set so."""
     kinds = {
         "fid": (callbacks.FID, ()),
         "is": (callbacks.InceptionScore, ("splits",)),
@@ -177,45 +176,7 @@ def requests_of(given: argparse.Namespace, protocol: scoring.Protocol, lost: lis
     return requests
 
 
-def probe(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Namespace) -> Found:
-    """Accuracy on the data's "val" split of a linear classifier on the features that the model represents images by,
-    or on its discriminator's where it has none."""
-    module = checkpoint.module
-    if not data.num_classes or data.num_classes < 2:
-        raise ValueError(f"linear_probe needs labels, and {data.name} has none")
-    if hasattr(module, "represent"):
-        seen, features = module.represent, "encoder's average, {}, means over places"
-    elif isinstance(module, TwoPlayerGAN):
-        seen, features = ProbeFeatures(module.discriminator), "discriminator, {}, maxima of 4x4 cells"
-    else:
-        raise ValueError(f"linear_probe reads a discriminator, and {type(module).__name__} has none")
-    sides = []
-    for split, most in (("train", given.n or 10_000), ("val", None)):
-        images = data.reference(split)
-        if not len(images):
-            raise ValueError(f"linear_probe needs images in both splits, and {data.name} has none in {split}")
-        rows = scoring.subset(len(images), min(most or len(images), len(images)), scoring.CHOICE)
-        parts = [images.__getitems__(part.tolist()) for part in rows.split(given.batch_size)]
-        sides += [
-            torch.cat([seen(to_unit(part.image).to(module.device)).cpu() for part in parts]),
-            torch.cat([part.label for part in parts]),
-        ]
-    accuracy, penalty = linear_probe(*sides)
-    card = {
-        "data": data.name,
-        "data_hash": data.reference("train").fingerprint[:12],
-        "split": "val",
-        "n_train": len(sides[0]),
-        "n_test": len(sides[2]),
-        "features": features.format(sides[0].shape[1]),
-        "classifier": f"linear L2-SVM, C={penalty:g}",
-        "precision": "float32",
-        **checkpoint.subject,
-    }
-    return {"linear_probe": {"value": accuracy, "card": card}}
-
-
-# Models that are no image generators.
+# Models that have scores of their own.
 
 
 def scores_of_kind(given: argparse.Namespace, for_data: list[str], checkpoint: Checkpoint) -> Found:

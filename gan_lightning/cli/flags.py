@@ -5,37 +5,33 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Container
 from pathlib import Path
 
+from gan_lightning.cli.arithmetic import terms
 from gan_lightning.cli.parser import ModelParser
-from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
+from gan_lightning.runtime.layout import ARITHMETIC, RECONSTRUCTIONS, SHEETS
 from gan_lightning.runtime.reading import add_flags
 
 IMAGES, SENTENCES = 64, 20  # made where --n does not say how many
 FOLDER = Path("samples")  # of images, where --out does not say which
 GRID_MOST = 256  # images in a grid
 SECONDS = 5.0  # of a walk
+ALPHA, BETA = 0.1, 0.9  # of a film of one picture (arXiv:1905.01164)
+# What some image generators can do: they have classes, codes that can be traversed, or a style for each layer; they
+# reconstruct images, draw a picture for each level of a pyramid, make films of one picture, or draw what a text says.
+ABILITIES = ("classes", "codes", "encoder", "styles", "levels", "animates", "texts")
 METHODS = ("closed_form", "pca")  # that find directions
 
 
-def of_images(
-    parser: ModelParser,
-    classes: bool = True,
-    codes: bool = True,
-    encoder: bool = True,
-    styles: bool = True,
-    texts: bool = True,
-) -> None:
+def of_images(parser: ModelParser, abilities: Container[str] = ABILITIES) -> None:
     """Add the flags of an image generator.
 
     Args:
         parser: takes the flags.
-        classes: whether the model has some.
-        codes: whether its latents have codes that can be traversed.
-        encoder: whether it reconstructs images.
-        styles: whether its generator has a style for each layer.
-        texts: whether its images are of what a text says.
+        abilities: which of :data:`ABILITIES` the model has.
     """
+    classes, codes, encoder, styles, levels, animates, texts = (ability in abilities for ability in ABILITIES)
     rows = [flag for flag, has in (("--labels", classes), ("--prompts", texts)) if has]
     add_batches(parser, IMAGES, f"images, of each of {' or '.join(rows)}" if rows else "images")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default %(default)s)")
@@ -56,7 +52,7 @@ def of_images(
     walk = "also a film, .gif or .mp4, of a closed walk from latent to latent"
     through = "".join(f", with {flag} from one to the next" for flag in rows)
     parser.add_argument("--walk", type=Path, metavar="FILE", help=walk + through)
-    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of the walk (default %(default)s)")
+    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of a film (default %(default)s)")
     parser.add_argument(
         "--interpolate",
         choices=["slerp", "lerp"],
@@ -66,6 +62,13 @@ def of_images(
     parser.add_argument("--direction", type=int, metavar="K", help="move the latents along direction K of `directions`")
     parser.add_argument("--strength", type=float, help="by how many standard deviations (default 1)")
     add_directions(parser)
+    result = f"also {ARITHMETIC}.png, sums and differences of samples by their numbers, such as "
+    parser.add_argument(
+        "--arithmetic",
+        type=terms,
+        metavar="TERMS",
+        help=result + "'mean(1,5,9) - mean(2,3,4) + 0.5*7', in W of a generator with styles, else in Z",
+    )
     if styles:
         table = f"also {SHEETS}/mix.png, a table of styles: the coarse ones of the first numbers, a row each, the fine "
         parser.add_argument(
@@ -79,6 +82,14 @@ def of_images(
             help="what the layers add: drawn for each image, the same for all, none (default random; const with "
             "--latents)",
         )
+    if levels:
+        rows = f"also {SHEETS}/levels.png, a row for the picture of each level, and for what it adds to the one before"
+        parser.add_argument("--levels", action="store_true", help=rows)
+    if animates:
+        film = "also a film, .gif or .mp4, of a random walk around the picture, from --from_scale on"
+        parser.add_argument("--animate", type=Path, metavar="FILE", help=film)
+        parser.add_argument("--alpha", type=share, help=f"0 to 1, how near it stays to the picture (default {ALPHA})")
+        parser.add_argument("--beta", type=share, help=f"0 to 1, how smoothly it moves (default {BETA})")
     if codes:
         values = f"also {SHEETS}/traverse.png, a row for each value of it"
         parser.add_argument("--traverse", type=int, metavar="CODE", help=values)
@@ -107,6 +118,20 @@ def positive(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"it must be a number above 0, not {text!r}")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ArgumentTypeError: it is another word.
+    """
+    try:
+        if 0 <= (number := float(text)) <= 1:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"it must be a number from 0 to 1, not {text!r}")
 
 
 def numbers(text: str) -> list[int]:

@@ -73,9 +73,9 @@ def sample_line(given: argparse.Namespace, *flags: object) -> str:
     return f"  {program('sample')} {shlex.join(map(printable, (given.checkpoint, *flags, *weights)))}"
 
 
-def classes(module: ImageGenerator, label: int | None, n: int = 1) -> Tensor | None:
-    """(n,) a class; None for none."""
-    return None if label is None else module.condition_as(label, n)
+def classes(module: ImageGenerator, label: int | None) -> Tensor | None:
+    """(1,) a class; None for none."""
+    return None if label is None else module.condition_as(label, 1)
 
 
 def draw_directions(module: AdversarialModule, given: argparse.Namespace) -> None:

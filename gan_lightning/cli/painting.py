@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.cli.flags import GRID_MOST
+from gan_lightning.cli.flags import ALPHA, BETA, GRID_MOST
 from gan_lightning.cli.pictures import FRAMES_A_SECOND, pixels, tiles, write
 from gan_lightning.core import ImageGenerator
 from gan_lightning.core.sampling import closed_walk, lerp, slerp
 from gan_lightning.latents import Latents, LatentSpace, directions
 from gan_lightning.metrics import to_uint8
+from gan_lightning.networks.lapgan import upsample
 from gan_lightning.runtime.layout import RECONSTRUCTIONS
 
 WALKERS = 16  # latents that walk or are traversed side by side
 SECONDS_A_STATION = 1.0  # on the way from latent to latent
 CODE_VALUES = 10  # of a code that is continuous
+AROUND = 0.25  # of the uniform noise that is added to a result of arithmetic (Radford et al. 2016, figure 7)
 
 
 class Painter:
@@ -153,6 +157,15 @@ def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
         yield tiles(painter.paint(points, condition))
 
 
+def animate(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
+    """Frames of a random walk around the picture that the model knows."""
+    alpha, beta = (there if here is None else here for here, there in ((given.alpha, ALPHA), (given.beta, BETA)))
+    of_frames = {name: painter.how[name] for name in ("from_scale", "seed", "size")}
+    frames = max(1, round(given.seconds * FRAMES_A_SECOND))
+    for frame in painter.module.animate(frames, alpha, beta, **of_frames):
+        yield tiles(pixels(frame))
+
+
 def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
     """A table: the first styles of the row's sample, the others of the column's; both stand alone at its margins.
 
@@ -168,6 +181,56 @@ def mix(painter: Painter, given: argparse.Namespace) -> Image.Image:
         mixed = [torch.cat([points[row][:, : given.crossover], points[c][:, given.crossover :]], 1) for c in columns]
         shown += painter.paint(torch.cat([points[row], *mixed]), None, [row] * (1 + len(columns)))
     return tiles(shown, 1 + len(columns))
+
+
+def arithmetic(painter: Painter, given: argparse.Namespace) -> tuple[Image.Image, Tensor, Latents]:
+    """Sums and differences of samples (Radford et al. 2016, arXiv:1511.06434, section 6.3.2 and figure 7).
+
+    Nothing is rescaled, as in the paper: the result may lie where no latents are drawn. The noise of the neighbours is
+    the paper's for its latents, which are uniform in [-1, 1), and the same for normal ones and in W.
+
+    Returns:
+        the sheet: a row for each term, its samples and then the picture of their mean; below, 3x3 pictures, the result
+        in the middle of 8 to whose latents noise is added.
+        (C, H, W) uint8, the result.
+        its latents.
+    """
+    rows, result = [], 0.0
+    for weight, numbers in given.arithmetic:
+        condition = painter.condition(given.asked[0], numbers)
+        points = painter.points(numbers, condition)
+        mean = points.mean(0, keepdim=True)
+        result = result + weight * mean
+        images = painter.paint(points, condition, numbers)
+        rows.append(images if len(numbers) == 1 else images + painter.paint(mean, condition, numbers[:1]))
+    around = painter.space.neighbours(result, 8, AROUND, painter.how["seed"])
+    nine = torch.cat([around[:4], result, around[4:]])
+    condition = None if condition is None else condition[[0] * 9]
+    images = painter.paint(nine, condition, [0] * 9)
+    rows += [[], images[:3], images[3:6], images[6:]]
+    columns = max(map(len, rows))
+    blank = torch.zeros_like(images[0])
+    sheet = tiles([image for row in rows for image in [*row, *[blank] * (columns - len(row))]], columns)
+    label = condition[:1] if painter.module.num_classes and not painter.space.has_styles else None
+    return sheet, images[4], Latents(result, label, painter.space.layers)
+
+
+def levels(painter: Painter, given: argparse.Namespace) -> Image.Image:
+    """A row for each level, enlarged without smoothing, and between two of them a row of what the finer one adds.
+
+    In that row middle grey is nothing, and a difference of half of the range of an image is black or white.
+    """
+    columns = range(min(WALKERS, given.n))
+    condition = painter.condition(given.asked[0], columns)
+    space = painter.space
+    with torch.no_grad(), painter.module.drawing(space.network, columns, painter.how["seed"]):
+        made = space.network.levels(space.moved(painter.points(columns, condition)), condition)
+    rows = made[:1]
+    for below, level in itertools.pairwise(made):
+        rows += [level - upsample(below), level]
+    size = made[-1].shape[2:]
+    shown = [F.interpolate(row.float().clamp(-1, 1), size, mode="nearest") for row in rows]
+    return tiles([image for row in shown for image in pixels(row)], len(columns))
 
 
 def traverse(painter: Painter, given: argparse.Namespace) -> Image.Image:

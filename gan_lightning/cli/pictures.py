@@ -64,8 +64,8 @@ def save(image: Image.Image, path: Path) -> None:
     print(f"{path.stem}: {printable(path)}")
 
 
-def save_film(frames: Iterator[Image.Image], path: Path) -> None:
-    """Write a film, an endless one as GIF; says where.
+def save_film(frames: Iterator[Image.Image], path: Path, name: str = "walk") -> None:
+    """Write a film, an endless one as GIF; says where, by the name of the flag that asked for it.
 
     Raises:
         ValueError: nothing here encodes mp4.
@@ -75,11 +75,11 @@ def save_film(frames: Iterator[Image.Image], path: Path) -> None:
         first, *more = frames
         first.save(path, save_all=True, append_images=more, duration=1000 // FRAMES_A_SECOND, loop=0)
     else:
-        write_mp4(frames, path)
-    print(f"walk: {printable(path)}")
+        write_mp4(frames, path, name)
+    print(f"{name}: {printable(path)}")
 
 
-def write_mp4(frames: Iterator[Image.Image], path: Path) -> None:
+def write_mp4(frames: Iterator[Image.Image], path: Path, name: str) -> None:
     """Write a film as MPEG-4, by OpenCV; a black line is added where a side is odd, which the codec does not take.
 
     Raises:
@@ -92,7 +92,7 @@ def write_mp4(frames: Iterator[Image.Image], path: Path) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), FRAMES_A_SECOND, size)
     try:
         if not writer.isOpened():
-            raise ValueError(f"--walk {printable(path)}: OpenCV cannot encode mp4 here: give a .gif")
+            raise ValueError(f"--{name} {printable(path)}: OpenCV cannot encode mp4 here: give a .gif")
         for frame in itertools.chain([first], frames):
             whole = Image.new("RGB", size)
             whole.paste(frame)

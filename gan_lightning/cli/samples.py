@@ -16,14 +16,16 @@ from gan_lightning.core import (
     AdversarialModule,
     Encoder,
     ImageGenerator,
+    Manipulator,
     Ranker,
     SequenceGenerator,
     TextToImage,
     Translator,
 )
+from gan_lightning.networks.lapgan import PyramidGenerator
 from gan_lightning.networks.style import StyleGenerator
 from gan_lightning.runtime.errors import nearest, printable
-from gan_lightning.runtime.layout import RECONSTRUCTIONS, SHEETS
+from gan_lightning.runtime.layout import ARITHMETIC, LATENTS, RECONSTRUCTIONS, SHEETS
 from gan_lightning.runtime.reading import reading_of
 from gan_lightning.text import sentence
 
@@ -114,7 +116,7 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     """
     name = type(module).__name__
     code, reconstructed = getattr(given, "traverse", None), getattr(given, "reconstruct", None)
-    table = getattr(given, "mix", None)
+    table, film = getattr(given, "mix", None), getattr(given, "animate", None)
     refuse_alone(given)
     if reconstructed is None and (of_pictures := [flag for flag in ("white", "max_pixels") if flag in given.set]):
         raise ValueError(f"--{of_pictures[0]} is of the pictures of --reconstruct: give that too")
@@ -128,7 +130,7 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
         given.n = len(painter.stored.points)
     refuse_latents(painter, given)
     own = [flag for flag in how if flag in given.set and flag not in {"truncation", *painter.how_of_points}]
-    if own and (given.walk or table or code is not None or not painter.by_number):
+    if own and (given.walk or table or given.arithmetic or code is not None or not painter.by_number):
         raise ValueError(f"--{own[0]} is of samples by number: leave it out, or what moves latents, such as --walk")
     pictures.refuse_older(given.out, given.n * len(given.asked), module.image_shape[0])
     originals = None
@@ -145,8 +147,17 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
             pictures.save(grid, sheets / "grid.png")
         if given.walk is not None:
             pictures.save_film(painting.walk(painter, given), given.walk)
+        if film is not None:
+            pictures.save_film(painting.animate(painter, given), film, "animate")
         if table is not None:
             pictures.save(painting.mix(painter, given), sheets / "mix.png")
+        if given.arithmetic is not None:
+            sheet, image, latents = painting.arithmetic(painter, given)
+            pictures.save(sheet, given.out / f"{ARITHMETIC}.png")
+            pictures.write([image], given.out / ARITHMETIC, 0)
+            latents.save(given.out / ARITHMETIC / LATENTS, painter.space)
+        if getattr(given, "levels", False):
+            pictures.save(painting.levels(painter, given), sheets / "levels.png")
         if code is not None:
             pictures.save(painting.traverse(painter, given), sheets / "traverse.png")
         if originals is not None:
@@ -159,12 +170,15 @@ def refuse_alone(given: argparse.Namespace) -> None:
     Raises:
         ValueError: naming the flag.
     """
-    owners = {"seconds": "walk", "interpolate": "walk", "strength": "direction", "directions": "direction"}
-    for flag, owner in (owners | {"crossover": "mix"}).items():
+    films = {name: path for name in ("walk", "animate") if (path := getattr(given, name, None)) is not None}
+    owners = {"interpolate": "walk", "strength": "direction", "directions": "direction", "crossover": "mix"}
+    owners |= {"alpha": "animate", "beta": "animate"} | ({} if films else {"seconds": "walk"})
+    for flag, owner in owners.items():
         if flag in given.set and getattr(given, owner) is None:
             raise ValueError(f"--{flag} is of --{owner}: give that too")
-    if given.walk is not None and given.walk.suffix.lower() not in pictures.FILMS:
-        raise ValueError(f"--walk {printable(given.walk)}: give a file that ends in {' or '.join(pictures.FILMS)}")
+    for name, path in films.items():
+        if path.suffix.lower() not in pictures.FILMS:
+            raise ValueError(f"--{name} {printable(path)}: give a file that ends in {' or '.join(pictures.FILMS)}")
     if given.latents is not None and "n" in given.set:
         raise ValueError("--n is of latents by number: leave it out, --latents draws all that the file holds")
     if given.strength is not None and not math.isfinite(given.strength):
@@ -187,14 +201,26 @@ def refuse_latents(painter: painting.Painter, given: argparse.Namespace) -> None
             )
         if painter.space.has_styles and (of_class := {"label", "labels"} & set(given.set)):
             raise ValueError(f"--{of_class.pop()} is of latents by number: styles of a file have their classes in them")
+    texts = isinstance(painter.module, TextToImage)
+    word, several, one = ("prompt", "captions", "--prompt") if texts else ("class", "classes", "--label")
     if given.interpolate is not None and len(given.asked) > 1:
-        others = "--prompts" if isinstance(painter.module, TextToImage) else "--labels"
-        raise ValueError(f"--interpolate is of a walk from latent to latent: leave it out, or {others}")
-    if getattr(given, "mix", None) is not None:
-        if len(given.asked) > 1:
-            raise ValueError("--mix is of one class: give --label")
-        if painter.stored is not None and (most := max(sum(given.mix, []))) >= held:
-            raise ValueError(f"--mix {most}: {printable(given.latents)} holds the latents 0 to {held - 1}")
+        raise ValueError(f"--interpolate is of a walk from latent to latent: leave it out, or {one}s")
+    if getattr(given, "levels", False) and len(given.asked) > 1:
+        raise ValueError("--levels is of one class, or of each in turn: give --label, or leave --labels out")
+    mixed = sum(getattr(given, "mix", None) or [], [])
+    summed = [number for term in given.arithmetic or [] for number in term.numbers]
+    for flag, named in {"mix": mixed, "arithmetic": summed}.items():
+        if named and len(given.asked) > 1:
+            raise ValueError(f"--{flag} is of one {word}: give {one}")
+        if named and painter.stored is not None and max(named) >= held:
+            raise ValueError(f"--{flag} {max(named)}: {printable(given.latents)} holds the latents 0 to {held - 1}")
+    if summed and not painter.space.has_styles:
+        condition = painter.condition(given.asked[0], summed)
+        if condition is not None and (condition != condition[0]).any():
+            raise ValueError(
+                f"--arithmetic: the samples are of several {several}, and its result is of one: give {one}"
+            )
+    if mixed:
         given.crossover = styles // 2 if given.crossover is None else given.crossover
         if not 0 < given.crossover < styles:
             raise ValueError(f"--crossover must be from 1 to {styles - 1}, not {given.crossover}")
@@ -259,8 +285,15 @@ def of_kind(module: AdversarialModule, parser: ModelParser) -> Callable[..., Non
         parser.add_method(kind, "recommend")
         return print_recommendations
     require_images(module)
-    styles = isinstance(module.generator, StyleGenerator)
-    kinds = isinstance(module, Encoder), styles, isinstance(module, TextToImage)
-    flags.of_images(parser, bool(module.num_classes), bool(module.codes), *kinds)
+    able = {
+        "classes": module.num_classes,
+        "codes": module.codes,
+        "encoder": isinstance(module, Encoder),
+        "styles": isinstance(module.generator, StyleGenerator),
+        "levels": isinstance(module.generator, PyramidGenerator),
+        "animates": isinstance(module, Manipulator),
+        "texts": isinstance(module, TextToImage),
+    }
+    flags.of_images(parser, {ability for ability, has in able.items() if has})
     parser.add_method(kind, "sample")
     return draw_images

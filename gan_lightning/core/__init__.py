@@ -6,6 +6,7 @@ from gan_lightning.core.gan import TwoPlayerGAN, require_classes
 from gan_lightning.core.growth import Growth
 from gan_lightning.core.image_generator import ImageGenerator
 from gan_lightning.core.kinds import Encoder, Ranker, SequenceGenerator
+from gan_lightning.core.manipulator import Manipulator
 from gan_lightning.core.module import AdversarialModule
 from gan_lightning.core.sampling import evaluating, in_own_precision
 from gan_lightning.core.step import (
@@ -34,6 +35,7 @@ __all__ = [
     "ImageStep",
     "Inpainter",
     "LRSchedulerCallable",
+    "Manipulator",
     "OptimizerCallable",
     "Player",
     "Ranker",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lightning import batches
+from gan_lightning.runtime.mirror import Mirror
 
 # Both pools belong to the whole batch: each process sees the fakes of all, makes the same choices, and takes its rows.
 # A run on several processes, or resumed from a checkpoint, therefore trains on the same images.
@@ -26,6 +27,7 @@ class Pool(nn.Module):
         super().__init__()
         self.register_buffer("images", torch.zeros(size, *image_shape))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self._count = Mirror()
 
     @torch.no_grad()
     def exchange(self, fake: Tensor, seed: int) -> Tensor:
@@ -55,7 +57,7 @@ class ImagePool(Pool):
     """
 
     def mix(self, shown: Tensor, choices: torch.Generator) -> None:
-        size, count = len(self.images), int(self.count)
+        size, count = len(self.images), self._count.value(self.count)
         coins = torch.rand(len(shown), generator=choices).tolist()
         places = torch.randint(size, (len(shown),), generator=choices).tolist()
         for row, (coin, place) in enumerate(zip(coins, places, strict=True)):
@@ -66,7 +68,7 @@ class ImagePool(Pool):
                 kept = shown[row].clone()
                 shown[row] = self.images[place]
                 self.images[place] = kept
-        self.count.fill_(count)
+        self._count.set(self.count, count)
 
 
 class HistoryBuffer(Pool):
@@ -77,14 +79,14 @@ class HistoryBuffer(Pool):
     """
 
     def mix(self, shown: Tensor, choices: torch.Generator) -> None:
-        size, count = len(self.images), int(self.count)
+        size, count = len(self.images), self._count.value(self.count)
         if count < size:
             new = shown[: size - count]
             self.images[count : count + len(new)] = new
-            self.count.add_(len(new))
+            self._count.set(self.count, count + len(new))
             return
         half = min(len(shown) // 2, size)
-        drawn, replaced = (torch.randperm(size, generator=choices)[:half].to(shown.device) for _ in range(2))
+        drawn, replaced = (batches.sent(torch.randperm(size, generator=choices)[:half], shown.device) for _ in range(2))
         before = self.images[drawn]
         self.images[replaced] = shown[:half]
         shown[len(shown) - half :] = before

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gan_lightning import batches
 from gan_lightning.core import resume
 from gan_lightning.core.hyperparameters import loaded, plain_hyperparameters
-from gan_lightning.core.step import Move, Player, Rates, Step, Terms, freeze, total
+from gan_lightning.core.step import Move, Player, Rates, Step, Terms, compile_players, freeze, total
 from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
 from gan_lightning.runtime import processes, trainer_arguments
@@ -57,9 +57,7 @@ class AdversarialModule(LightningModule):
         self._rates = Rates(step)
         self.seed = global_seed()
         self.seed_wins = False  # over a checkpoint's: where the user of a resumed run named one
-        self.iteration = 0
-        self.images_seen = 0
-        self.clock = 0
+        self.iteration = self.images_seen = self.clock = 0
         self.noise: Noise = Noise()
         self.averages = nn.ModuleDict()
         self.trained_on: dict[str, Any] = {}
@@ -157,7 +155,8 @@ class AdversarialModule(LightningModule):
         if move.scheduler is not None and self.turns[name] % self._players[name].turns_per_step == 0:
             move.scheduler.step()
         for average in move.averages:
-            average.update(self.images_seen // self.batches_per_step, batches.size(batch) * trainer.world_size)
+            shown = batches.size(batch) * trainer.world_size
+            average.update(self.images_seen // self.batches_per_step, shown, only_moved=True)
 
     def reset_optimizer(self, name: str) -> None:
         """Let a player's optimizer forget its moments, as if its next turn were its first; its rate stays."""
@@ -299,10 +298,7 @@ class AdversarialModule(LightningModule):
     def on_fit_start(self) -> None:
         self.training_log.stop_clock()
         if self.step.compile:
-            for player in self._players.values():
-                several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
-                for network in several:  # a list of networks has no forward of its own
-                    network.compile()  # in place: the names in the state_dict stay
+            compile_players(self._players.values())
 
     def on_train_start(self) -> None:
         last, step = self.trainer.max_steps, self.trainer.global_step

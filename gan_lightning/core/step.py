@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -119,6 +119,19 @@ def freeze(module: nn.Module, names: list[str]) -> None:
             raise ValueError(f"step.freeze: {type(module).__name__} has no {name}{nearest(name, known)}")
         for parameter in found:
             parameter.requires_grad_(False)
+
+
+def compile_players(players: Iterable[Player]) -> None:
+    """Compile every player's network in place: the names in the state_dict stay.
+
+    A network is frozen and freed from turn to turn, and each state has code of its own. torch before 2.12 takes the
+    code of one for the other where a module's dictionaries have not changed, unless it is told to look.
+    """
+    torch._dynamo.config.skip_tensor_guards_with_matching_dict_tags = False
+    for player in players:
+        several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
+        for network in several:  # a list of networks has no forward of its own
+            network.compile()
 
 
 class Rates:

@@ -28,6 +28,11 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image if image.shape[2:] == size else F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
+def resized_alpha(alpha: Tensor | None, sides: tuple[int, int]) -> Tensor | None:
+    """An alpha channel (H, W) uint8 at another size; None where there is none."""
+    return None if alpha is None else resized(alpha[None, None].float(), sides)[0, 0].round().byte()
+
+
 def starts(length: int, tile: int, step: int) -> list[int]:
     """Where tiles begin along a side: a step apart, the last one flush with the end."""
     last = max(length - tile, 0)

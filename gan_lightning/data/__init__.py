@@ -19,6 +19,7 @@ from gan_lightning.data.partly_labeled import PartlyLabeledDigits
 from gan_lightning.data.patches import DigitPatches
 from gan_lightning.data.ranking_pairs import RankingPairs
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
+from gan_lightning.data.single_image import SingleImage
 from gan_lightning.data.stacked import StackedDigits
 from gan_lightning.data.text_lines import TextLines
 from gan_lightning.data.unpaired import UnpairedImages
@@ -50,6 +51,7 @@ __all__ = [
     "ShapePairs",
     "ShapeRefinement",
     "ShapeResolution",
+    "SingleImage",
     "StackedDigits",
     "TextLines",
     "UnpairedImages",

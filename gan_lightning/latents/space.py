@@ -9,10 +9,11 @@ from torch import Tensor
 
 from gan_lightning.core import ImageGenerator, in_own_precision
 from gan_lightning.networks.style import LayerNoise, StyleGenerator
-from gan_lightning.noise import require_truncation
+from gan_lightning.noise import SampleNoise, key, require_truncation
 
 MANY = 10_000  # samples that the distribution of the points is known by
 OWN_SEED = -2  # of those samples: none that a user would give
+NEIGHBOURS = 2  # makes the key of the noise around a point another one than that of the latents
 
 
 class LatentSpace:
@@ -62,6 +63,10 @@ class LatentSpace:
             return z
         return self.network.styles(in_own_precision(self.network.mapping, z, condition))
 
+    def moved(self, z: Tensor) -> Tensor:
+        """Latents (n, latent_dim) as the generator is given them: truncated, then shifted."""
+        return (z if self.truncation is None else self.module.truncate(z, self.truncation)) + self.shift
+
     def images(self, points: Tensor, condition: Tensor | None = None) -> Tensor:
         """(n, *image_shape) of points (n, *shape), differentiable; nothing bounds them.
 
@@ -72,8 +77,7 @@ class LatentSpace:
             condition: labels (n,) of a model with classes; styles need none.
         """
         if not self.has_styles:
-            z = points if self.truncation is None else self.module.truncate(points, self.truncation)
-            return self.module.images_of(self.network, z + self.shift, condition)
+            return self.module.images_of(self.network, self.moved(points), condition)
         styles = self.network.styles(points, self.truncation) + self.shift
         styles = styles.to(next(self.network.parameters()).dtype)
         layers = {name: value.to(styles) for name, value in self.layers.items()}
@@ -108,6 +112,19 @@ class LatentSpace:
             points = self.points(self.module.latents(numbers, OWN_SEED), condition)
             found.append(points[:, 0] if self.has_styles else points)
         return torch.cat(found)
+
+    def neighbours(self, point: Tensor, n: int, radius: float, seed: int = 0) -> Tensor:
+        """(n, *shape) points around one: each is moved by numbers from U[-radius, radius), the same for all styles.
+
+        Args:
+            point: (1, *shape).
+            n: how many; each depends on the seed and on its place alone.
+            radius: in units of the points.
+            seed: of the numbers.
+        """
+        noise = SampleNoise(key(seed, NEIGHBOURS), range(n), self.module.device).uniform(n, self.shape[-1])
+        moved = radius * (2 * noise - 1)
+        return point + (moved[:, None] if self.has_styles else moved)
 
     def noise_buffers(self) -> dict[str, Tensor]:
         """The noise of the layers that `noise="const"` adds, by the names of the synthesis network's buffers."""

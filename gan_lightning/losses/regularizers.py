@@ -48,7 +48,9 @@ def squared_norm(gradient: Tensor) -> Tensor:
     return gradient.flatten(1).square().sum(1)
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor, target: float = 1.0) -> Tensor:
+def gradient_penalty(
+    critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor, target: float = 1.0, by_pixel: bool = False
+) -> Tensor:
     """E (|grad D(x^)| - target)^2 at x^ = epsilon x + (1 - epsilon) G(z); Gulrajani et al. 2017, arXiv:1704.00028.
 
     Equation 3 and algorithm 1, without its weight lambda.
@@ -57,20 +59,25 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor
         real, fake: (n, *shape).
         epsilon: (n, 1, ...) from U[0, 1], one for each sample.
         target: the norm asked for.
+        by_pixel: see :func:`norm_penalty`.
     """
     with exact_gradients(real.device):
         between = differentiable(epsilon * real + (1.0 - epsilon) * fake)
-        return norm_penalty(critic(between), between, target)
+        return norm_penalty(critic(between), between, target, by_pixel)
 
 
-def norm_penalty(score: Tensor, x: Tensor, target: float = 1.0) -> Tensor:
+def norm_penalty(score: Tensor, x: Tensor, target: float = 1.0, by_pixel: bool = False) -> Tensor:
     """E (|grad D(x)| - target)^2 of scores (n,) that are there already, by their images; see :func:`gradient_of`.
+
+    With `by_pixel` the norm is that of each pixel's gradient, over its channels, and the mean is over pixels too: the
+    penalty of SinGAN's authors (arXiv:1905.01164), whose critic gives a map of scores (n, 1, h, w).
 
     DRAGAN's (Kodali et al. 2017, arXiv:1705.07215, algorithm 1) is that of real images with a perturbation d added; the
     authors' code takes d = 0.5 std(x) U[0, 1].
     """
     # The square root has no derivative at 0, where a critic that is flat somewhere would send NaN.
-    norm = (squared_norm(gradient_of(score, x)) + 1e-16).sqrt()
+    gradient = gradient_of(score, x)
+    norm = ((gradient.square().sum(1) if by_pixel else squared_norm(gradient)) + 1e-16).sqrt()
     return (norm - target).square().mean()
 
 

@@ -22,12 +22,14 @@ from gan_lightning.metrics.images import PICTURE_CHANNELS, to_uint8, unit_interv
 from gan_lightning.metrics.inception import Inception
 from gan_lightning.metrics.inception_score import InceptionScore
 from gan_lightning.metrics.kid import KID
-from gan_lightning.metrics.linear_probe import ProbeFeatures, linear_probe
+from gan_lightning.metrics.linear_probe import linear_probe, probe_features
 from gan_lightning.metrics.pairs import PairScores
+from gan_lightning.metrics.patches import PatchFeatures, RandomPatches, VGGPatches, diversity, patch_distance
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
 from gan_lightning.metrics.text import bleu, distinct, self_bleu
+from gan_lightning.metrics.units import Guided, Strongest, guided_gradients, responses, spread
 
 __all__ = [
     "CIFARResNet56",
@@ -36,6 +38,7 @@ __all__ = [
     "FID",
     "Features",
     "Gaussian",
+    "Guided",
     "Inception",
     "InceptionScore",
     "KID",
@@ -45,27 +48,36 @@ __all__ = [
     "PICTURE_CHANNELS",
     "PRDC",
     "PairScores",
-    "ProbeFeatures",
+    "PatchFeatures",
+    "RandomPatches",
     "Reference",
     "StackedDigitFeatures",
-    "bleu",
-    "distinct",
+    "Strongest",
+    "VGGPatches",
     "bits_of",
+    "bleu",
     "conditional_entropy",
+    "distinct",
+    "diversity",
     "entropy",
     "frechet_distance",
+    "guided_gradients",
     "linear_code",
     "linear_probe",
     "load_reference",
     "matched_accuracy",
     "mutual_information",
     "pairwise_information",
+    "patch_distance",
     "pixel_agreement",
+    "probe_features",
     "ranking_figures",
     "readout_error",
     "recovered",
+    "responses",
     "save_reference",
     "self_bleu",
+    "spread",
     "to_uint8",
     "total_correlation",
     "unit_interval",

@@ -8,49 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_lightning.metrics.convolutions import rectified_maps
+
 GRID = 4  # cells a side that each layer's map is pooled to
 STRENGTHS = tuple(10.0**power for power in range(-2, 5))  # of the support vector machine: C times the images
 
 
-class ProbeFeatures:
-    """The output of every convolution of a discriminator, rectified as it is there (or with LeakyReLU 0.2), pooled by
-    maximum to 4x4 cells and concatenated, as in the paper.
-
-    Args:
-        discriminator: any network with convolutions; used in evaluation mode.
+@torch.no_grad()
+def probe_features(discriminator: nn.Module, images: Tensor) -> Tensor:
+    """(B, D) float32 of images (B, C, H, W) in [-1, 1]: the output of every convolution, rectified, pooled by maximum
+    to 4x4 cells and concatenated, as in the paper; see :func:`rectified_maps`.
 
     Raises:
-        ValueError: it has no convolution whose map is at least 4x4.
+        ValueError: the discriminator has no convolution whose map is at least 4x4.
     """
-
-    def __init__(self, discriminator: nn.Module) -> None:
-        self.network = discriminator
-        kinds = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU)
-        self.layers = [layer for layer in discriminator.modules() if isinstance(layer, kinds)]
-        if not self.layers:  # activations that are functions: the convolutions before them
-            self.layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """(B, D) float32 of images (B, C, H, W) in [-1, 1]."""
-        maps: list[Tensor] = []
-
-        def keep(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
-            if output.ndim == 4 and min(output.shape[2:]) >= GRID:
-                activated = F.leaky_relu(output, 0.2) if isinstance(layer, nn.Conv2d) else output
-                maps.append(F.adaptive_max_pool2d(activated, GRID).flatten(1))
-
-        hooks = [layer.register_forward_hook(keep) for layer in self.layers]
-        training = self.network.training
-        try:
-            self.network.eval()(images)
-        finally:
-            self.network.train(training)
-            for hook in hooks:
-                hook.remove()
-        if not maps:
-            raise ValueError(f"a linear probe needs convolutions, and {type(self.network).__name__} has none")
-        return torch.cat(maps, 1).float()
+    cells = rectified_maps(discriminator, lambda maps: F.adaptive_max_pool2d(maps, GRID).flatten(1), images)
+    return torch.cat(cells, 1).float()
 
 
 def linear_probe(train: Tensor, train_label: Tensor, test: Tensor, test_label: Tensor) -> tuple[float, float]:

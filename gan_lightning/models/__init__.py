@@ -15,6 +15,7 @@ from gan_lightning.models.geometric_gan import GeometricGAN
 from gan_lightning.models.improved_gan import ImprovedGAN
 from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.models.irgan import IRGAN
+from gan_lightning.models.lapgan import LAPGAN
 from gan_lightning.models.lsgan import LSGAN
 from gan_lightning.models.pix2pix import Pix2Pix
 from gan_lightning.models.predictability_minimization import PredictabilityMinimization
@@ -25,6 +26,7 @@ from gan_lightning.models.relativistic_gan import RelativisticGAN
 from gan_lightning.models.sagan import SAGAN
 from gan_lightning.models.seqgan import SeqGAN
 from gan_lightning.models.simgan import SimGAN
+from gan_lightning.models.singan import SinGAN
 from gan_lightning.models.sngan import SNGAN
 from gan_lightning.models.srgan import SRGAN
 from gan_lightning.models.stackgan import StackGAN
@@ -50,6 +52,7 @@ __all__ = [
     "ImprovedGAN",
     "IRGAN",
     "InfoGAN",
+    "LAPGAN",
     "LSGAN",
     "Pix2Pix",
     "PredictabilityMinimization",
@@ -62,6 +65,7 @@ __all__ = [
     "SNGAN",
     "SRGAN",
     "SimGAN",
+    "SinGAN",
     "StackGAN",
     "StarGAN",
     "StyleGAN",

@@ -59,7 +59,7 @@ class SRGAN(Translator):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self._features = [self._make_features().to(self.device)]
+        self._features = [self._make_features().to(self.device, self.dtype)]
 
     def players(self) -> dict[str, Player]:
         optimizer, _ = self._players_of

@@ -39,9 +39,10 @@ class StackGAN(TextToImage):
     and enlarges it, with a condition of its own. Each has a discriminator that is shown real images with their texts,
     real images with wrong texts, and fakes (equations 3 to 6; wrong and fake pairs count half each, as in the authors'
     code). Stage I is trained first, then Stage II, with Stage I frozen: in one run. Until then samples are Stage I's,
-    enlarged. Deviations: each turn draws fakes of its own; a wrong pair is a real image with another image's caption
-    (the authors' TensorFlow code takes another class's image); in Stage II's turns Stage I's batch norm uses its
-    running averages, as in sampling, and does not move; fakes have the batch's own captions.
+    enlarged; as Stage II begins Stage I becomes its average. Deviations: the authors average nothing; each turn draws
+    fakes of its own; a wrong pair is a real image with another image's caption (the authors' TensorFlow code takes
+    another class's image); in Stage II's turns Stage I's batch norm uses its running averages, as in sampling, and does
+    not move; fakes have the batch's own captions.
 
     The text encoder is a choice: one that is trained with Stage I's discriminator, which has to know what words mean;
     one that is trained before, for `text_images`, to match captions with images (Reed et al. 2016, arXiv:1605.05395);
@@ -157,9 +158,17 @@ class StackGAN(TextToImage):
         if stage == 0:
             self.turn("text_encoder", self.matching_loss, batch, advances_step=True)
             return
+        if stage == 2 and not self.turns.get("generator_2"):
+            self.finish_first()
         self.generator.stage.fill_(stage)
         self.turn(f"discriminator_{stage}", self.discriminator_loss, batch)
         self.turn(f"generator_{stage}", self.generator_loss, batch, advances_step=True)
+
+    def finish_first(self) -> None:
+        """Make Stage I its average, which samples are drawn by, so that Stage II learns from what it will be given."""
+        self.average_batch_statistics()
+        self.generator.first.load_state_dict(self.ema.network.first.state_dict())
+        self.generator.first.zero_grad()  # averages leave alone what has no gradient
 
     # What the players minimise.
 

@@ -17,6 +17,7 @@ from gan_lightning.networks.improved import (
     SemiSupervisedGenerator,
 )
 from gan_lightning.networks.infogan import InfoGANDiscriminator, InfoGANGenerator
+from gan_lightning.networks.lapgan import LAPGANDiscriminator, LAPGANGenerator
 from gan_lightning.networks.mlp import (
     ConditionalMaxoutDiscriminator,
     ConditionalMLPGenerator,
@@ -38,6 +39,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.singan import SinGANDiscriminators, SinGANGenerator
 from gan_lightning.networks.stackgan import (
     ImageEncoder,
     StackedGenerator,
@@ -78,6 +80,8 @@ __all__ = [
     "ImprovedGenerator",
     "InfoGANDiscriminator",
     "InfoGANGenerator",
+    "LAPGANDiscriminator",
+    "LAPGANGenerator",
     "LSTMGenerator",
     "LinearScorer",
     "LocalDiscriminator",
@@ -106,6 +110,8 @@ __all__ = [
     "SRResNet",
     "SemiSupervisedDiscriminator",
     "SemiSupervisedGenerator",
+    "SinGANDiscriminators",
+    "SinGANGenerator",
     "StackGANDiscriminator",
     "StackedGenerator",
     "Stage1Generator",

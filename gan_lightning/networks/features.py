@@ -50,8 +50,15 @@ class VGG19Features(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, 1 or 3, h, w) in [-1, 1] -> (n, 512, h / 16, w / 16)."""
-        rgb = image.expand(-1, 3, -1, -1)
-        return self.features(((rgb + 1) / 2 - self.mean) / self.std)
+        return self.features(self._normalised(image))
+
+    def patches(self, image: Tensor) -> Tensor:
+        """(n, 1 or 3, h, w) in [-1, 1] -> (n, 128, h / 2, w / 2), what the second pooling is given."""
+        pooling = [number for number, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
+        return self.features[: pooling[1]](self._normalised(image))
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        return ((image.expand(-1, 3, -1, -1) + 1) / 2 - self.mean) / self.std
 
 
 class RandomFeatures(nn.Module):
@@ -80,13 +87,20 @@ class RandomFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, h, w) -> (n, features); each scale has a third of a mean over them, however many are its."""
-        found = []
-        for conv in self.convs:
-            image = F.leaky_relu(conv(image), 0.2)
-            found.append(image.flatten(1))
-            image = F.avg_pool2d(image, 2)
+        found = [image.flatten(1) for image in self._scales(image)]
         total = sum(scale.shape[1] for scale in found)
         return torch.cat([scale * (total / (len(found) * scale.shape[1])) ** 0.5 for scale in found], 1)
+
+    def patches(self, image: Tensor) -> Tensor:
+        """(n, channels, h, w) -> (n, 2 * width, h / 2, w / 2), what the second pooling is given."""
+        return self._scales(image)[1]
+
+    def _scales(self, image: Tensor) -> list[Tensor]:
+        found = []
+        for conv in self.convs:
+            found.append(F.leaky_relu(conv(image), 0.2))
+            image = F.avg_pool2d(found[-1], 2)
+        return found
 
 
 def _weights(source: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gan_lightning.networks import fir
 from gan_lightning.networks.equalized import ROOT_TWO, EqualizedConv2d, EqualizedLinear, MinibatchDeviation, pixel_norm
 from gan_lightning.networks.layers import channels, one_hot, pyramid
+from gan_lightning.runtime.mirror import Mirror
 
 SLOPE = 0.2  # of leaky ReLUs
 
@@ -37,6 +38,7 @@ class Growing(nn.Module):
         doublings, height, width = pyramid(name or type(self).__name__, image_shape)
         self.sizes = [(height * 2**i, width * 2**i) for i in range(doublings + 1)]  # (height, width) by level
         self.register_buffer("level", torch.zeros(()))
+        self._level = Mirror()
         self.grow(doublings)
 
     @property
@@ -47,17 +49,12 @@ class Growing(nn.Module):
     def grow(self, level: float) -> None:
         """Use so many levels, at least 0 (the first one) and at most the last one's number."""
         level = torch.tensor(level, dtype=torch.float32, device="cpu").item()  # as the buffer will hold it
-        self.level.fill_(level)
-        self._read = self.level, self.level._version, level
+        self._level.set(self.level, level)
 
     @property
     def reached(self) -> float:
-        """The level as a number; read from the device only after another hand has changed it: a file, an average."""
-        level, version, value = self._read
-        if level is not self.level or version != self.level._version:
-            value = self.level.item()
-            self._read = self.level, self.level._version, value
-        return value
+        """The level as a number."""
+        return self._level.value(self.level)
 
     @torch.compiler.disable  # a forward pass asks first: what follows is compiled for each level, not for each number
     def in_use(self) -> tuple[int, bool]:
@@ -72,7 +69,8 @@ class Growing(nn.Module):
 
     def blend(self, below: Tensor, above: Tensor) -> Tensor:
         """What the two highest levels make, the upper one by its share: all of it when it has faded in."""
-        return torch.lerp(below, above, (1 + self.level - self.level.ceil()).to(above.dtype))
+        share = (1 + self.level - self.level.ceil()).to(above.dtype)
+        return torch.lerp(below.to(above.dtype), above, share)  # autocast may give two types
 
     def shrink(self, image: Tensor) -> Tensor:
         """Whole images (n, c, h, w) as the ones in use: averaged over squares of pixels, and faded as fakes are."""

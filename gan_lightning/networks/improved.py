@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gan_lightning.batches import gather_batch
 from gan_lightning.networks.layers import normal_init, pyramid
+from gan_lightning.runtime.mirror import Mirror
 
 PAIRS = 64 * 64  # of samples that minibatch discrimination compares at once
 
@@ -171,6 +172,7 @@ class ImprovedDiscriminator(nn.Module):
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)
         self.register_buffer("reference", torch.zeros(reference, *image_shape))
         self.register_buffer("filled", torch.tensor(False))
+        self._filled = Mirror()
         channels, layers = image_shape[0], []
         for i in range(doublings):
             layers += [GaussianNoise(noise), nn.Conv2d(channels, width * 2**i, 4, 2, 1)]
@@ -187,7 +189,7 @@ class ImprovedDiscriminator(nn.Module):
     def features(self, image: Tensor) -> Tensor:
         """(n, *image_shape) -> (n, features), the last before the score."""
         count = len(self.reference)
-        if count and self.training and not self.filled:
+        if count and self.training and not self._filled.value(self.filled):
             self._keep_reference(image)
         return self.layers(torch.cat([self.reference.to(image.dtype), image]))[count:]
 
@@ -210,7 +212,7 @@ class ImprovedDiscriminator(nn.Module):
         self.reference.copy_(image[: len(self.reference)])
         if dist.is_available() and dist.is_initialized():
             dist.broadcast(self.reference, 0)
-        self.filled.fill_(True)
+        self._filled.set(self.filled, True)
 
 
 def _norm(channels: int, reference: int, wanted: bool) -> nn.Module:

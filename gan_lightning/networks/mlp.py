@@ -44,10 +44,19 @@ class MLPDiscriminator(nn.Module):
     """image -> `depth` layers of `width` LeakyReLU(0.2) -> score; any image shape, no normalisation.
 
     With `num_classes` the label joins the image as a one-hot vector.
+
+    Args:
+        dropout: on each hidden layer's output.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], num_classes: int | None = None, *, width: int = 512, depth: int = 2
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        *,
+        width: int = 512,
+        depth: int = 2,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -55,6 +64,7 @@ class MLPDiscriminator(nn.Module):
         layers: list[nn.Module] = [nn.Flatten()]
         for i in range(depth):
             layers += [nn.Linear(inputs if i == 0 else width, width), nn.LeakyReLU(0.2)]
+            layers += [nn.Dropout(dropout)] if dropout else []
         self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:

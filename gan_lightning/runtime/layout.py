@@ -6,7 +6,8 @@ import re
 
 SHEETS = "sheets"  # folder beside numbered pictures of what is no sample of its own: grids, walks, reconstructions
 RECONSTRUCTIONS = f"{SHEETS}/reconstructions"  # where those are numbered
-LATENTS = "latents.pt"  # what `project` finds
+ARITHMETIC = f"{SHEETS}/arithmetic"  # where the result is, as a picture and as latents
+LATENTS = "latents.pt"  # what `project` and `sample --arithmetic` find
 
 PICTURES, ARRAYS = ".png", ".npy"  # suffixes: an array holds what no picture can, 2 channels or more than 4
 

@@ -86,13 +86,14 @@ def owners(names: set[str]) -> set[str]:
 def test_each_phase_moves_its_own_players_and_nothing_else() -> None:
     """Stage I, its batch statistics included, and the text encoder stay as they are in Stage II."""
     model, moves = text_to_image(), Moves()
-    trainer = trained(model, 4, NoisyCaptions(), callbacks=[moves], log_every_n_steps=1)
-    assert trainer.global_step == 4
-    first, second, third, fourth = ({n for n in names if n != "generator.stage"} for names in moves.moved)
+    trainer = trained(model, 5, NoisyCaptions(), callbacks=[moves], log_every_n_steps=1)
+    assert trainer.global_step == 5
+    first, second, third, fourth, last = ({n for n in names if n != "generator.stage"} for names in moves.moved)
     assert owners(first) == {"text_encoder", "image_encoder"}
     assert owners(second) == owners(third) == {"generator_1", "discriminator_1"}
-    assert owners(fourth) == {"generator_2", "discriminator_2"}
-    assert any("running_mean" in name for name in third) and any("running_mean" in name for name in fourth)
+    assert owners(fourth) == {"generator_1", "generator_2", "discriminator_2"}  # Stage I becomes its average
+    assert owners(last) == {"generator_2", "discriminator_2"}
+    assert any("running_mean" in name for name in third) and any("running_mean" in name for name in last)
     figures = trainer.callback_metrics
     told = {"loss", "accuracy_real", "accuracy_wrong", "accuracy_fake"}
     assert figures.keys() >= {f"discriminator_{stage}/{figure}" for stage in (1, 2) for figure in told}
@@ -102,9 +103,10 @@ def test_each_phase_moves_its_own_players_and_nothing_else() -> None:
 
 def test_an_encoder_is_trained_with_the_discriminator_of_stage_one() -> None:
     model, moves = text_to_image(text_images=0, stage_1_images=16), Moves()
-    trained(model, 3, NoisyCaptions(), callbacks=[moves])
+    trained(model, 4, NoisyCaptions(), callbacks=[moves])
     assert [owners({n for n in names if n != "generator.stage"}) for names in moves.moved] == [
         *[{"generator_1", "discriminator_1", "text_encoder"}] * 2,
+        {"generator_1", "generator_2", "discriminator_2"},
         {"generator_2", "discriminator_2"},
     ]
     assert set(model.players()) == {"generator_1", "discriminator_1", "generator_2", "discriminator_2"}
@@ -171,6 +173,20 @@ def test_samples_are_of_the_first_stage_until_the_second_begins(tmp_path: Path) 
             image = model.sample(3)
             assert image.shape == (3, *CAPTIONED_SHAPE)
             assert torch.equal(image, image[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)) == repeated
+
+
+def test_stage_two_learns_from_the_average_of_stage_one() -> None:
+    """It is what samples are drawn by, and stays: several averages too."""
+    fast = partial(PaperAdam, lr=0.05)
+    step = ImageStep(ema_half_life=[100.0, 10.0], ema_rampup=None)
+    model = text_to_image(text_images=0, stage_1_images=16, generator_optimizer=fast, step=step)
+    trained(model, 2, NoisyCaptions())
+    average, other = (tensors(one.network.first) for one in model.averages.values())
+    assert gap(tensors(model.generator.first), average) > 0.01 < gap(other, average)
+    model = text_to_image(text_images=0, stage_1_images=16, generator_optimizer=fast, step=step)
+    trained(model, 4, NoisyCaptions())
+    assert_same(tensors(model.generator.first), average)
+    assert_same([tensors(one.network.first) for one in model.averages.values()], [average, other])
 
 
 def test_stage_two_sees_what_stage_one_draws_in_evaluation() -> None:

@@ -1,0 +1,165 @@
+"""What `evaluate` finds of a model's discriminator: a linear probe of its features, and what its units look for."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from gan_lightning import scoring
+from gan_lightning.batches import Labeled
+from gan_lightning.cli import pictures
+from gan_lightning.cli.comparison import Found
+from gan_lightning.cli.score_sides import Checkpoint
+from gan_lightning.core import ImageGenerator, TwoPlayerGAN
+from gan_lightning.core.hyperparameters import instantiate, one_line
+from gan_lightning.data.base import to_unit
+from gan_lightning.metrics import Strongest, guided_gradients, linear_probe, probe_features, responses, spread
+from gan_lightning.runtime.layout import SHEETS
+from gan_lightning.runtime.processes import place
+
+UNITS, IMAGES = 8, 8  # that are shown: units, and for each of them images
+
+
+def probe(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Namespace) -> Found:
+    """Accuracy on the data's "val" split of a linear classifier on the features that the model represents images by,
+    or on its discriminator's where it has none.
+
+    Raises:
+        ValueError: no labels or images in the data, no discriminator of images alone, or one without convolutions.
+    """
+    module = checkpoint.module
+    if not data.num_classes or data.num_classes < 2:
+        raise ValueError(f"linear_probe needs labels, and {data.name} has none")
+    if hasattr(module, "represent"):
+        seen, features = module.represent, "encoder's average, {}, means over places"
+    else:
+        seen = partial(probe_features, discriminator_of(module, "linear_probe"))
+        features = "discriminator, {}, maxima of 4x4 cells"
+        (one,) = parts_of(data, "val", 1, 1, "linear_probe")
+        try:
+            seen(to_unit(one.image).to(module.device))
+        except (TypeError, RuntimeError) as error:
+            takes = f"{type(module).__name__}'s discriminator takes more than images"
+            raise ValueError(f"linear_probe: {takes} ({one_line(error, 100)})") from error
+    sides = []
+    for split, most in (("train", given.n or 10_000), ("val", None)):
+        parts = parts_of(data, split, most, given.batch_size, "linear_probe")
+        sides += [
+            torch.cat([seen(to_unit(part.image).to(module.device)).cpu() for part in parts]),
+            torch.cat([part.label for part in parts]),
+        ]
+    accuracy, penalty = linear_probe(*sides)
+    card = {
+        **card_of(data),
+        "n_train": len(sides[0]),
+        "n_test": len(sides[2]),
+        "features": features.format(sides[0].shape[1]),
+        "classifier": f"linear L2-SVM, C={penalty:g}",
+        **checkpoint.subject,
+    }
+    return {"linear_probe": {"value": accuracy, "card": card}}
+
+
+def units(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Namespace) -> Found:
+    """Draw what units of the discriminator's last convolution look for: sheets/units.png, beside the checkpoint.
+
+    For each of the units that respond most to validation images, a row of the images that it responds to most and a row
+    of their guided gradients; at the right the same of the untrained network. The figures are the mean spread of the
+    gradients of both, see :func:`metrics.spread`.
+
+    Raises:
+        ValueError: the model has no discriminator of images alone, or one without convolutions; no validation images.
+    """
+    module = checkpoint.module
+    trained = discriminator_of(module, "units")
+    takes = list(inspect.signature(trained.forward).parameters.values())[1:]
+    if needed := [one.name for one in takes if one.default is one.empty and one.name != "label"]:
+        raise ValueError(f"units needs a discriminator of images, and {type(module).__name__}'s takes {needed[0]} too")
+    labelled = bool(module.num_classes) and "label" in {one.name for one in takes}
+    if labelled and data.num_classes != module.num_classes:
+        classes = f"{module.num_classes} classes, and {data.name} has {data.num_classes or 'none'}"
+        raise ValueError(f"units shows the discriminator images of its {classes}")
+    parts = parts_of(data, "val", given.n or 10_000, given.batch_size, "units")
+    image, label = (torch.cat([part[field] for part in parts]) for field in (0, 1))
+
+    def inputs(rows: Tensor) -> list[Tensor]:
+        given_to = [to_unit(image[rows]), label[rows]] if labelled else [to_unit(image[rows])]
+        return [one.to(module.device) for one in given_to]
+
+    blocks, spreads = [], []
+    for network in (trained, untrained(module, given.seed).discriminator):
+        batches = torch.arange(len(image)).split(given.batch_size)
+        response = torch.cat([responses(network, *inputs(rows)).cpu() for rows in batches])
+        rows, found = [], []
+        for unit, of_unit in zip(*Strongest.of(response, UNITS, IMAGES), strict=True):
+            gradient = guided_gradients(network, int(unit), *inputs(of_unit))
+            greatest = gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
+            rows += [pictures.pixels(to_unit(image[of_unit])), pictures.pixels(gradient / greatest)]
+            found.append(spread(gradient))
+        blocks.append(rows)
+        spreads.append(float(torch.cat(found).mean()))
+    if place()[0] == 0:
+        blank = [torch.zeros_like(blocks[0][0][0])]
+        lines = [one + blank + other for one, other in zip(*blocks, strict=True)]
+        sheet = pictures.tiles(sum(lines, []), len(lines[0]))
+        pictures.save(sheet, Path(given.checkpoint).parent / SHEETS / "units.png")
+    card = {
+        **card_of(data),
+        "n_test": len(image),
+        "features": f"discriminator, {response.shape[1]} units of its last convolution",
+        "units": f"{len(blocks[0]) // 2} of the greatest mean response, {len(blocks[0][0])} images each",
+        "seed": given.seed,
+        **checkpoint.subject,
+    }
+    return {
+        name: {"value": value, "card": card}
+        for name, value in zip(("units_spread", "units_spread/untrained"), spreads, strict=True)
+    }
+
+
+def discriminator_of(module: ImageGenerator, metric: str) -> nn.Module:
+    """The model's discriminator.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if not isinstance(module, TwoPlayerGAN):
+        raise ValueError(f"{metric} reads a discriminator, and {type(module).__name__} has none")
+    return module.discriminator
+
+
+def untrained(module: ImageGenerator, seed: int) -> ImageGenerator:
+    """The same model, on the same device, with fresh weights of a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return instantiate(type(module), dict(module.hparams)).to(module.device)
+
+
+def parts_of(data: LightningDataModule, split: str, most: int | None, size: int, metric: str) -> list[Labeled]:
+    """Images of a split in batches of a size: all, or so many that are drawn.
+
+    Raises:
+        ValueError: there are none.
+    """
+    images = data.reference(split)
+    if not len(images):
+        raise ValueError(f"{metric} needs images of the split {split}, and {data.name} has none")
+    rows = scoring.subset(len(images), min(most or len(images), len(images)), scoring.CHOICE)
+    return [images.__getitems__(part.tolist()) for part in rows.split(size)]
+
+
+def card_of(data: LightningDataModule) -> dict[str, Any]:
+    """The card's fields on the images."""
+    return {
+        "data": data.name,
+        "data_hash": data.reference("train").fingerprint[:12],
+        "split": "val",
+        "precision": "float32",
+    }
