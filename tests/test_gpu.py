@@ -45,6 +45,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="there is no GPU"),
 ]
+SPECTRAL = pytest.mark.xfail(reason="compiled for a GPU, spectral norm's vector of one row is changed too early (2.11)")
 every_model = pytest.mark.parametrize("name", models.__all__)
 
 
@@ -184,7 +185,7 @@ def test_the_average_is_the_formula_of_the_weights() -> None:
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="an H100 compiles in seconds, two cores in minutes")
-@pytest.mark.parametrize("name", ["DCGAN", "SNGAN"])
+@pytest.mark.parametrize("name", ["DCGAN", "LSGAN", pytest.param("SNGAN", marks=SPECTRAL)])
 def test_compiled_players_train(name: str) -> None:
     model, data = made(name, compile=True)
     before = tensors(model)

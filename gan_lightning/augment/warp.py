@@ -38,8 +38,8 @@ def random_warp(image: Tensor, noise: Noise, coverage: float = 0.625, jitter: fl
     points = torch.stack([x, y], -1)  # (5, 5, 2), in torch's coordinates: -1 .. 1 along each side
     moved = points + 2 * jitter * noise.normal(n, GRID, GRID, 2).to(dtype)  # (n, 5, 5, 2)
     size = image.shape[2:]
-    pixels = torch.empty(2, device=image.device, dtype=dtype)
-    pixels[0], pixels[1] = max(size[1] - 1, 1), max(size[0] - 1, 1)  # a tensor of a list would wait for the device
+    sides = (max(size[1] - 1, 1), max(size[0] - 1, 1))
+    pixels = torch.stack([torch.full((), side, device=image.device, dtype=dtype) for side in sides])  # without a wait
     square = pixels / pixels.min()  # from torch's coordinates to ones whose unit is alike along both sides
     warped = F.interpolate(moved.movedim(3, 1), size, mode="bilinear", align_corners=True).movedim(1, 3)
     straight = F.interpolate(points[None].movedim(3, 1), size, mode="bilinear", align_corners=True).movedim(1, 3)
