@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import (
-    GAMES,
     GANS,
+    TEXT_TO_IMAGE,
     TRANSLATORS,
     Noisy,
     NoisyBatches,
+    NoisyCaptions,
     adam,
     game,
     gap,
@@ -26,6 +27,7 @@ from conftest import (
     played,
     sgd,
     tensors,
+    text_to_image,
     tiny,
     trained,
     translator,
@@ -60,9 +62,10 @@ def made(name: str, exact: bool = False, **options: Any) -> tuple[AdversarialMod
         return tiny(name, own_networks(name), optimizers, step=ImageStep(**options)), Noisy()
     if name in TRANSLATORS:
         return translator(name, optimizers, step=Step(**options)), NoisyBatches(name)
-    if name in GAMES:
-        return game(name, step=Step(**options)), played(name)
-    raise ValueError(name)
+    if name in TEXT_TO_IMAGE:
+        return text_to_image(optimizers, step=ImageStep(**options)), NoisyCaptions()
+    kind = ImageStep if issubclass(getattr(models, name), ImageGenerator) else Step
+    return game(name, step=kind(**options)), played(name)
 
 
 def on(device: str, name: str, steps: int = STEPS, made_of: dict[str, Any] | None = None, **options: Any) -> Trainer:
