@@ -63,7 +63,8 @@ def made(name: str, exact: bool = False, **options: Any) -> tuple[AdversarialMod
     if name in TRANSLATORS:
         return translator(name, optimizers, step=Step(**options)), NoisyBatches(name)
     if name in TEXT_TO_IMAGE:
-        return text_to_image(optimizers, step=ImageStep(**options)), NoisyCaptions()
+        matching = {"text_optimizer": optimizers["generator_optimizer"]} if exact else {}
+        return text_to_image(optimizers, matching, step=ImageStep(**options)), NoisyCaptions()
     kind = ImageStep if issubclass(getattr(models, name), ImageGenerator) else Step
     return game(name, step=kind(**options)), played(name)
 

@@ -17,7 +17,9 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]
 
 
 class GRUEncoder(nn.Module):
-    """An embedding of words and a GRU (Cho et al. 2014, arXiv:1406.1078): its state after the last word.
+    """An embedding of words and a GRU (Cho et al. 2014, arXiv:1406.1078): its state after the last word, normalised.
+
+    A GRU's states are small at first, and a condition that is drawn around them would be next to noise alone.
 
     What follows the last word changes nothing. A caption without words gives the state after one padding.
 
@@ -33,12 +35,13 @@ class GRUEncoder(nn.Module):
         self.dim = dim
         self.embedding = nn.Embedding(len(vocabulary), embedding)
         self.gru = nn.GRU(embedding, dim, batch_first=True)
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, token: Tensor) -> Tensor:
         """(n, T) int64 -> (n, dim)."""
         states, _ = self.gru(self.embedding(token))  # (n, T, dim)
         last = (token != PADDING).sum(1).sub(1).clamp(min=0)
-        return states[torch.arange(len(token), device=token.device), last]
+        return self.norm(states[torch.arange(len(token), device=token.device), last])
 
 
 class CharCNNRNN(nn.Module):
