@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gan_lightning.cli import manipulation
 from gan_lightning.cli.arguments import program, typed
 from gan_lightning.cli.parser import HELP, ModelParser
-from gan_lightning.runtime.errors import printable, short_errors
+from gan_lightning.runtime.errors import out_of_memory, printable, short_errors
 from gan_lightning.runtime.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they
 OVERLAP = 64  # of tiles, where none is given
 OPAQUE = 128  # alpha from which a pixel counts as there
 TOUCHED = 1e-3  # share of hidden pixels in a resized one from which it is hidden too
-NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # what torch says on GPUs and CPUs
 
 
 class Picture(NamedTuple):
@@ -78,11 +77,12 @@ def joined(argv: Sequence[str]) -> list[str]:
 # Files.
 
 
-def files_of(source: Path, out: Path) -> dict[Path, Path]:
+def files_of(source: Path, out: Path, mask: Path | None = None) -> dict[Path, Path]:
     """What is read -> what is written: the same name with `.png`, in the same folder below `out`.
 
     Args:
         source: a picture, or a folder; those below `out`, which an earlier call made, are left out.
+        mask: another file that is read.
 
     Raises:
         ValueError: there are no pictures, or one would be written over one that is read or over another's.
@@ -98,7 +98,7 @@ def files_of(source: Path, out: Path) -> dict[Path, Path]:
     if not paths:
         raise ValueError(f"--input: {holds(source)}")
     files = {path: (out / path.relative_to(root)).with_suffix(".png") for path in paths}
-    read = {path.resolve() for path in paths}
+    read = {path.resolve() for path in (*paths, *([] if mask is None else [mask]))}
     makers: dict[str, Path] = {}
     for path, target in files.items():
         if target.resolve() in read:
@@ -272,6 +272,15 @@ def exact(device: str) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
+def smaller(module: Translator, given: argparse.Namespace) -> str:
+    """What to do about a picture that does not fit into memory."""
+    if getattr(given, "factor", None) is not None:
+        return "use a smaller --factor"
+    if not getattr(module, "any_size", False):
+        return "use --device cpu"
+    return "use --tile 512" if given.tile is None else "use less"
+
+
 def translate_all(module: Translator, files: dict[Path, Path], given: argparse.Namespace, how: dict[str, Any]) -> int:
     """Write what the model makes of every file; those that cannot be read are named on stderr.
 
@@ -299,16 +308,10 @@ def translate_all(module: Translator, files: dict[Path, Path], given: argparse.N
         try:
             made = translated(module, picture, given, how)
         except RuntimeError as error:
-            if not any(text in str(error) for text in NO_MEMORY):
+            if not out_of_memory(error):
                 raise
             _, height, width = picture.image.shape
-            way = (
-                "use --device cpu"
-                if not getattr(module, "any_size", False)
-                else "use --tile 512"
-                if given.tile is None
-                else "use less"
-            )
+            way = smaller(module, given)
             raise ValueError(f"{printable(path)}, {width}x{height}, does not fit into memory: {way}") from error
         write(made, target)
         done += 1
@@ -332,7 +335,7 @@ def main(argv: list[str] | None = None) -> None:
         manipulation.refuse(module, given)
     elif given.tile is not None:
         refuse_tiles(module, given.tile, given.overlap)
-    files = files_of(given.input, given.out)
+    files = files_of(given.input, given.out, getattr(given, "mask", None))
     with exact(module.device.type):
         done = translate_all(module, files, given, parser.arguments_of(given))
     count = f"{done} of {len(files)}" if done < len(files) else f"{done}"

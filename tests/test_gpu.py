@@ -47,7 +47,9 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="there is no GPU"),
 ]
-SPECTRAL = pytest.mark.xfail(reason="compiled for a GPU, spectral norm's vector of one row is changed too early (2.11)")
+SPECTRAL = pytest.mark.xfail(
+    raises=RuntimeError, strict=True, reason="compiled, torch 2.11 changes spectral norm's vector of one row too early"
+)
 every_model = pytest.mark.parametrize("name", models.__all__)
 
 
@@ -149,6 +151,7 @@ class Waits(Callback):
 
     def __init__(self) -> None:
         self.found: list[str] = []
+        self.watched = 0
 
     def on_train_batch_start(self, *_: Any) -> None:
         self._caught = warnings.catch_warnings(record=True)
@@ -159,6 +162,7 @@ class Waits(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         torch.cuda.set_sync_debug_mode("default")
         self._caught.__exit__(None, None, None)
+        self.watched += trainer.global_step > 6
         if trainer.global_step > 6:  # before, networks grow and filters are built for each of their levels
             self.found += [f"{w.filename}:{w.lineno}" for w in self._list if "synchroniz" in str(w.message)]
 
@@ -167,8 +171,10 @@ class Waits(Callback):
 @every_model
 def test_a_step_between_log_lines_waits_for_nothing(name: str) -> None:
     waits, (model, data) = Waits(), made(name)
+    if name == "SinGAN":
+        model.steps_per_scale = 4  # else it ends before the watch begins
     trained(model, 10, data, accelerator=ACCELERATOR, log_every_n_steps=100, callbacks=[waits])
-    assert sorted(set(waits.found)) == []
+    assert waits.watched and sorted(set(waits.found)) == []
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="the same twice")
@@ -190,11 +196,14 @@ def test_the_average_is_the_formula_of_the_weights() -> None:
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="an H100 compiles in seconds, two cores in minutes")
 @pytest.mark.parametrize("name", ["DCGAN", "LSGAN", pytest.param("SNGAN", marks=SPECTRAL)])
-def test_compiled_players_train(name: str) -> None:
-    model, data = made(name, compile=True)
-    before = tensors(model)
-    trained(model, STEPS, data, accelerator=ACCELERATOR)
-    assert gap(tensors(model.cpu()), before) > 0
+def test_compiled_players_train_as_others(name: str) -> None:
+    """The same weights as without compiling, up to float32's rounding after four steps."""
+    ends = []
+    for compiled in (False, True):
+        model, data = made(name, exact=True, compile=compiled)
+        trained(model, STEPS, data, accelerator=ACCELERATOR)
+        ends.append(tensors(model.cpu()))
+    assert gap(ends[1], ends[0]) <= 1e-3
 
 
 # The commands.

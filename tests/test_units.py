@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHAPE, draw, tiny
+from conftest import SHAPE, draw, text_to_image, tiny
 from PIL import Image
 from test_latents import cells, refused
 from test_sample import kept
@@ -227,12 +227,20 @@ def test_units_are_of_discriminators_of_images(folder: Path, capsys: pytest.Capt
         "needs convolutions (Conv2d) whose maps are at least 4x4, and MLPDiscriminator has none": tiny("DCGAN", dense),
         "units needs a discriminator of images, and BigBiGAN's takes z too": tiny("BigBiGAN"),
         "images of its 2 classes, and Digits has 10": tiny("R3GAN"),
+        "StackGAN has no single one": text_to_image(),
     }
     for number, (said, model) in enumerate(cases.items()):
         path = kept(model, folder / f"{number}.ckpt", SHAPE, 1)
         assert said in refused(main, [path, *flags], capsys)
     real = ["--real", str(folder), "--metrics", "units"]
     assert "units takes a checkpoint, and --data" in refused(main, [path, *real], capsys)
+
+
+def test_units_of_a_pyramid_are_of_whole_images(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    path = kept(tiny("LAPGAN"), folder / "pyramid" / "last.ckpt", SHAPE, 1)
+    main([path, "--data", "Digits", "--data.size", "16", "--metrics", "units"])
+    assert "units_spread" in capsys.readouterr().out
+    assert (folder / "pyramid" / "sheets" / "units.png").is_file()
 
 
 def test_a_reference_batch_is_no_part_of_the_features() -> None:

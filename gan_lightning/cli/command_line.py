@@ -308,7 +308,7 @@ def closing(cli: LightningCLI) -> str:
     lines += [
         "next:",
         *looks,
-        *([] if trainer.should_stop else [f"  {program('fit')} --ckpt_path {last} {further}"]),  # nothing is left
+        *([] if cli.model.finished else [f"  {program('fit')} --ckpt_path {last} {further}"]),
         f"  {program('fit')} --list",
     ]
     return "\n".join(lines)

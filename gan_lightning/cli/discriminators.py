@@ -94,7 +94,7 @@ def units(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Nam
         return [one.to(module.device) for one in given_to]
 
     blocks, spreads = [], []
-    for network in (trained, untrained(module, given.seed).discriminator):
+    for network in (trained, discriminator_of(untrained(module, given.seed), "units")):
         batches = torch.arange(len(image)).split(given.batch_size)
         response = torch.cat([responses(network, *inputs(rows)).cpu() for rows in batches])
         rows, found = [], []
@@ -125,14 +125,15 @@ def units(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Nam
 
 
 def discriminator_of(module: ImageGenerator, metric: str) -> nn.Module:
-    """The model's discriminator.
+    """The model's discriminator; of several, one for each level of a pyramid, that of whole images.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has none that sees images and all of them.
     """
     if not isinstance(module, TwoPlayerGAN):
-        raise ValueError(f"{metric} reads a discriminator, and {type(module).__name__} has none")
-    return module.discriminator
+        raise ValueError(f"{metric} reads the discriminator of images, and {type(module).__name__} has no single one")
+    found = module.discriminator
+    return found[-1] if isinstance(found, nn.ModuleList) else found
 
 
 def untrained(module: ImageGenerator, seed: int) -> ImageGenerator:

@@ -160,7 +160,7 @@ def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
 def animate(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
     """Frames of a random walk around the picture that the model knows."""
     alpha, beta = (there if here is None else here for here, there in ((given.alpha, ALPHA), (given.beta, BETA)))
-    of_frames = {name: painter.how[name] for name in ("from_scale", "seed", "size")}
+    of_frames = {name: value for name, value in painter.how.items() if name != "truncation"}
     frames = max(1, round(given.seconds * FRAMES_A_SECOND))
     for frame in painter.module.animate(frames, alpha, beta, **of_frames):
         yield tiles(pixels(frame))

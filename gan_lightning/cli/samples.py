@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from gan_lightning.core import (
 )
 from gan_lightning.networks.lapgan import PyramidGenerator
 from gan_lightning.networks.style import StyleGenerator
-from gan_lightning.runtime.errors import nearest, printable
+from gan_lightning.runtime.errors import nearest, out_of_memory, printable
 from gan_lightning.runtime.layout import ARITHMETIC, LATENTS, RECONSTRUCTIONS, SHEETS
 from gan_lightning.runtime.reading import reading_of
 from gan_lightning.text import sentence
@@ -137,7 +138,8 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
     if reconstructed is not None:
         originals = pictures.read_pictures(reconstructed, module.image_shape, reading_of(given))
         pictures.refuse_older(given.out / RECONSTRUCTIONS, *originals.shape[:2])
-    with module.standing_statistics(given.standing, live=given.live, average=given.average):
+    fitting = within_memory("--batch_size or --size" if "size" in how else "--batch_size")
+    with fitting, module.standing_statistics(given.standing, live=given.live, average=given.average):
         grid = painting.draw(painter, given)
         weights = "live" if given.live else given.average or "averaged"
         word = "prompt" if isinstance(module, TextToImage) else "label"
@@ -164,6 +166,21 @@ def draw_images(module: ImageGenerator, given: argparse.Namespace, how: dict[str
             pictures.save(painting.reconstruct(painter, given, originals), given.out / f"{RECONSTRUCTIONS}.png")
 
 
+@contextmanager
+def within_memory(flags_of_size: str) -> Iterator[None]:
+    """Answer what does not fit into memory in a line.
+
+    Raises:
+        ValueError: saying which flags to make smaller.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise ValueError(f"this does not fit into memory: use a smaller {flags_of_size}") from error
+
+
 def refuse_alone(given: argparse.Namespace) -> None:
     """Refuse flags of what is not asked for, and what no model can do.
 
@@ -173,12 +190,22 @@ def refuse_alone(given: argparse.Namespace) -> None:
     films = {name: path for name in ("walk", "animate") if (path := getattr(given, name, None)) is not None}
     owners = {"interpolate": "walk", "strength": "direction", "directions": "direction", "crossover": "mix"}
     owners |= {"alpha": "animate", "beta": "animate"} | ({} if films else {"seconds": "walk"})
+    animates = hasattr(given, "animate")
     for flag, owner in owners.items():
         if flag in given.set and getattr(given, owner) is None:
-            raise ValueError(f"--{flag} is of --{owner}: give that too")
+            either = "--walk or --animate" if flag == "seconds" and animates else f"--{owner}"
+            raise ValueError(f"--{flag} is of {either}: give that too")
+    if "animate" in films and (moved := {"truncation", "direction"} & set(given.set)):
+        raise ValueError(f"--{moved.pop()} is of samples, not of the walk of --animate: leave one of them out")
+    if len({path.resolve() for path in films.values()}) < len(films):
+        raise ValueError("--walk and --animate name one file: name two")
     for name, path in films.items():
         if path.suffix.lower() not in pictures.FILMS:
             raise ValueError(f"--{name} {printable(path)}: give a file that ends in {' or '.join(pictures.FILMS)}")
+    if given.arithmetic is not None and given.latents is not None:
+        result = given.out / ARITHMETIC / LATENTS
+        if given.latents.resolve() == result.resolve():
+            raise ValueError(f"{printable(result)} is read, and would be overwritten: choose another --out")
     if given.latents is not None and "n" in given.set:
         raise ValueError("--n is of latents by number: leave it out, --latents draws all that the file holds")
     if given.strength is not None and not math.isfinite(given.strength):

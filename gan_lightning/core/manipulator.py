@@ -77,7 +77,15 @@ class Manipulator(ImageGenerator):
 
     @torch.no_grad()
     def animate(
-        self, frames: int, alpha: float, beta: float, from_scale: int = 0, seed: int = 0, size: str | None = None
+        self,
+        frames: int,
+        alpha: float,
+        beta: float,
+        from_scale: int = 0,
+        seed: int = 0,
+        size: str | None = None,
+        live: bool = False,
+        average: str | None = None,
     ) -> Iterator[Tensor]:
         """Frames (1, C, H, W), float32 in [-1, 1], of a random walk around the picture.
 
@@ -87,13 +95,13 @@ class Manipulator(ImageGenerator):
             beta: from 0 to 1, how smooth the motion is.
             from_scale: the first scale that moves.
             seed: of the walk.
-            size: see :meth:`sample`.
+            size, live, average: see :meth:`sample`.
 
         Raises:
-            ValueError: there is no such scale or size.
+            ValueError: there is no such scale, size or average.
         """
         self.require_scale(from_scale, 0, "from_scale")
-        sizes, network = self.generator.sizes_of(size), self.weights()
+        sizes, network = self.generator.sizes_of(size), self.weights(live, average)
         for z in network.walk(self._noise(seed), frames, alpha, beta, sizes):
             with self.drawing(network, [0], seed):
                 yield self.bounded(in_own_precision(network, z, sizes, from_scale).float())

@@ -47,6 +47,7 @@ class AdversarialModule(LightningModule):
     """
 
     scored_by = ""  # the callback that scores it, where there is one that fits this model alone
+    finished = False  # of a model that ends by itself: whether nothing is left to train
     batches_per_step = 1  # of a model whose players each see a batch of their own in a step: the clock counts one
 
     def __init__(self, step: Step) -> None:

@@ -62,7 +62,8 @@ class Step:
         learning_rate: builds a schedule in images of a factor on every player's rate; None for 1.
         beta2: builds a schedule in images of Adam's second decay rate, of every player; None for the optimizer's own.
         freeze: modules or parameters by name, such as `discriminator.layers.0`, that do not move; None for none.
-        compile: compile every player's network in place.
+        compile: compile every player's network in place; on a GPU not those with spectral norm, whose vector of a last
+            layer torch 2.11 changes before it is used.
 
     Raises:
         ValueError: the learning rate has two schedules.

@@ -110,6 +110,11 @@ class SinGAN(Manipulator):
         """The scale that this batch trains."""
         return self.scale_after(self.iteration - 1)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all scales are trained."""
+        return self.iteration >= self.steps_per_scale * len(self.sizes)
+
     # Training.
 
     def setup(self, stage: str) -> None:
@@ -123,7 +128,7 @@ class SinGAN(Manipulator):
     def on_train_start(self) -> None:
         super().on_train_start()
         self._below = None
-        if self.iteration >= self.steps_per_scale * len(self.sizes):
+        if self.finished:
             raise ValueError(
                 f"all {len(self.sizes)} scales are trained: for a longer training begin anew, with a greater "
                 "--model.steps_per_scale"
@@ -149,8 +154,7 @@ class SinGAN(Manipulator):
             last = turn == self.generator_turns - 1
             self.turn("generator", self.generator_loss, Labeled(real, batch.label), advances_step=last)
         self.watch("scale", float(scale))
-        if self.iteration == self.steps_per_scale * len(self.sizes):
-            self.trainer.should_stop = True
+        self.trainer.should_stop = self.trainer.should_stop or self.finished
 
     @torch.no_grad()
     def begin_scale(self, real: Tensor) -> None:

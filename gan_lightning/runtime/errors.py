@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # what torch says on GPUs and CPUs
+
 
 class NotFiniteError(RuntimeError):
     """A loss became NaN or infinite; the run stops, and the last checkpoint stays."""
@@ -117,3 +119,8 @@ def leave(message: str, code: int = 2) -> NoReturn:
 def complain(message: str) -> None:
     """Print `error:` and the message's first two lines to stderr."""
     print("error:", "\n".join(message.strip().splitlines()[:2]), file=sys.stderr)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says, of a GPU or of a processor, that there is no memory left."""
+    return any(text in str(error) for text in NO_MEMORY)

@@ -627,7 +627,9 @@ def test_sample_draws_sizes_and_films(checkpoint, pasted, capsys):
         (["--animate", "film.txt"], "--animate film.txt: give a file that ends in .gif or .mp4"),
         (["--animate", "film.gif", "--alpha", "2"], "argument --alpha: it must be a number from 0 to 1, not '2'"),
         (["--beta", "0.5"], "--beta is of --animate: give that too"),
-        (["--seconds", "3"], "--seconds is of --walk: give that too"),
+        (["--animate", "film.gif", "--truncation", "1"], "--truncation is of samples, not of the walk of --animate"),
+        (["--animate", "film.gif", "--walk", "film.gif"], "--walk and --animate name one file"),
+        (["--seconds", "3"], "--seconds is of --walk or --animate: give that too"),
     ],
 )
 def test_sample_refuses_what_does_not_fit(flags, message, checkpoint, pasted, capsys):
@@ -635,6 +637,26 @@ def test_sample_refuses_what_does_not_fit(flags, message, checkpoint, pasted, ca
         sample.main([checkpoint, "--n", "1", "--out", "drawn", *flags])
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def test_a_film_is_of_the_weights_that_are_asked_for(checkpoint):
+    model = load_model(checkpoint).double()
+    with torch.no_grad():
+        for parameter in model.generator.parameters():
+            parameter.mul_(1.5)
+    (averaged,), (live,) = model.animate(1, 0.1, 0.9), model.animate(1, 0.1, 0.9, live=True)
+    assert not torch.equal(averaged, live)
+    torch.testing.assert_close(next(iter(model.animate(1, 0.1, 0.9, average="generator"))), averaged)
+
+
+def test_the_mask_is_not_overwritten(checkpoint, pasted, capsys):
+    before = Path("mask.png").read_bytes()
+    Path("in").mkdir()
+    Image.open("in.png").save("in/mask.png")
+    with pytest.raises(SystemExit):
+        translate.main([checkpoint, "--input", "in/mask.png", "--mask", "mask.png", "--scale", "1", "--out", "."])
+    assert "is read, and would be overwritten" in capsys.readouterr().err
+    assert Path("mask.png").read_bytes() == before
 
 
 def test_the_papers_setting_runs_five_steps(tmp_path, monkeypatch):
