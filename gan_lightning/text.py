@@ -89,21 +89,16 @@ def token_numbers(vocabulary: Sequence[str]) -> dict[str, int]:
 
 
 def tokens_of(captions: Iterable[str], vocabulary: Sequence[str], length: int) -> Tensor:
-    """(n, length) int64: the tokens of captions or prompts, see :func:`tokens`."""
+    """(n, length) int64: the first words or characters of captions or prompts, then padding.
+
+    Args:
+        captions: any texts, split by :func:`caption_parts`.
+        vocabulary: the word or character of each token; `UNKNOWN` stands for those that it lacks.
+        length: tokens of each.
+    """
     number, unit = token_numbers(vocabulary), "character" if of_characters(vocabulary) else "word"
     rows = []
     for caption in captions:
         found = [number.get(word, UNKNOWN) for word in caption_parts(caption, unit)[:length]]
         rows.append(found + [PADDING] * (length - len(found)))
     return torch.tensor(rows, dtype=torch.int64).reshape(-1, length)
-
-
-def tokens(caption: str, vocabulary: Sequence[str], length: int) -> list[int]:
-    """The tokens of a caption or a prompt: the first `length` words or characters, then padding.
-
-    Args:
-        caption: any text, split by :func:`caption_parts`.
-        vocabulary: the word or character of each token; `UNKNOWN` stands for those that it lacks.
-        length: tokens of the answer.
-    """
-    return tokens_of([caption], vocabulary, length)[0].tolist()

@@ -27,7 +27,6 @@ from gan_lightning.text import (
     UNKNOWN,
     caption_parts,
     sentence,
-    tokens,
     tokens_of,
     vocabulary_of,
 )
@@ -56,11 +55,13 @@ def test_characters_of_a_caption():
 
 
 def test_tokens_are_padded_cut_and_unknown():
-    assert tokens("A red cat, 3!", WORDS, 6) == [2, 3, UNKNOWN, 6, PADDING, PADDING]
-    assert tokens("well-fed red a red", WORDS, 2) == [5, 3]
-    assert tokens("<pad> <unk>", [*SPECIAL, "pad"], 3) == [2, UNKNOWN, PADDING], "words that are spelled like tokens"
-    assert tokens("", WORDS, 2) == [PADDING, PADDING]
-    assert tokens("Ab a", [*SPECIAL, SPACE, "a", "b"], 5) == [3, 4, 2, 3, PADDING]
+    assert tokens_of(["A red cat, 3!"], WORDS, 6).tolist() == [[2, 3, UNKNOWN, 6, PADDING, PADDING]]
+    assert tokens_of(["well-fed red a red"], WORDS, 2).tolist() == [[5, 3]]
+    assert tokens_of(["<pad> <unk>"], [*SPECIAL, "pad"], 3).tolist() == [[2, UNKNOWN, PADDING]], (
+        "words that are spelled like tokens"
+    )
+    assert tokens_of([""], WORDS, 2).tolist() == [[PADDING, PADDING]]
+    assert tokens_of(["Ab a"], [*SPECIAL, SPACE, "a", "b"], 5).tolist() == [[3, 4, 2, 3, PADDING]]
     assert tokens_of(["a", "red"], WORDS, 2).tolist() == [[2, 0], [3, 0]]
     assert tokens_of([], WORDS, 2).shape == (0, 2)
 
@@ -224,7 +225,7 @@ def test_shapes_keep_apart_at_every_size():
 def test_parsing_by_hand(text, factors):
     assert len(factors) == len(FACTORS) and parse(text) == factors
     assert text.lower().strip(".") in wordings(factors)
-    assert UNKNOWN not in tokens(text, VOCABULARY, 12)
+    assert UNKNOWN not in tokens_of([text], VOCABULARY, 12)
 
 
 @pytest.mark.parametrize(

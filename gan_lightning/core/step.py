@@ -126,7 +126,8 @@ def compile_players(players: Iterable[Player]) -> None:
     """Compile every player's network in place: the names in the state_dict stay.
 
     A network is frozen and freed from turn to turn, and each state has code of its own. torch before 2.12 takes the
-    code of one for the other where a module's dictionaries have not changed, unless it is told to look.
+    code of one for the other where a module's dictionaries have not changed, unless it is told to look, which holds for
+    the whole process.
     """
     torch._dynamo.config.skip_tensor_guards_with_matching_dict_tags = False
     for player in players:

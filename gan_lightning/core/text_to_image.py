@@ -27,9 +27,6 @@ class TextToImage(ImageGenerator):
         length: tokens of a text, T.
         generator: network from (n, latent_dim) and embeddings (n, dim) to (n, *image_shape).
         step: see :class:`ImageStep`.
-
-    Raises:
-        ValueError: the data has no captions.
     """
 
     def __init__(
@@ -44,7 +41,7 @@ class TextToImage(ImageGenerator):
         self.vocabulary, self.length = list(vocabulary), length
 
     def embed(self, token: Tensor) -> Tensor:
-        """(n, dim) of texts (n, T) int64."""
+        """(n, dim) of texts (n, T) int64, alike in training and evaluation: without dropout or batch statistics."""
         raise TypeError(f"{type(self).__name__} must define embed(token)")
 
     def setup(self, stage: str) -> None:

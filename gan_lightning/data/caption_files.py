@@ -124,16 +124,23 @@ def _of_json(path: Path) -> Iterator[Row]:
         content = json.loads(path.read_text(encoding=codec_of(path, FLAG)))
     except json.JSONDecodeError as error:
         raise ValueError(f"{printable(path)}, line {error.lineno}: no JSON: {error.msg}") from None
-    keys = list(content) if isinstance(content, dict) else []
+    forms = "captions are COCO's 'images' and 'annotations', or lists of texts by the names of their images"
+    if not isinstance(content, dict):
+        raise ValueError(f"{printable(path)}: {forms}; this is {short(repr(content))}")
+    keys = list(content)
+    if "images" in keys and "annotations" not in keys:
+        raise ValueError(f"{printable(path)}: {forms}; this has 'images' and no 'annotations'")
     if {"images", "annotations"} <= set(keys):
+        for name in ("images", "annotations"):
+            if not isinstance(content[name], list):
+                raise ValueError(f"{printable(path)}: {name!r} must be a list, not {short(repr(content[name]))}")
         yield from _of_coco(path, content["images"], content["annotations"])
         return
-    texts = {name: [value] if isinstance(value, str) else value for name, value in content.items()} if keys else {}
+    texts = {name: [value] if isinstance(value, str) else value for name, value in content.items()}
     for name, captions in texts.items():
         if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
             raise ValueError(
-                f"{printable(path)}: captions are COCO's 'images' and 'annotations', or lists of texts by the names of "
-                f"their images; {short(name)!r} is neither{nearest(name, ['images', 'annotations'])}"
+                f"{printable(path)}: {forms}; {short(name)!r} is neither{nearest(name, ['images', 'annotations'])}"
             )
         yield from (Row(name, text, short(name)) for text in captions or [""])
 
@@ -143,6 +150,8 @@ def _of_coco(path: Path, images: list[dict], annotations: list[dict]) -> Iterato
         if not isinstance(row, dict) or name not in row:
             known = shown(row) if isinstance(row, dict) else short(repr(row))
             raise ValueError(f"{printable(path)}, {place} has no {name!r}, but {known}{nearest(name, row or ())}")
+        if not isinstance(row[name], str if name in ("file_name", "caption") else (str, int)):
+            raise ValueError(f"{printable(path)}, {place}: its {name!r} is {short(repr(row[name]))}")
         return row[name]
 
     names = {}
@@ -153,7 +162,7 @@ def _of_coco(path: Path, images: list[dict], annotations: list[dict]) -> Iterato
         image, caption = field(row, "image_id", place), field(row, "caption", place)
         if image not in names:
             raise ValueError(f"{printable(path)}, {place}: there is no image with the id {image!r}")
-        yield Row(names[image], str(caption), place)
+        yield Row(names[image], caption, place)
 
 
 def _of_texts(folder: Path, root: Path) -> tuple[dict[str, Path], list[Row]]:

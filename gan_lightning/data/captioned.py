@@ -36,7 +36,7 @@ class CaptionedExamples(Examples):
         name: of the set, for messages.
         images: the set, whose batches begin with the images.
         texts: the captions of each image, one or more.
-        vocabulary, length: see :func:`gan_lightning.text.tokens`.
+        vocabulary, length: see :func:`gan_lightning.text.tokens_of`.
         meanings: of each caption, in the same order; None for its tokens, so that wrong captions differ from right
             ones in what a model sees.
 
@@ -78,8 +78,9 @@ class CaptionedExamples(Examples):
             row = int(np.argmin(self._wrong))
             raise ValueError(
                 f"{name}: no caption is wrong of the image with the caption {texts[row][0]!r}: all captions of the "
-                f"split, of {len(texts)} images, have the tokens of one of its own. Add images with other captions, "
-                "or give more of a caption (--data.length, --data.min_count)"
+                f"split, of {len(texts)} image{'s' * (len(texts) > 1)}, have the tokens of one of its own. Add images "
+                "with other captions, hold out more of them or none (--data.val_fraction), or give more of a caption "
+                "(--data.length, --data.min_count)"
             )
 
     def in_training(self, seed: int, images: Examples | None = None) -> CaptionedExamples:

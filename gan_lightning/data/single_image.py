@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData, resize
 from gan_lightning.data.decoding import MODES, batch_of, read_image
 from gan_lightning.data.sets import InMemory, Split
@@ -29,6 +30,10 @@ class Copies(InMemory):
 
     def __init__(self, image: Tensor, count: int) -> None:
         super().__init__(image.expand(count, -1, -1, -1), torch.zeros(count, dtype=torch.int64))
+
+    def __getitems__(self, index: list[int]) -> Labeled:
+        n = len(index)  # numpy would first copy all rows of an expanded tensor
+        return Labeled(self.image[:1].repeat(n, 1, 1, 1), self.label[:1].repeat(n))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -26,7 +26,8 @@ def structural_matching(image: Tensor, text: Tensor, alike: Tensor, margin: floa
         alike: (n, n) bool, where two texts say the same: such pairs are not wrong.
         margin: between a right score and a wrong one.
     """
-    score = image @ text.T  # (images, texts)
+    with torch.autocast(image.device.type, enabled=False):  # a margin of 1 is lost in half precision
+        score = image.float() @ text.float().T if image.dtype.itemsize < 4 else image @ text.T  # (images, texts)
     own = score.diagonal()
     excess = (margin + score - own[:, None]).relu() + (margin + score - own[None, :]).relu()
     return torch.where(alike, 0.0, excess).sum() / len(score) ** 2

@@ -32,7 +32,9 @@ class LAPGAN(TwoPlayerGAN):
     Numbers are those of the paper and the authors' code for CIFAR-10. Deviations: the momentum stays at 0.5 and the
     rate at 0.02, where theirs rises by 0.0008 an epoch up to 0.7, and is divided by 1.000004 after each epoch; images
     lie in [-1, 1] and are not standardised for each pixel, the coarsest generator ends in tanh, its discriminator has
-    LeakyReLU; the generator's turn has the l of the discriminator's, where theirs draws twice as many anew.
+    LeakyReLU; the generator's turn has the l of the discriminator's, where theirs draws twice as many anew; the
+    discriminator's loss is the sum of the means over reals and over fakes, where theirs is their mean; samples are of
+    an average, with classes too the momentum is 0.5 from the start.
 
     Args:
         conditional: whether the networks are told the class.

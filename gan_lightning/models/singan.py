@@ -13,7 +13,7 @@ from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageShape, ImageStep, Manipulator, OptimizerCallable, Player, Terms
 from gan_lightning.networks import SinGANDiscriminators, SinGANGenerator
 from gan_lightning.networks.singan import pyramid_sizes, resized
-from gan_lightning.noise import SampleNoise, key
+from gan_lightning.noise import PartNoise, key
 
 Sizes = list[tuple[int, int]]  # (height, width) of every scale
 ScaleNetworks = Callable[[ImageShape, Sizes], nn.Module]
@@ -27,17 +27,19 @@ class SinGAN(Manipulator):
     whose penalty is on the gradient at each pixel, over channels. A fixed noise z* must give the picture back, and the
     error of what it gives says how much noise the next scale adds. A run ends by itself when all scales are trained.
     Deviations: z* of the coarsest scale is fixed as in the paper, where the authors' code draws it again in each step
-    (`redraw`); each turn has a fresh fake, where the code's three generator turns share one, which torch refuses now;
-    images between scales are resized as in :func:`networks.singan.resized`; Adam begins each scale with 5e-4 for the
-    first 1,600 batches, one more than in the code. Super-resolution in the paper is by a training of its own, with
-    `reconstruction_weight` 100, a `factor` of 2^(-1/3) and a width of 128 in all scales.
+    (`redraw`); each turn has a fresh fake, where the code's three generator turns share one, which torch refuses now,
+    and all six turns one noise of their own scale; images between scales are resized as in
+    :func:`networks.singan.resized`; Adam begins each scale with 5e-4 for the first 1,600 batches, one more than in the
+    code. Super-resolution in the paper is by a training of its own, with `reconstruction_weight` 100, a `factor` of
+    2^(-1/3) and a width of 128 in all scales.
 
     Args:
         generator, discriminator: build the networks of all scales from the image's shape and the scales' sizes.
         min_size: shorter side of the coarsest scale, in pixels.
         factor: between the sides of a scale and those of the next finer one; fitted, see :func:`pyramid_sizes`.
         steps_per_scale: batches that a scale trains for.
-        decay_after: batches of a scale after which both rates are a tenth; `step.scheduler` replaces this.
+        decay_after: batches of a scale after which both rates are a tenth; `step.scheduler` or
+            `step.learning_rate` replaces this.
         discriminator_turns, generator_turns: of each batch; the last one is a step.
         penalty_weight: of the gradient penalty.
         reconstruction_weight: alpha, of the squared error of what z* gives.
@@ -91,7 +93,9 @@ class SinGAN(Manipulator):
 
     def players(self) -> dict[str, Player]:
         generator_optimizer, discriminator_optimizer = self._players_of
-        rate = self.step.scheduler or partial(LambdaLR, lr_lambda=self.rate_after)
+        rate = self.step.scheduler
+        if rate is None and self.step.learning_rate is None:
+            rate = partial(LambdaLR, lr_lambda=self.rate_after)
         return {
             "generator": Player(self.generator, generator_optimizer, rate, self.generator_turns),
             "discriminator": Player(self.discriminator, discriminator_optimizer, rate, self.discriminator_turns),
@@ -146,7 +150,7 @@ class SinGAN(Manipulator):
         if self.iteration - 1 == scale * self.steps_per_scale:
             self.begin_scale(real)
         if self.redraw and scale == 0:
-            noise = SampleNoise(key(self.seed, REDRAWN), [self.iteration], self.device)
+            noise = PartNoise(key(self.seed, REDRAWN, self.iteration), 0, 1, self.device)
             self.generator.anchor.copy_(noise.normal(*self.generator.anchor.shape))
         for _ in range(self.discriminator_turns):
             self.turn("discriminator", self.discriminator_loss, Labeled(real, batch.label))
@@ -164,7 +168,8 @@ class SinGAN(Manipulator):
             real: (n, C, h, w), the picture at this scale.
         """
         self.average_batch_statistics()  # of the scale below, which from here on are the same on all processes
-        self.generator.begin(self.scale)
+        for network in (self.generator, *(average.network for average in self.averages.values())):
+            network.begin(self.scale)
         self.discriminator.begin(self.scale)
         if self.scale > 0:
             below = resized(self.reconstruction_below(), self.sizes[self.scale])

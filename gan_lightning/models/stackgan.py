@@ -98,6 +98,8 @@ class StackGAN(TextToImage):
     ) -> None:
         if not vocabulary or not length:
             raise ValueError("StackGAN needs images with captions, such as CaptionedShapes or CaptionedImages")
+        if stage_1_side < 4:
+            raise ValueError(f"stage_1_side must be at least 4 pixels, not {stage_1_side}")
         if min(text_images, stage_1_images, kl_weight) < 0 or (stage_2_batch is not None and stage_2_batch < 1):
             raise ValueError("StackGAN's numbers of images and its weights are not negative, and a batch has an image")
         if step.augment is not None:
@@ -177,7 +179,7 @@ class StackGAN(TextToImage):
         image, text = gather_batch(self.image_encoder(self.reduced(batch.image))), gather_batch(self.embed(batch.token))
         token = gather_batch(batch.token)
         alike = (token[:, None] == token[None, :]).all(2)
-        return {"matching": losses.structural_matching(image.float(), text.float(), alike)}
+        return {"matching": losses.structural_matching(image, text, alike)}
 
     def discriminator_loss(self, batch: Captioned) -> Terms:
         discriminator, text = self.discriminator, self.embed(batch.token)

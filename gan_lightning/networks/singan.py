@@ -174,6 +174,11 @@ class SinGANGenerator(nn.Module):
             images.append(image)
         return images
 
+    def compile(self) -> None:
+        """Compile each scale's network, since in training they are called one by one."""
+        for network in self.scales:
+            network.compile()
+
     def begin(self, scale: int) -> None:
         """Make a scale the one that trains; it starts with the weights of the one below, where their widths agree."""
         self.reached.fill_(scale)

@@ -239,6 +239,11 @@ class StackGANDiscriminator(nn.Module):
         self.alone = nn.Conv2d(channels, 1, tuple(least)) if unconditional else None
         normal_init(self)
 
+    def compile(self) -> None:
+        """Compile its parts, since in training they are called one by one."""
+        for part in (self.features, self.text, self.joint):
+            part.compile()
+
     def judge(self, features: Tensor, text: Tensor) -> Tensor:
         """(n,) scores of features (n, channels, h, w) with texts (n, text_dim): whether real, and of this text."""
         told = self.text(text)[:, :, None, None].expand(-1, -1, *features.shape[2:])

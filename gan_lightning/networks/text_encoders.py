@@ -19,9 +19,8 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]
 class GRUEncoder(nn.Module):
     """An embedding of words and a GRU (Cho et al. 2014, arXiv:1406.1078): its state after the last word, normalised.
 
-    A GRU's states are small at first, and a condition that is drawn around them would be next to noise alone.
-
-    What follows the last word changes nothing. A caption without words gives the state after one padding.
+    A GRU's state is small at first, and the noise of the condition that is drawn around it would drown it. What follows
+    the last word changes nothing; a caption without words gives the state after one padding.
 
     Args:
         vocabulary: the word of each token.
@@ -119,9 +118,9 @@ def spelling(vocabulary: list) -> Tensor:
 class PretrainedTextEncoder(nn.Module):
     """A language model of the package `transformers`, which does not move: the mean of its last layer over the words.
 
-    Tokens are turned back into sentences, which the model's own tokenizer reads. It is read from a folder, or by its
-    name from what is on this machine: nothing is downloaded and no code of a file is run, because a checkpoint, which
-    may be a stranger's, can name it. Its weights must be a safetensors file.
+    Tokens are turned back into sentences, which the model's own tokenizer reads: on a GPU each step waits for that. It
+    is read from a folder, or by its name from what is on this machine: nothing is downloaded and no code of a file is
+    run, because a checkpoint, which may be a stranger's, can name it. Its weights must be a safetensors file.
 
     Args:
         vocabulary: the word of each token.
@@ -175,4 +174,8 @@ def pretrained(name: str) -> tuple[Any, nn.Module]:
             f"there is no language model {name!r} on this machine ({reason}): give a folder, or run "
             f"`hf download {name}` first"
         ) from error
-    return tokenizer, model.get_encoder() if model.config.is_encoder_decoder else model
+    if tokenizer.pad_token is None or not hasattr(model.config, "hidden_size"):
+        raise ValueError(
+            f"{name!r} is no encoder of texts of several lengths, as distilbert-base-uncased: choose another"
+        )
+    return tokenizer, (model.get_encoder() if model.config.is_encoder_decoder else model).float()

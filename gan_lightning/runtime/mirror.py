@@ -14,6 +14,9 @@ class Mirror:
     def __init__(self) -> None:
         self._read: tuple[Tensor | None, int, float] = (None, -1, 0.0)
 
+    def __deepcopy__(self, memo: dict) -> Mirror:
+        return Mirror()  # a copied buffer counts its changes anew
+
     def set(self, buffer: Tensor, value: float) -> None:
         """Write a number that the buffer's type holds exactly."""
         buffer.fill_(value)

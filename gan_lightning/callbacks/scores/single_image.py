@@ -59,11 +59,10 @@ class SingleImageScores(ScheduledScore):
         features, device = self.features.to(module.device), module.device
         examples = data.reference("train")
         picture = data.on_after_batch_transfer(examples.__getitems__([0]), 0).image.float().to(device)
-        samples, distances = [], []
-        for numbers in torch.arange(self.n).split(self.batch_size):
+        samples, distances, real = [], [], features(picture)[0]
+        for first in range(0, self.n, self.batch_size):
             with together():
-                made = module.sample(numbers.tolist())
-                real = features(picture)[0]
+                made = module.sample(range(first, min(first + self.batch_size, self.n)))
                 distances += [metrics.patch_distance(fake, real) for fake in features(made)]
                 samples.append(made.cpu())
         figures = {f"SIFID-{features.name}": sum(distances) / self.n}
