@@ -57,7 +57,8 @@ def test_characters_of_a_caption():
 def test_tokens_are_padded_cut_and_unknown():
     assert tokens_of(["A red cat, 3!"], WORDS, 6).tolist() == [[2, 3, UNKNOWN, 6, PADDING, PADDING]]
     assert tokens_of(["well-fed red a red"], WORDS, 2).tolist() == [[5, 3]]
-    assert tokens_of(["<pad> <unk>"], [*SPECIAL, "pad"], 3).tolist() == [[2, UNKNOWN, PADDING]], (
+    spelled = tokens_of(["<pad> <unk>"], [*SPECIAL, "pad"], 3).tolist()
+    assert spelled == [[2, UNKNOWN, PADDING]], "words that are spelled like tokens"
         "words that are spelled like tokens"
     )
     assert tokens_of([""], WORDS, 2).tolist() == [[PADDING, PADDING]]
