@@ -59,8 +59,6 @@ def test_tokens_are_padded_cut_and_unknown():
     assert tokens_of(["well-fed red a red"], WORDS, 2).tolist() == [[5, 3]]
     spelled = tokens_of(["<pad> <unk>"], [*SPECIAL, "pad"], 3).tolist()
     assert spelled == [[2, UNKNOWN, PADDING]], "words that are spelled like tokens"
-        "words that are spelled like tokens"
-    )
     assert tokens_of([""], WORDS, 2).tolist() == [[PADDING, PADDING]]
     assert tokens_of(["Ab a"], [*SPECIAL, SPACE, "a", "b"], 5).tolist() == [[3, 4, 2, 3, PADDING]]
     assert tokens_of(["a", "red"], WORDS, 2).tolist() == [[2, 0], [3, 0]]
