@@ -389,7 +389,12 @@ def test_a_damaged_table_is_named(tmp_path, table, line):
     ("content", "line"),
     [
         ("{", "captions.json, line 1: no JSON: "),
-        ("[]", "has no captions"),
+        ("[]", "or lists of texts by the names of their images; this is"),
+            "[]",
+            "captions are COCO's 'images' and 'annotations', or lists of texts by the names of their images; this is",
+        ),
+        ('{"images": [], "annotations": 5}', "'annotations' must be a list, not"),
+        ('{"images": []}', "this has 'images' and no 'annotations'"),
         ('{"a.png": 3}', "'a.png' is neither"),
         ('{"a.png": []}', "1 captions have no words: a.png: an empty caption"),
         ('{"image": [{"id": 1}], "annotations": []}', "'image' is neither, did you mean 'images'"),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_lightning import networks
+from gan_lightning.cli.discriminators import discriminator_of
 from gan_lightning.data import Digits
 from gan_lightning.data.base import to_unit
 from gan_lightning.evaluate import main
@@ -227,17 +228,18 @@ def test_units_are_of_discriminators_of_images(folder: Path, capsys: pytest.Capt
         "needs convolutions (Conv2d) whose maps are at least 4x4, and MLPDiscriminator has none": tiny("DCGAN", dense),
         "units needs a discriminator of images, and BigBiGAN's takes z too": tiny("BigBiGAN"),
         "images of its 2 classes, and Digits has 10": tiny("R3GAN"),
-        "StackGAN has no single one": text_to_image(),
     }
     for number, (said, model) in enumerate(cases.items()):
         path = kept(model, folder / f"{number}.ckpt", SHAPE, 1)
         assert said in refused(main, [path, *flags], capsys)
+    with pytest.raises(ValueError, match="and StackGAN has no single one"):
+        discriminator_of(text_to_image(), "units")
     real = ["--real", str(folder), "--metrics", "units"]
     assert "units takes a checkpoint, and --data" in refused(main, [path, *real], capsys)
 
 
 def test_units_of_a_pyramid_are_of_whole_images(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    path = kept(tiny("LAPGAN"), folder / "pyramid" / "last.ckpt", SHAPE, 1)
+    path = kept(tiny("LAPGAN", conditional=False), folder / "pyramid" / "last.ckpt", SHAPE, 1)
     main([path, "--data", "Digits", "--data.size", "16", "--metrics", "units"])
     assert "units_spread" in capsys.readouterr().out
     assert (folder / "pyramid" / "sheets" / "units.png").is_file()
