@@ -390,9 +390,6 @@ def test_a_damaged_table_is_named(tmp_path, table, line):
     [
         ("{", "captions.json, line 1: no JSON: "),
         ("[]", "or lists of texts by the names of their images; this is"),
-            "[]",
-            "captions are COCO's 'images' and 'annotations', or lists of texts by the names of their images; this is",
-        ),
         ('{"images": [], "annotations": 5}', "'annotations' must be a list, not"),
         ('{"images": []}', "this has 'images' and no 'annotations'"),
         ('{"a.png": 3}', "'a.png' is neither"),
