@@ -70,6 +70,16 @@ DISCRIMINATORS = {
 
 
 OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/papers/test_<paper>.py
+    "CharCNNRNN",
+    "GRUEncoder",
+    "ImageEncoder",
+    "PretrainedTextEncoder",
+    "SinGANDiscriminators",
+    "SinGANGenerator",
+    "StackGANDiscriminator",
+    "StackedGenerator",
+    "Stage1Generator",
+    "Stage2Generator",
     "BEGANDiscriminator",
     "ProGANDiscriminator",
     "ProGANGenerator",
@@ -423,7 +433,8 @@ def test_what_may_be_left_out_is_given_by_name_but_the_number_of_classes():
                 ["sizes"],
             )
     facts = {"image_shape", "num_classes", "attributes", "vocabulary", "length", "sizes"}  # of the data
-    assert positional == facts | {"latent_dim", "categories", "continuous", "units"}  # and of another network
+    of_others = {"latent_dim", "categories", "continuous", "units", "text_dim", "dim", "side", "first", "second"}
+    assert positional == facts | of_others  # of another network
     with pytest.raises(TypeError, match="positional"):
         networks.DCGANGenerator((1, 16, 16), None, 100)
 
