@@ -325,7 +325,9 @@ def main(argv: list[str] | None = None) -> None:
     refuse(parser, early := parser.early(argv))
     module = parser.load(early).float()
     require_pictures(module)
-    if one_picture := hasattr(module, "manipulate"):
+    from gan_lightning.core import Manipulator  # loaded with the module
+
+    if one_picture := isinstance(module, Manipulator):
         manipulation.add_flags(parser)
     else:
         parser.add_method(type(module), "translate", {"direction": module.directions, "attributes": module.attributes})
