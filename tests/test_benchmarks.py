@@ -20,7 +20,7 @@ import torchmetrics.image
 import yaml
 from conftest import text_to_image, trained, translator
 
-from gan_lightning import data, metrics, networks
+from gan_lightning import data, fit, metrics, networks
 from gan_lightning.data.shapes import ShapeData
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -257,6 +257,20 @@ def test_captions(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert captions.right(reading(turned), factors) == dict(colour_and_shape=1, relation=0, one_shape=1, two_shapes=1)
     turned[0, 2], turned[1, 3] = 4, 0
     assert captions.right(reading(turned), factors)["colour_and_shape"] == 0
+
+
+def test_pairs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real pairs are all right; the data is the checkpoint's own."""
+    flags = ["--model=CoGAN", "--model.generator.width=4", "--model.discriminator.units=8", "--trainer.max_steps=1"]
+    flags += ["--data=DigitDomains", "--data.transform=negative", "--data.size=8", "--trainer.logger=false"]
+    monkeypatch.chdir(tmp_path)
+    fit.main([*flags, "--trainer.enable_progress_bar=false", "--trainer.callbacks=null"])
+    (checkpoint,) = tmp_path.glob("runs/*/*/last.ckpt")
+    _, printed = run(loaded("pairs"), str(checkpoint), "--n", "300")
+    found = re.findall(rf"^(.+?) +({NUMBER}) pairs  pixels that agree +({NUMBER})%  IoU ({NUMBER})$", printed, re.M)
+    kinds = ["one latent", "different latents", "real pairs", "different real images"]
+    assert [line[0] for line in found] == kinds and [line[1] for line in found] == ["300", "300", "148", "148"]
+    assert found[2][2:] == ("100.0", "1.000") and 50 < number(found[3][2]) < 95
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -1,6 +1,6 @@
 """Scores over features: the extractors that make features, and the statistics that compare them."""
 
-from gan_lightning.metrics.agreement import pixel_agreement
+from gan_lightning.metrics.agreement import pair_iou, pixel_agreement
 from gan_lightning.metrics.cifar import CIFARResNet56
 from gan_lightning.metrics.classes import LabelAccuracy, ModeCoverage
 from gan_lightning.metrics.clustering import matched_accuracy
@@ -69,6 +69,7 @@ __all__ = [
     "mutual_information",
     "pairwise_information",
     "patch_distance",
+    "pair_iou",
     "pixel_agreement",
     "probe_features",
     "ranking_figures",

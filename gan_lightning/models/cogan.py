@@ -18,6 +18,9 @@ class CoGAN(TwoPlayerGAN):
     last layer; the discriminators share all but their first. That the two images of a latent belong together is the
     sharing's work alone: each discriminator sees the images of its own domain, and real ones need not be pairs.
     A pair is one image with the domains side by side, real and generated.
+
+    The authors' code has Adam's L2 penalty on both players, with a weight of 5e-4 beside the mean of the domains'
+    losses. Beside their sum, which the paper has, the same penalty is 1e-3: `weight_decay` of the optimizers.
     """
 
     uniform_latents = True

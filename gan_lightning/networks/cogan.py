@@ -1,7 +1,7 @@
 """CoGAN's coupled networks (Liu and Tuzel 2016, arXiv:1606.07536): a pair is one image, two domains side by side.
 
 The layers are those of the authors' networks for digits. What is private to a domain is what is near its pixels: the
-end of the generator, the front of the discriminator. Each half may have any size that doubles from 4 .. 7.
+end of the generator, the front of the discriminator.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import glorot_init, pyramid
+from gan_lightning.networks.layers import glorot_init
 
 
 def half_of(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -39,8 +39,11 @@ def require_private(name: str, private: int, most: int) -> None:
 class CoupledGenerator(nn.Module):
     """One latent -> shared transposed convolutions with batch norm and PReLU -> an end for each domain, tanh.
 
-    Deviations from the authors' code: each stage doubles the size exactly, with 4x4 kernels, and the last layer is
-    5x5; batch norm has its gain and bias, so that PReLU's kink may lie anywhere.
+    The first layer makes the size that halvings, rounded up, lead to until the shorter side is at most 4. At 28 pixels
+    these are 4, 7, 14 and 28: four shared layers, as the authors have there (4, 7, 13, 25).
+
+    Deviations from the authors' code: a stage doubles the size exactly, with a kernel of 4, and of 3 for an odd size;
+    the last layer is 5x5; batch norm has its gain and bias, so that PReLU's kink may lie anywhere.
 
     Args:
         image_shape: (channels, height, 2 * width of one domain).
@@ -49,7 +52,7 @@ class CoupledGenerator(nn.Module):
         private: last layers that each domain has for itself; the paper's is 1.
 
     Raises:
-        ValueError: a size that no doubling reaches, an odd width, or nothing left to share.
+        ValueError: an odd width, or nothing left to share.
     """
 
     def __init__(
@@ -57,23 +60,27 @@ class CoupledGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_dim, name = latent_dim, type(self).__name__
-        doublings, *start = pyramid(name, half_of(name, image_shape))
-        require_private(name, private, doublings + 1)
+        sides = [half_of(name, image_shape)[1:]]
+        while min(sides[0]) > 4:
+            sides.insert(0, tuple((side + 1) // 2 for side in sides[0]))
+        shared = len(sides)  # layers that are shared at most
+        require_private(name, private, shared)
 
         def layer(i: int) -> list[nn.Module]:
-            if i > doublings:
+            if i == shared:
                 return [nn.Conv2d(width, image_shape[0], 5, padding=2), nn.Tanh()]
-            outputs = width * 2 ** (doublings - i)
-            size = {"kernel_size": 4, "stride": 2, "padding": 1} if i else {"kernel_size": tuple(start)}
+            outputs = width * 2 ** (shared - 1 - i)
+            kernel = tuple(4 - side % 2 for side in sides[i])
+            size = {"kernel_size": kernel, "stride": 2, "padding": 1} if i else {"kernel_size": sides[0]}
             deconv = nn.ConvTranspose2d(2 * outputs if i else latent_dim, outputs, bias=False, **size)
             return [deconv, nn.BatchNorm2d(outputs), nn.PReLU()]
 
         def layers(first: int, last: int) -> nn.Sequential:
             return nn.Sequential(*(module for i in range(first, last) for module in layer(i)))
 
-        count = doublings + 2
-        self.front = layers(0, count - private)
-        self.ends = nn.ModuleList([layers(count - private, count) for _ in range(2)])
+        first_private = shared + 1 - private
+        self.front = layers(0, first_private)
+        self.ends = nn.ModuleList([layers(first_private, shared + 1) for _ in range(2)])
         glorot_init(self)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -92,13 +99,20 @@ class CoupledDiscriminator(nn.Module):
         width: channels of the first layer; the second has 5/2 of it.
         units: of the hidden linear layer.
         private: first layers that each domain has for itself, 1 or 2; the paper's is 1.
+        dropout: before the score; 0.5 in the authors' Caffe networks, none in their PyTorch ones.
 
     Raises:
         ValueError: an odd width, or nothing left to share.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], *, width: int = 20, units: int = 500, private: int = 1
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        width: int = 20,
+        units: int = 500,
+        private: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -112,8 +126,9 @@ class CoupledDiscriminator(nn.Module):
 
         self.fronts = nn.ModuleList([nn.Sequential(*convs(0, private)) for _ in range(2)])
         features = maps[2] * (height // 4) * (breadth // 4)
-        head = [nn.Flatten(), nn.Linear(features, units), nn.PReLU(), nn.Linear(units, 1), nn.Flatten(0)]
-        self.back = nn.Sequential(*convs(private, 2), *head)
+        hidden = [nn.Flatten(), nn.Linear(features, units), nn.PReLU()]
+        score = [nn.Dropout(dropout), nn.Linear(units, 1), nn.Flatten(0)]
+        self.back = nn.Sequential(*convs(private, 2), *hidden, *score)
         glorot_init(self)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits
 from gan_lightning.data.domains import DigitDomains, edges, negative
-from gan_lightning.metrics.agreement import pixel_agreement
+from gan_lightning.metrics.agreement import pair_iou, pixel_agreement
 from gan_lightning.models.cogan import CoGAN
 from gan_lightning.networks import MLPGenerator
 from gan_lightning.networks.cogan import CoupledDiscriminator, CoupledGenerator
@@ -52,8 +52,13 @@ def batch_of(shape: tuple[int, int, int], n: int = 8) -> Labeled:
 def test_layers_are_those_of_the_authors_for_digits():
     """100 -> 1024 -> 512 -> 256 -> 128 shared, then one layer each; 20 maps each, then 50, 500 and the score shared."""
     with torch.device("meta"):
-        generator, discriminator = CoupledGenerator((1, 32, 64)), CoupledDiscriminator((1, 28, 56))
+        generator, discriminator = CoupledGenerator((1, 28, 56)), CoupledDiscriminator((1, 28, 56))
     deconvs = [layer for layer in generator.front if isinstance(layer, nn.ConvTranspose2d)]
+    sides: list[int] = []
+    for deconv in deconvs:
+        deconv.register_forward_hook(lambda _, __, made: sides.append(made.shape[-1]))
+    generator(torch.empty(2, 100, device="meta"))
+    assert sides == [4, 7, 14, 28]
     assert [d.out_channels for d in deconvs] == [1024, 512, 256, 128] and deconvs[0].in_channels == 100
     assert sum(isinstance(layer, nn.PReLU) for layer in generator.front) == 4
     for end in generator.ends:
@@ -64,10 +69,25 @@ def test_layers_are_those_of_the_authors_for_digits():
     assert [(type(w), w.weight.shape[0]) for w in weighted] == [(nn.Conv2d, 50), (nn.Linear, 500), (nn.Linear, 1)]
 
 
-@pytest.mark.parametrize("size", [16, 28, 32, 64])
+def test_dropout_is_before_the_score_and_in_training_alone():
+    """The linear layer is given each hidden number doubled or not at all."""
+    network = CoupledDiscriminator(PAIR, width=4, units=400, dropout=0.5)
+    *hidden, dropout, score, _ = network.back
+    assert isinstance(dropout, nn.Dropout) and isinstance(score, nn.Linear)
+    seen: dict[str, Tensor] = {}
+    hidden[-1].register_forward_hook(lambda _, __, made: seen.update(hidden=made))
+    score.register_forward_pre_hook(lambda _, given: seen.update(given=given[0]))
+    for mode, kept in ((True, 0.5), (False, 1.0)):
+        network.train(mode)(draw(8, *PAIR))
+        on = seen["given"] != 0
+        assert on.float().mean().item() == pytest.approx(kept, abs=0.05)
+        torch.testing.assert_close(seen["given"][on], seen["hidden"][on] / kept)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (28, 28), (20, 24), (33, 50), (64, 64)])
 def test_any_size_and_channels(size):
     with torch.device("meta"):
-        shape = (3, size, 2 * size)
+        shape = (3, size[0], 2 * size[1])
         image = CoupledGenerator(shape, latent_dim=6)(torch.empty(2, 6))
         scores = CoupledDiscriminator(shape)(image)
     assert image.shape == (2, *shape) and [score.shape for score in scores] == [(2,), (2,)]
@@ -255,6 +275,19 @@ def test_agreement_of_true_pairs_and_of_spoilt_ones():
         spoilt = pairs.clone()
         spoilt[:, :, :4, 16:] = torch.where(spoilt[:, :, :4, 16:] > 127, 0, 255).to(torch.uint8)
         torch.testing.assert_close(pixel_agreement(spoilt, transform), torch.full((20,), 0.75))
+
+
+def test_iou_of_drawn_pairs():
+    """Squares of 8 and 6 pixels a side: what a dilation adds to them are rings of 10x10 - 8x8 and 8x8 - 6x6 pixels."""
+    wide, small = torch.zeros(2, 1, 1, 16, 16, dtype=torch.uint8)
+    wide[..., 4:12, 4:12] = small[..., 5:11, 5:11] = 255
+    moved = edges(wide).roll(1, 3)  # its two rows of 10 meet those before in 9 pixels each, its columns in none
+    black = torch.zeros_like(wide)
+    pairs = [(wide, edges(wide)), (wide, edges(small)), (wide, moved), (black, black), (wide, black)]
+    pairs = torch.cat([torch.cat(pair, 3) for pair in pairs])
+    torch.testing.assert_close(pair_iou(pairs, edges), torch.tensor([1.0, 0.0, 18 / 54, 1.0, 0.0]))
+    agreed = 1 - torch.tensor([0, 36 + 28, 36, 0, 36]) / 256
+    torch.testing.assert_close(pixel_agreement(pairs, edges), agreed)
 
 
 def test_agreement_is_of_each_pair_and_at_0():
