@@ -390,6 +390,13 @@ def test_attributes_are_linked_only_where_both_know_them(ended: Any) -> None:
     assert "gan_lightning.sample" in ended("--model=DCGAN", "--data=Digits", "--data.size=16", "--grid.rows=2")
 
 
+def test_a_translator_without_attributes_is_scored(ended: Any, tmp_path: Path) -> None:
+    ended("--model=test_translate.Linear", "--data=test_translate.Negatives")
+    (made,) = tmp_path.glob("runs/Linear-Negatives/*/last.ckpt")
+    evaluate.main([str(made), "--trust=test_translate", f"--json={tmp_path / 'found.json'}"])
+    assert {"l1", "psnr"} <= set(json.loads((tmp_path / "found.json").read_text()))
+
+
 # Two processes.
 
 

@@ -103,7 +103,7 @@ def data_of(given: argparse.Namespace, for_data: list[str], checkpoint: Checkpoi
         raise ValueError(f"{found.name} has no images")
     for fact in (fact for fact in LINKED_ARGUMENTS if fact not in ("image_shape", "num_classes")):
         own, there = getattr(module, fact, None), getattr(found, fact, None)
-        if own is not None and own != there:
+        if own and own != there:
             has = f"another {fact} than" if there else f"no {fact}, unlike"
             raise ValueError(f"{found.name} has {has} what {given.checkpoint} was trained on")
     of_images = module is None or isinstance(module, ImageGenerator)
