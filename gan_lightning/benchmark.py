@@ -107,7 +107,8 @@ def write_page() -> None:
     """Write the tables of the page anew.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`results.page`.
+        FileNotFoundError: there is no page here.
+        ValueError: see :func:`results.page`.
     """
     text = results.PAGE.read_text("utf-8")
     results.PAGE.write_text(results.page(text), "utf-8")

@@ -26,8 +26,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_lightning.runtime.errors import nearest
-
 ROWS, PAGE, IMAGES = Path("results"), Path("docs", "results.md"), Path("docs", "images")
 TABLE = re.compile(r"(<!-- results: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 RUN = ("config", "flags", "budget")  # fields that say what was run, beside the seed
@@ -93,8 +91,7 @@ def page(text: str, folder: Path = ROWS) -> str:
     """The page's text with every table written anew from the rows in `folder`.
 
     Raises:
-        FileNotFoundError: a table names a file that is not there.
-        ValueError: it names a column that no row has.
+        ValueError: a table has a column that no row of its file has.
     """
     return TABLE.sub(lambda found: found[1] + table(found[2], folder) + found[3], text)
 
@@ -111,8 +108,7 @@ def table(header: str, folder: Path) -> str:
     name, _, score = named.partition(", by ")
     path = folder / f"{name}.json"
     if not path.exists():
-        known = nearest(name, (file.stem for file in folder.glob("*.json")))
-        raise FileNotFoundError(f"{PAGE}: there is no file {path}{known}")
+        return f"There are no rows in {path} yet.\n"
     groups = grouped(read(path))
     titles = {column.split(" =")[0]: column.split(" =")[-1].strip() for column in columns}
     for column in [*titles, *([score] if score else [])]:
@@ -157,9 +153,8 @@ def cell(column: str, group: list[Row]) -> str:
         return pictured and f"![{pictured.get('alt', pictured.get('model', ''))}](images/{pictured['picture']})" or ""
     if column == "config" and "flags" in first:
         seeds = [row["seed"] for row in group if "seed" in row]
-        which = (
-            f", seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f", seed {seeds[0]}" if any(seeds) else ""
-        )
+        shown = ", ".join(map(str, seeds)) if any(seeds) else ""  # seed 0 alone is what is taken for granted
+        which = shown and f", seed{'s' if len(seeds) > 1 else ''} {shown}"
         return f"`{' '.join([first['config'], *first['flags']])}`{which}"
     found = values_of("seconds" if column == "cost" else column, group)
     if not found and ", " in column:
