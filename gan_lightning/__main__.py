@@ -15,6 +15,7 @@ COMMANDS = {
     "directions": "show what directions in latent space change",
     "translate": "turn pictures into others with a checkpoint",
     "evaluate": "score a checkpoint, or anyone's images",
+    "benchmark": "train, score and keep the results as rows and pictures",
     "convert": "turn a file of StyleGAN2-ADA or R3GAN into a checkpoint",
 }
 

@@ -212,10 +212,11 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
         "directions",
         "translate",
         "evaluate",
+        "benchmark",
         "convert",
     ]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
-    assert ": give fit, sample, project, directions, translate, evaluate, convert" in refused(
+    assert ": give fit, sample, project, directions, translate, evaluate, benchmark, convert" in refused(
         capfd, gan.main, ["--list"]
     )
 
@@ -227,7 +228,9 @@ def test_the_script_is_that_of_setup_cfg() -> None:
     assert (name.strip(), pkgutil.resolve_name(target)) == ("gan", gan.main)
 
 
-@pytest.mark.parametrize("command", ["sample", "project", "directions", "translate", "evaluate", "convert"])
+@pytest.mark.parametrize(
+    "command", ["sample", "project", "directions", "translate", "evaluate", "benchmark", "convert"]
+)
 def test_gan_runs_a_command_under_its_name(
     command: str, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "directions": {"cli", "runtime"},
     "translate": {"batches", "cli", "core", "data", "load", "metrics", "runtime"},
     "evaluate": {"cli", "load", "runtime"},
+    "benchmark": {"cli", "evaluate", "runtime"},
     "convert": {"cli", "runtime"},
     "__main__": {"cli", "fit", "runtime"},
     "__init__": {"load"},
@@ -61,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "metrics", "schedules", "text"}
 LONGEST = 350  # lines of a file
-COMMANDS = {"fit", "sample", "translate", "evaluate", "project", "directions", "convert"}
+COMMANDS = {"fit", "sample", "translate", "evaluate", "project", "directions", "benchmark", "convert"}
 ROOT = 12  # modules at the package's root beside the commands, at most
 
 

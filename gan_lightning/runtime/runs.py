@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from gan_lightning.runtime.errors import is_utf8, make_folder, printable
 
 log = logging.getLogger(__name__)
+ROOT = Path(__file__).parents[2]  # of the checkout
 _FOLDER = "GAN_LIGHTNING_RUN"  # how the processes that a run starts learn its folder
 
 
@@ -128,11 +129,19 @@ def _logged_in() -> bool:
         return False
 
 
-def _git_commit() -> str | None:
-    """The commit of the code that runs, None outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
+def git_commit(*paths: str) -> tuple[str, bool] | None:
+    """The commit of the code that runs, and whether something changed since; None outside a git checkout.
+
+    Args:
+        paths: where given, the last commit that changed one of them, and changes of them alone.
+    """
+
+    def git(*args: str) -> str:
+        command = ["git", "-C", str(ROOT), *args, "--", *paths]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("log", "-1", "--format=%H"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -154,6 +163,7 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
         rank_zero_only(log.warning)(f"W&B cannot hold {printable(odd)}: this run is tracked by metrics.csv alone")
         return [RunCSVLogger(folder, reached)]
     os.environ.setdefault("WANDB_SILENT", "true")
+    commit = git_commit()
 
     def tracker(offline: bool) -> WandbLogger:
         logger = WandbLogger(
@@ -162,7 +172,7 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
             id=f"{name}-{folder.name}",
             save_dir=folder,
             offline=offline,
-            config={**config, "git_commit": _git_commit()},
+            config={**config, "git_commit": commit and commit[0]},
             settings=wandb.Settings(init_timeout=30, silent=True),
         )
         logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it

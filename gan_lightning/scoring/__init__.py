@@ -1,6 +1,16 @@
 """How models are scored: see `run` for the one pass that serves every score."""
 
-from gan_lightning.scoring.cards import SUBJECT, card, card_lines, card_of, differences, figure_name, subject, table
+from gan_lightning.scoring.cards import (
+    SUBJECT,
+    card,
+    card_lines,
+    card_of,
+    differences,
+    figure_name,
+    merged,
+    subject,
+    table,
+)
 from gan_lightning.scoring.extractors import extractor_named
 from gan_lightning.scoring.feature_pass import keeper, look
 from gan_lightning.scoring.protocol import Protocol, ScoreRequest
@@ -24,6 +34,7 @@ __all__ = [
     "given_reference",
     "keeper",
     "look",
+    "merged",
     "reference_file",
     "references",
     "scores_of",

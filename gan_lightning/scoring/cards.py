@@ -79,16 +79,21 @@ def table(figures: dict[str, float]) -> list[str]:
     return list(lines.values())
 
 
-def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
-    """Cards in words; cards without a contradiction, such as those of one pass, share a paragraph."""
-    merged: list[dict[str, Any]] = []
+def merged(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cards without a contradiction, such as those of one pass, as one."""
+    found: list[dict[str, Any]] = []
     for one in cards:
-        fitting = (m for m in merged if all(m.get(name, value) == value for name, value in one.items()))
+        fitting = (m for m in found if all(m.get(name, value) == value for name, value in one.items()))
         into = next(fitting, None)
         if into is None:
-            merged.append(into := {})
+            found.append(into := {})
         into |= one
-    texts = [", ".join(f"{name} {printable(value)}" for name, value in card.items()) for card in merged]
+    return found
+
+
+def card_lines(cards: Sequence[dict[str, Any]]) -> list[str]:
+    """Cards in words, a paragraph each; see :func:`merged`."""
+    texts = [", ".join(f"{name} {printable(value)}" for name, value in card.items()) for card in merged(cards)]
     return [line for text in texts for line in textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent="  ")]
 
 
