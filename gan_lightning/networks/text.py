@@ -33,7 +33,7 @@ class LSTMGenerator(nn.Module):
         self, vocabulary: int, length: int, *, embedding: int = 32, hidden: int = 32, std: float = 0.1
     ) -> None:
         super().__init__()
-        self.length = length
+        self.length, self.hidden = length, hidden
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary)
@@ -44,15 +44,15 @@ class LSTMGenerator(nn.Module):
 
     def forward(self, token: Tensor) -> Tensor:
         """(n, T, vocabulary) logits of each token of (n, T), given those before it."""
-        return self.output(self._read_all(token))
+        return self.output(self.states(token))
 
     def log_likelihood(self, token: Tensor) -> Tensor:
         """(n, T) log probabilities of each token of (n, T), given those before it."""
-        parts = self._parts(self._read_all(token).flatten(0, 1), token.flatten())
+        parts = self._parts(self.states(token).flatten(0, 1), token.flatten())
         losses = [F.cross_entropy(self.output(h), chosen, reduction="none") for h, chosen in parts]
         return -torch.cat(losses).view_as(token)
 
-    def _read_all(self, token: Tensor) -> Tensor:
+    def states(self, token: Tensor) -> Tensor:
         """(n, T, hidden) the state in which each token of (n, T) is chosen."""
         before = F.pad(token[:, :-1], (1, 0), value=START)
         with torch.autocast(token.device.type, enabled=False):  # some processors have no LSTM in bfloat16

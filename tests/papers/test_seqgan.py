@@ -327,6 +327,68 @@ def test_the_policy_loss_is_equation_8(baseline):
     assert float(loss["policy"]) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("baseline", ["none", "mean", "learned"])
+def test_a_constant_reward_tells_nothing_of_the_discriminator(baseline):
+    model, token = apart(tiny(reward="constant", baseline=baseline).double()), tokens(4)
+    model.made = lambda n: token[:n]
+    model.discriminator.forward = None  # whoever asks it fails
+    reward = model.rewards(token)
+    assert reward.shape == (4, LENGTH) and (reward == 0.5).all()
+    left = 0.5 if baseline == "none" else 0.0  # what a baseline of any kind leaves of a constant
+    expected = -left * model.generator.log_likelihood(token).sum(1).mean()
+    torch.testing.assert_close(model.policy_loss(Sequences(token))["policy"], expected)
+
+
+# The learned baseline
+
+
+def test_the_learned_baseline_is_taken_off_and_knows_nothing_of_the_token_itself():
+    token, reward = tokens(4), uniform(4, LENGTH, seed=5)
+    model = fixed(tiny(baseline="learned").double(), token, reward)
+    assert (model.values(token) == 0.5).all()  # as of a discriminator that cannot tell
+    nn.init.normal_(model.value.weight)
+    value, other = model.values(token), token.clone()
+    other[:, 3] = (other[:, 3] + 1) % 7
+    changed = (model.values(other) != value).any(0).tolist()
+    assert changed == [False] * 4 + [True] * (LENGTH - 4)
+    loss = model.policy_loss(Sequences(token))["policy"]
+    expected = -(model.generator.log_likelihood(token) * (reward - value)).sum(1).mean()
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert all(p.grad is None for p in model.value.parameters())
+
+
+def test_the_learned_baseline_does_not_turn_the_expected_gradient():
+    model, p, exact = of_two_words(baseline="learned")
+    nn.init.normal_(model.value.weight)
+    expected = torch.zeros_like(exact)
+    for row in range(9):
+        fixed(model, ALL[[row]], action_values(p)[[row]])
+        expected -= p[row] * gradient(model, model.policy_loss(Sequences(ALL[[row]]))["policy"])
+    torch.testing.assert_close(expected, exact)
+
+
+def test_the_learned_baselines_turn_is_squared_error_to_the_verdict():
+    """Its best is the mean reward given the tokens before: as least squares over all sequences find it."""
+    model, p, _ = of_two_words(baseline="learned")
+    model.made = lambda n: ALL
+    loss = model.baseline_loss(Sequences(ALL))["squared_error"]
+    assert float(loss) == pytest.approx(float((TRUE - 0.5).square().mean()))
+    loss.backward()
+    assert all(q.grad is None for q in (*model.generator.parameters(), *model.discriminator.parameters()))
+    state = model.generator.states(ALL).detach()
+    features = torch.cat([state, torch.ones_like(state[..., :1])], 2)  # (9, 2, hidden + 1)
+    weight = p.sqrt()[:, None, None]
+    target = (weight * TRUE[:, None, None]).expand(9, 2, 1)
+    found = torch.linalg.lstsq((weight * features).flatten(0, 1), target.flatten(0, 1), driver="gelsd").solution
+    with torch.no_grad():
+        model.value.weight.copy_(found[:-1].T)
+        model.value.bias.copy_(found[-1])
+    value, mean = model.values(ALL), (p * TRUE).sum()
+    torch.testing.assert_close(value[:, 0], mean.expand(9))  # before the first token
+    torch.testing.assert_close(value[:, 1], action_values(p)[:, 0])  # and after it
+
+
 def gradient(model: SeqGAN, loss: Tensor) -> Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.generator.parameters()))])
 
@@ -427,6 +489,27 @@ def test_the_discriminator_loss_is_equation_5_and_the_decay_of_its_last_layer():
     assert list(apart(tiny(weight_decay=0.0)).discriminator_loss(Sequences(token))) == ["adversarial"]
 
 
+def test_the_decay_is_that_of_the_authors_two_rows():
+    """The gradient of their loss at the cheapest two rows of the difference w, -w/2 and w/2, is half of ours."""
+    model, token = apart(tiny(weight_decay=0.2)).double(), tokens(6)
+    last, fake = model.discriminator.output, model.made(6)
+    w, b = (parameter.detach().clone().requires_grad_() for parameter in last.parameters())
+    features = []
+    last.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0].detach()))
+    model.made = lambda n: fake
+    sum(model.discriminator_loss(Sequences(token)).values()).backward()
+    assert len(features) == 2
+    weight, bias = torch.cat([-w / 2, w / 2]), torch.cat([-b / 2, b / 2])  # rows of "fake" and "real"
+    weight, bias = (rows.detach().requires_grad_() for rows in (weight, bias))
+    logits = torch.cat(features) @ weight.T + bias
+    label = torch.tensor([1] * 6 + [0] * 6)
+    half_norms = weight.square().sum() / 2 + bias.square().sum() / 2
+    (nn.functional.cross_entropy(logits, label) + 0.2 * half_norms).backward()
+    for rows, ours in ((weight.grad, last.weight.grad), (bias.grad[:, None], last.bias.grad[None])):
+        torch.testing.assert_close(rows[0], -rows[1])  # no other rows of the same difference cost less
+        torch.testing.assert_close(2 * rows[1], ours[0])
+
+
 def test_a_discriminator_that_is_right_loses_less():
     model = apart(tiny(weight_decay=0.0))
     token = torch.zeros(4, LENGTH, dtype=torch.int64)
@@ -500,6 +583,16 @@ def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
 
 
+def test_the_learned_baseline_takes_a_turn_after_the_generators():
+    model = tiny(baseline="learned")
+    assert list(model.players()) == ["imitator", "generator", "discriminator", "baseline"]
+    trainer, watch = trained(model, 8)
+    who = [moved(before, after) for before, after in zip(watch.states, watch.states[1:], strict=False)]
+    assert who[4] == {"generator", "rollout_policy", "value"} and {"value"} not in who
+    assert sum("value" in names for names in who) == 1 and model.turns["baseline"] == 1
+    assert trainer.global_step == 3
+
+
 def test_who_moves_and_what_is_counted():
     model = tiny()
     trainer, watch = trained(model, 11)
@@ -534,18 +627,18 @@ def test_the_rollout_policy_follows_the_generator(decay):
     assert {id(p) for p in (*model.generator.parameters(), *model.discriminator.parameters())} == owned
 
 
-@pytest.mark.parametrize("baseline", ["none", "mean"])
+@pytest.mark.parametrize("baseline", ["none", "mean", "learned"])
 def test_micro_batches_equal_the_whole_batch(baseline):
     """In double precision, in which no token is chosen otherwise because a sum was taken in another order."""
     sgd = partial(torch.optim.SGD, lr=0.1)
-    optimizers = {f"{name}_optimizer": sgd for name in ("generator", "pretraining", "discriminator")}
+    optimizers = {f"{name}_optimizer": sgd for name in ("generator", "pretraining", "discriminator", "baseline")}
     runs = []
     for count in (1, 2):
         model = tiny(**optimizers, baseline=baseline, step=Step(count, gradient_clip=5.0))
         trained(model, 9, precision="64-true")
         runs.append(tensors(model))
     assert gap(runs[1], runs[0]) <= 1e-9
-    assert gap(runs[0], {name: value.double() for name, value in tensors(tiny()).items()}) > 0.01
+    assert gap(runs[0], {name: value.double() for name, value in tensors(tiny(baseline=baseline)).items()}) > 0.01
 
 
 def test_the_baseline_is_of_the_whole_batch():
@@ -573,9 +666,10 @@ def test_resume_equals_the_unbroken_run(stop, tmp_path):
         optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
         return [trainer.lightning_module.state_dict(), optimizers, trainer.global_step]
 
-    unbroken = state(trained(tiny(discriminator=dropout), 12)[0])
-    trained(tiny(discriminator=dropout), stop)[0].save_checkpoint(tmp_path / "a.ckpt")
-    resumed = trained(tiny(1, discriminator=dropout), 12, ckpt_path=tmp_path / "a.ckpt")[0]
+    made = {"discriminator": dropout, "baseline": "learned"}
+    unbroken = state(trained(tiny(**made), 12)[0])
+    trained(tiny(**made), stop)[0].save_checkpoint(tmp_path / "a.ckpt")
+    resumed = trained(tiny(1, **made), 12, ckpt_path=tmp_path / "a.ckpt")[0]
     assert_same(state(resumed), unbroken)
 
 
@@ -664,8 +758,8 @@ def test_kernels_wider_than_the_sequences_are_left_out():
 class Dropping(LSTMGenerator):
     """A generator with dropout, which is for training alone."""
 
-    def _read_all(self, token: Tensor) -> Tensor:
-        return nn.functional.dropout(super()._read_all(token), 0.5, self.training)
+    def states(self, token: Tensor) -> Tensor:
+        return nn.functional.dropout(super().states(token), 0.5, self.training)
 
 
 def test_what_a_model_says_is_without_dropout():
@@ -689,6 +783,8 @@ def test_what_it_refuses():
         ({"rollout_decay": 1.1}, r"rollout_decay \(1.1\) is from 0 to 1"),
         ({"rollout_decay": math.nan}, r"rollout_decay \(nan\) is from 0 to 1"),
         ({"baseline": "median"}, "baseline \\('median'\\)"),
+        ({"reward": "oracle"}, 'reward \\(\'oracle\'\\) is "discriminator" or "constant"'),
+        ({"generator": lambda *_: nn.Identity(), "baseline": "learned"}, "Identity has no `states` for baseline"),
         ({"weight_decay": -0.1}, "no negative numbers"),
         ({"discriminator": lambda *_: nn.Identity()}, "Identity has no `output` to decay: set weight_decay to 0"),
     ]
