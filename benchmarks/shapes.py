@@ -1,5 +1,7 @@
 """How right the translations of a checkpoint are, on the drawn sets: `python benchmarks/shapes.py CKPT`.
 
+An SRGAN is measured on photos too: `--root FOLDER` takes the held-out ones of that folder.
+
 The validation sets of `gan_lightning.data.Shape*` are drawn, so the right answer is known. Classifiers and estimators
 are small convolutional networks, trained here on real drawings from a fixed seed, and their own error is printed first.
 """
@@ -7,6 +9,7 @@ are small convolutional networks, trained here on real drawings from a fixed see
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 
 import cv2
@@ -21,7 +24,7 @@ from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import to_unit
 from gan_lightning.data.drawing import hue_class, shape_mask
 from gan_lightning.load import load_model
-from gan_lightning.metrics import DigitFeatures
+from gan_lightning.metrics import DigitFeatures, grid_peak
 from gan_lightning.metrics.fid import frechet_distance
 from gan_lightning.networks import RandomFeatures
 from gan_lightning.runtime.sizes import Size, size_of
@@ -167,8 +170,9 @@ def context_encoder(model: Translator, size: Size) -> None:
         report(hole_psnr=psnr(made, batch.image, batch.hole))
 
 
-def srgan(model: Translator, size: Size) -> None:
-    batch: Paired = val(data.ShapeResolution(size=size))
+def srgan(model: Translator, size: Size, root: str | None = None) -> None:
+    kind = functools.partial(data.LowResolutionImages, root) if root else data.ShapeResolution
+    batch: Paired = val(kind(size=size, factor=model.scale))
     columns = {"bicubic": "input", "model": "output"}
     made = {name: in_parts(lambda s, t, c=c: model.columns(Paired(s, t))[c], *batch) for name, c in columns.items()}
     others = RandomFeatures(seed=1)  # not those that were trained on
@@ -176,7 +180,14 @@ def srgan(model: Translator, size: Size) -> None:
         far = (in_parts(others, image) - in_parts(others, batch.target)).square().mean()
         steep, real = ((x[:, :, 1:] - x[:, :, :-1]).square().mean() for x in (image, batch.target))
         print(name, end="  ")
-        report(psnr=psnr(image, batch.target), feature_distance=far, gradient_energy_of_the_target=steep / real)
+        report(
+            psnr=psnr(image, batch.target),
+            feature_distance=far,
+            gradient_energy_of_the_target=steep / real,
+            grid_peak_in_decibels=grid_peak(image, model.scale),
+        )
+    print("target", end="  ")
+    report(grid_peak_in_decibels=grid_peak(batch.target, model.scale))
 
 
 MEASURES = {
@@ -193,9 +204,14 @@ MEASURES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint")
-    model = load_model(parser.parse_args().checkpoint)
+    parser.add_argument("--root", help="a folder of photos, for an SRGAN")
+    args = parser.parse_args()
+    model = load_model(args.checkpoint)
+    name = type(model).__name__
+    if args.root and name != "SRGAN":
+        parser.error(f"--root is for an SRGAN, not for a {name}: leave it out")
     model.eval().requires_grad_(False)
-    MEASURES[type(model).__name__](model, size_of(model.image_shape[1:]))
+    MEASURES[name](model, size_of(model.image_shape[1:]), *([args.root] if args.root else []))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 import torchmetrics.image
 import yaml
 from conftest import text_to_image, trained, translator
+from PIL import Image
 
 from gan_lightning import data, fit, metrics, networks
 from gan_lightning.data.shapes import ShapeData
@@ -228,7 +229,7 @@ SHAPES: dict[str, tuple[type[ShapeData], dict[str, Any], int]] = {  # data, what
     "SimGAN": (data.ShapeRefinement, {}, 4),
     "FaceSwap": (data.ShapeIdentities, {}, 2),
     "ContextEncoder": (data.ShapeHoles, {}, 3),
-    "SRGAN": (data.ShapeResolution, {"features": partial(networks.RandomFeatures, width=4)}, 2),
+    "SRGAN": (data.ShapeResolution, {"features": partial(networks.RandomFeatures, width=4)}, 3),
 }
 
 
@@ -280,10 +281,19 @@ def test_shapes(name: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     kind, arguments, lines = SHAPES[name]
     monkeypatch.setattr(ShapeData, "count", lambda self, split: 16)
     monkeypatch.setattr(shapes, "STEPS", 2)
-    drawn = kind(size=16, batch_size=8)
+    drawn = kind(size=32 if name == "SRGAN" else 16, batch_size=8)  # a grid of 4 pixels shows in 32
     trained(translator(name, arguments, image_shape=drawn.image_shape), 1, drawn).save_checkpoint(tmp_path / "a.ckpt")
     _, printed = run(shapes, str(tmp_path / "a.ckpt"))
     assert len(printed.splitlines()) == lines
     for line in printed.splitlines():
         figures = [number(value) for value in re.findall(rf"(?<= ){NUMBER}(?=  |$)", line)]
         assert figures and all(map(math.isfinite, figures)) and "nan" not in line
+    if name == "SRGAN":
+        for seed in range(60):  # a twentieth are held out
+            picture = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(picture).save(tmp_path / f"{seed}.png")
+        _, photos = run(shapes, str(tmp_path / "a.ckpt"), "--root", str(tmp_path))
+        assert len(photos.splitlines()) == lines and photos != printed
+    elif name == "Pix2Pix":
+        with pytest.raises(SystemExit):
+            run(shapes, str(tmp_path / "a.ckpt"), "--root", str(tmp_path))

@@ -30,9 +30,9 @@ from gan_lightning.metrics import (
     to_uint8,
 )
 from gan_lightning.metrics import inception as inception_module
-from gan_lightning.metrics.cifar import ResNet56
 from gan_lightning.metrics.digits import WEIGHTS
 from gan_lightning.metrics.inception import resize_like_tensorflow
+from gan_lightning.networks.features import ResNet56
 from gan_lightning.scoring import Protocol, extractor_named, scores_of
 
 needs_data = pytest.mark.skipif("GAN_LIGHTNING_DATA" not in os.environ, reason="needs files under GAN_LIGHTNING_DATA")

@@ -109,6 +109,7 @@ OF_THEIR_OWN_KIND = {  # neither latent -> [-1, 1] nor image -> score: tests/pap
     "R3GANGenerator",
     "RandomFeatures",
     "Refiner",
+    "ResNet56Features",
     "ResNetTranslator",
     "SRDiscriminator",
     "SRResNet",

@@ -649,6 +649,7 @@ def test_code_in_a_file_is_called_what_it_is(kind: str, marker: Path, capsys: py
     assert str(error.value).startswith(f"{path} {message}")
     for read_by, named in (
         (lambda: networks.VGG19Features(weights=str(path)), "VGG-19's weights: "),
+        (lambda: networks.ResNet56Features(path=str(path)), "ResNet-56's weights: "),
         (lambda: read_weights(path, "Eye"), "Eye: the weights file "),
         (lambda: models.DCGAN.load_from_checkpoint(path), ""),
     ):

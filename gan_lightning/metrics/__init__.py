@@ -28,6 +28,7 @@ from gan_lightning.metrics.patches import PatchFeatures, RandomPatches, VGGPatch
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
+from gan_lightning.metrics.spectrum import grid_peak
 from gan_lightning.metrics.text import bleu, distinct, self_bleu
 from gan_lightning.metrics.units import Guided, Strongest, guided_gradients, responses, spread
 
@@ -61,6 +62,7 @@ __all__ = [
     "diversity",
     "entropy",
     "frechet_distance",
+    "grid_peak",
     "guided_gradients",
     "linear_code",
     "linear_probe",

@@ -8,7 +8,7 @@ from gan_lightning.networks.context_encoder import ContextGenerator
 from gan_lightning.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_lightning.networks.faceswap import FaceSwapper
 from gan_lightning.networks.factorial import CodeDecoder, CodeEncoder, Predictors
-from gan_lightning.networks.features import RandomFeatures, VGG19Features
+from gan_lightning.networks.features import RandomFeatures, ResNet56Features, VGG19Features
 from gan_lightning.networks.growing import ProGANDiscriminator, ProGANGenerator
 from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
@@ -103,6 +103,7 @@ __all__ = [
     "RankingNetwork",
     "RankingSizes",
     "Refiner",
+    "ResNet56Features",
     "ResNetDiscriminator",
     "ResNetGenerator",
     "ResNetTranslator",

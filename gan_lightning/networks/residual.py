@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -221,28 +222,59 @@ class LocalDiscriminator(nn.Module):
         return self.layers(image)
 
 
+@torch.no_grad()
+def icnr_init(conv: nn.Conv2d, factor: int = 2) -> None:
+    """Make the filters equal whose outputs `nn.PixelShuffle(factor)` lays side by side (Aitken et al. 2017,
+    arXiv:1707.02937): convolution and shuffle are then a convolution and nearest-neighbour upsampling.
+
+    The first filter of each group stands for all.
+    """
+    for parameter in (conv.weight, conv.bias):
+        if parameter is not None:
+            parameter.copy_(parameter[:: factor**2].repeat_interleave(factor**2, 0))
+
+
 class SRResNet(nn.Module):
     """SRGAN's generator (Ledig et al. 2017, arXiv:1609.04802, figure 4): residual blocks, then pixel shuffles.
 
     k9n64s1, blocks of k3n64s1 with batch norm and PReLU, a skip around all of them, k3n256s1 with a shuffle for each
     doubling, k9n3s1. The output is clamped when an image is made; in training it is linear, as in the paper.
 
+    The four pixels of a shuffle come from filters of their own, so that an untrained network draws a chequerboard.
+    Two remedies, which the paper does not have: `icnr` begins with four equal filters, and `upsampling` "resize"
+    has one filter for the four pixels.
+
     Args:
         image_shape: (channels, height, width) of what is made; images of other sizes are enlarged as well.
         scale: sides of the output in sides of the input, a power of two.
         blocks: residual ones.
         width: channels inside.
+        upsampling: "shuffle" is the paper's; "resize" doubles the map by nearest neighbours, then convolves
+            (k3n64s1; Odena et al. 2016, doi:10.23915/distill.00003).
+        icnr: initial filters of the shuffles that do what nearest neighbours do (Aitken et al. 2017,
+            arXiv:1707.02937). Its biases are equal too.
 
     Raises:
-        ValueError: a scale that is no power of two.
+        ValueError: a scale that is no power of two, or `icnr` without a shuffle.
     """
 
     multiple = 1
 
-    def __init__(self, image_shape: tuple[int, int, int], *, scale: int = 4, blocks: int = 16, width: int = 64) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        scale: int = 4,
+        blocks: int = 16,
+        width: int = 64,
+        upsampling: Literal["shuffle", "resize"] = "shuffle",
+        icnr: bool = False,
+    ) -> None:
         super().__init__()
         channels = image_shape[0]
         doublings = int(math.log2(scale))
+        if icnr and upsampling != "shuffle":
+            raise ValueError("SRResNet: icnr initialises the filters of shuffles, and upsampling 'resize' has none")
         if scale < 2 or 2**doublings != scale:
             raise ValueError(f"SRResNet enlarges by a power of two, not {scale}")
         self.scale = scale
@@ -254,7 +286,13 @@ class SRResNet(nn.Module):
         )
         self.tail = nn.Sequential()
         for _ in range(doublings):
-            self.tail.extend([nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()])
+            if upsampling == "shuffle":
+                shuffled = nn.Conv2d(width, 4 * width, 3, padding=1)
+                if icnr:
+                    icnr_init(shuffled)
+                self.tail.extend([shuffled, nn.PixelShuffle(2), nn.PReLU()])
+            else:
+                self.tail.extend([nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1), nn.PReLU()])
         self.tail.append(nn.Conv2d(width, channels, 9, padding=4))
 
     def forward(self, image: Tensor) -> Tensor:

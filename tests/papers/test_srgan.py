@@ -14,7 +14,10 @@ from torch import nn
 
 from gan_lightning.batches import Paired
 from gan_lightning.load import load_model
-from gan_lightning.networks import RandomFeatures, SRDiscriminator, SRResNet, VGG19Features
+from gan_lightning.metrics import CIFARResNet56, grid_peak
+from gan_lightning.networks import RandomFeatures, ResNet56Features, SRDiscriminator, SRResNet, VGG19Features
+from gan_lightning.networks.features import ResNet56
+from gan_lightning.networks.residual import icnr_init
 
 
 def test_the_papers_networks_at_96():
@@ -39,6 +42,59 @@ def test_every_size_is_enlarged():
         assert network(torch.rand(1, 1, 5, 7)).shape == (1, 1, 5 * scale, 7 * scale)
     with pytest.raises(ValueError, match="power of two, not 3"):
         SRResNet((1, 16, 16), scale=3)
+
+
+def test_icnr_is_nearest_upsampling_after_one_convolution():
+    shuffled = nn.Conv2d(3, 4 * 5, 3, padding=1)
+    single = nn.Conv2d(3, 5, 3, padding=1)
+    with torch.no_grad():
+        single.weight.copy_(shuffled.weight[::4])
+        single.bias.copy_(shuffled.bias[::4])
+    icnr_init(shuffled)
+    x = draw(2, 3, 6, 7)
+    torch.testing.assert_close(F.pixel_shuffle(shuffled(x), 2), F.interpolate(single(x), scale_factor=2))
+
+
+@pytest.mark.parametrize(
+    ("remedy", "clean"), [({}, False), ({"icnr": True}, True), ({"upsampling": "resize"}, True)], ids=str
+)
+def test_an_untrained_network_draws_a_grid_unless_told_otherwise(remedy: dict, clean: bool):
+    """On a constant image, away from its border, and on a smooth one."""
+    torch.manual_seed(0)
+    network = SRResNet((3, 64, 64), blocks=2, width=16, **remedy).eval()
+    inner = network(torch.full((1, 3, 32, 32), 0.3))[:, :, 40:-40, 40:-40]
+    smooth = network(F.interpolate(draw(2, 3, 4, 4), (16, 16), mode="bicubic"))
+    if clean:
+        assert inner.flatten(2).std(2).max() < 1e-5 and grid_peak(smooth) < 1
+    else:
+        assert grid_peak(inner) > 10 and grid_peak(smooth) > 10
+
+
+def test_resize_enlarges_and_has_no_shuffle_to_initialise():
+    network = SRResNet((1, 16, 16), blocks=1, width=4, upsampling="resize")
+    assert network(torch.rand(1, 1, 5, 7)).shape == (1, 1, 20, 28)
+    assert not any(isinstance(layer, nn.PixelShuffle) for layer in network.modules())
+    with pytest.raises(ValueError, match="icnr initialises the filters of shuffles"):
+        SRResNet((1, 16, 16), upsampling="resize", icnr=True)
+
+
+def test_a_drawn_grid_is_found_and_its_strength_is_the_closed_forms():
+    """White noise of variance s^2 has s^2 sum(w^2) in each bin; a line a (-1)^x adds a^2 sum(w)^2 to the last one."""
+    noise = 0.1 * draw(8, 3, 64, 64)
+    assert abs(grid_peak(noise)) < 0.7
+    amplitude, window = 0.05, torch.hann_window(64)
+    line = amplitude * (-1.0) ** torch.arange(64)
+    ratio = 1 + amplitude**2 * window.sum() ** 2 / (0.1**2 * window.square().sum())
+    expected = float(10 * ratio.log10())  # 10.7
+    for drawn in (line.expand(64, 64), line[:, None].expand(64, 64)):
+        assert grid_peak(noise + drawn) == pytest.approx(expected, abs=0.5)
+    every_fourth = (torch.arange(64) % 4 == 0).float()
+    assert grid_peak(noise + 0.1 * every_fourth) > 5 > abs(grid_peak(noise + 0.1 * every_fourth, period=2) - 5)
+    third = 0.1 * (torch.arange(64) % 3 == 0).float()
+    assert abs(grid_peak(noise + third)) < 1 < grid_peak(noise + third, period=3)
+    assert grid_peak(torch.zeros(1, 1, 64, 64)) == pytest.approx(0)
+    with pytest.raises(ValueError, match="images of at least 32 pixels"):
+        grid_peak(torch.zeros(1, 1, 31, 64))
 
 
 def test_losses_are_the_papers():
@@ -99,6 +155,37 @@ def test_vgg_that_is_not_there_is_a_line(tmp_path: Path):
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="does not hold the weights of torchvision's VGG-19"):
         VGG19Features(weights=str(tmp_path / "other.pth"))
+
+
+def test_resnets_map_leads_to_the_classifiers_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The stages that follow, applied to the map, give what the extractor says, whose classes are tested."""
+    torch.manual_seed(0)
+    network = ResNet56().eval()
+    (tmp_path / "weights").mkdir()
+    torch.save(network.state_dict(), tmp_path / "weights" / "cifar10_resnet56-4bfd9763.th")
+    monkeypatch.setenv("GAN_LIGHTNING_DATA", str(tmp_path))
+    image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    pooled = CIFARResNet56()(image).pooled
+    for stage, shape in ((1, (2, 16, 32, 32)), (2, (2, 32, 16, 16)), (3, (2, 64, 8, 8))):
+        phi = ResNet56Features(stage=stage).train()
+        found = phi(image.float() / 127.5 - 1)
+        assert found.shape == shape and not found.requires_grad and not phi.network.training
+        for rest in (network.layer2, network.layer3)[stage - 1 :]:
+            found = rest(found)
+        torch.testing.assert_close(found.mean((2, 3)), pooled, rtol=1e-4, atol=1e-4)
+
+
+def test_resnet_that_is_not_there_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(FileNotFoundError, match="there is no file .*none.th"):
+        ResNet56Features(path=str(tmp_path / "none.th"))
+    monkeypatch.delenv("GAN_LIGHTNING_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="ResNet56Features needs its weights"):
+        ResNet56Features()
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.th")
+    with pytest.raises(ValueError, match="does not hold the weights of CIFAR-10's ResNet-56"):
+        ResNet56Features(path=str(tmp_path / "other.th"))
+    with pytest.raises(ValueError, match="stages 1, 2 and 3, not 4"):
+        ResNet56Features(stage=4)
 
 
 def test_scales_of_random_features_count_alike():
