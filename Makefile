@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: fit test lint clean
+.PHONY: fit test lint arena results clean
+BUDGET ?= 8m
 
 fit: $(READY)  ## train R3GAN on the digits that ship with scikit-learn
 	$(BIN)/python -m gan_lightning.fit
@@ -14,6 +15,12 @@ test: $(READY)  ## all tests but the slow ones and those that need a GPU, two fi
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+arena: $(READY)  ## every GAN of images for BUDGET on digits and on MNIST: more than six hours, goes on where it stopped
+	$(BIN)/python -m gan_lightning.benchmark --suite benchmarks/arena.yaml --budget $(BUDGET) --metrics fid,is,prdc
+
+results: $(READY)  ## the tables of docs/results.md, from the rows of results/
+	$(BIN)/python -m gan_lightning.benchmark --page
 
 clean:
 	rm -rf .venv

@@ -22,7 +22,7 @@ from gan_lightning import evaluate
 from gan_lightning.cli import results
 from gan_lightning.cli.arguments import Parser, program
 from gan_lightning.cli.results import Run
-from gan_lightning.runtime.errors import complain, printable, short_errors
+from gan_lightning.runtime.errors import complain, nearest, printable, short_errors
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -46,7 +46,11 @@ def parser_of_flags() -> Parser:
     parser.add_argument("--suite", type=Path, metavar="FILE", help="yaml: lists of `CONFIG FLAG ...`, by their NAME")
     parser.add_argument("--seeds", type=seeds_of, default=[0], metavar="0,1,2", help="a run each (default 0)")
     parser.add_argument("--budget", metavar="8m", help="of training, in place of the config's steps: 90s, 8m, 1h")
-    parser.add_argument("--into", metavar="NAME", help="rows go to results/NAME.json (default: <model>-<config>)")
+    parser.add_argument(
+        "--into",
+        metavar="NAME",
+        help="rows go to results/NAME.json (default: <model>-<config>); of a suite, its NAME alone",
+    )
     parser.add_argument("--metrics", help="of `evaluate` (default: as `evaluate`)")
     parser.add_argument("--n", type=int, help="fakes that are scored (default: as `evaluate`)")
     parser.add_argument("--again", action="store_true", help="measure what has a row of this commit too")
@@ -87,14 +91,20 @@ def suite_of(path: Path) -> dict[str, list[str]]:
 
 
 def runs_of(configs: list[str], into: str | None, suite: Path | None, flags: list[str], seeds: list[int]) -> list[Run]:
-    """Every run, those of a suite first.
+    """Every run, those of a suite first: where `into` names a list of it, of that one alone.
 
     Raises:
         FileNotFoundError: there is no config.
         ValueError: nothing is to be run; see :func:`suite_of`.
     """
-    lines = [(name, *shlex.split(line)) for name, lines in (suite_of(suite) if suite else {}).items() for line in lines]
-    asked = [*lines, *((into, config) for config in configs)]
+    lists = suite_of(suite) if suite else {}
+    if suite and into is not None:
+        if into not in lists:
+            meant = nearest(into, lists) or f": it has {', '.join(lists)}"
+            raise ValueError(f"--into {into}: {suite} has no such list{meant}")
+        lists = {into: lists[into]}
+    asked = [*((name, *shlex.split(line)) for name, lines in lists.items() for line in lines)]
+    asked += [(into, config) for config in configs]
     if not asked:
         raise ValueError("name a config, such as configs/dcgan/digits.yaml, or --suite FILE")
     for _, config, *_ in asked:
