@@ -1,9 +1,10 @@
-"""What `evaluate` finds of a model's discriminator: a linear probe of its features, and what its units look for."""
+"""What `evaluate` finds of a discriminator or an encoder: a linear probe of its features, what its units look for."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from gan_lightning.metrics import Strongest, guided_gradients, linear_probe, pro
 from gan_lightning.runtime.layout import SHEETS
 from gan_lightning.runtime.processes import place
 
+SETTLING = 10  # batches that an untrained network's batch norms take their statistics from
 UNITS, IMAGES = 8, 8  # that are shown: units, and for each of them images
 
 
 def probe(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Namespace) -> Found:
     """Accuracy on the data's "val" split of a linear classifier on the features that the model represents images by,
-    or on its discriminator's where it has none.
+    or on its discriminator's where it has none; beside it that on an untrained network's, and on the pixels.
 
     Raises:
         ValueError: no labels or images in the data, no discriminator of images alone, or one without convolutions.
@@ -37,34 +39,66 @@ def probe(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Nam
     module = checkpoint.module
     if not data.num_classes or data.num_classes < 2:
         raise ValueError(f"linear_probe needs labels, and {data.name} has none")
-    if hasattr(module, "represent"):
-        seen, features = module.represent, "encoder's average, {}, means over places"
-    else:
-        seen = partial(probe_features, discriminator_of(module, "linear_probe"))
-        features = "discriminator, {}, maxima of 4x4 cells"
+    seen, _, words = reader_of(module)
+    if not hasattr(module, "represent"):
         (one,) = parts_of(data, "val", 1, 1, "linear_probe")
         try:
             seen(to_unit(one.image).to(module.device))
         except (TypeError, RuntimeError) as error:
             takes = f"{type(module).__name__}'s discriminator takes more than images"
             raise ValueError(f"linear_probe: {takes} ({one_line(error, 100)})") from error
-    sides = []
-    for split, most in (("train", given.n or 10_000), ("val", None)):
-        parts = parts_of(data, split, most, given.batch_size, "linear_probe")
-        sides += [
-            torch.cat([seen(to_unit(part.image).to(module.device)).cpu() for part in parts]),
-            torch.cat([part.label for part in parts]),
-        ]
-    accuracy, penalty = linear_probe(*sides)
-    card = {
-        **card_of(data),
-        "n_train": len(sides[0]),
-        "n_test": len(sides[2]),
-        "features": features.format(sides[0].shape[1]),
-        "classifier": f"linear L2-SVM, C={penalty:g}",
-        **checkpoint.subject,
-    }
-    return {"linear_probe": {"value": accuracy, "card": card}}
+    train, test = (
+        parts_of(data, split, most, given.batch_size, "linear_probe")
+        for split, most in (("train", given.n or 10_000), ("val", None))
+    )
+    batches = [[to_unit(part.image) for part in side] for side in (train, test)]
+    labels = [torch.cat([part.label for part in side]) for side in (train, test)]
+    fresh = untrained(module, given.seed)
+    fresh_seen, fresh_network, _ = reader_of(fresh)
+    settle(fresh_network, [image.to(module.device) for image in batches[0][:SETTLING]])
+    found: Found = {}
+    for name, look, features in (
+        ("linear_probe", seen, words),
+        ("linear_probe/untrained", fresh_seen, f"untrained {words}, seed {given.seed}"),
+        ("linear_probe/pixels", lambda image: image.flatten(1), "pixels, {}"),
+    ):
+        x, x_test = (torch.cat([look(image.to(module.device)).cpu() for image in side]) for side in batches)
+        accuracy, penalty = linear_probe(x, labels[0], x_test, labels[1])
+        card = {
+            **card_of(data),
+            "n_train": len(x),
+            "n_test": len(x_test),
+            "features": features.format(x.shape[1]),
+            "classifier": f"linear L2-SVM, C={penalty:g}",
+            **checkpoint.subject,
+        }
+        found[name] = {"value": accuracy, "card": card}
+    return found
+
+
+def reader_of(module: ImageGenerator) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Any], str]:
+    """What a linear probe reads of a model: images to features, images to whatever the network gives, and in words.
+
+    Raises:
+        ValueError: see :func:`discriminator_of`.
+    """
+    if hasattr(module, "represent"):
+        return module.represent, module.averages["encoder"].network, "encoder's average, {}"
+    network = discriminator_of(module, "linear_probe")
+    return partial(probe_features, network), network, "discriminator, {}, maxima of 4x4 cells"
+
+
+@torch.no_grad()
+def settle(network: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Give the batch norms of an untrained network the statistics of images, as those of a trained one have them."""
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None  # the mean over all batches
+        norm.reset_running_stats()
+        norm.train()
+    for image in batches if norms else ():
+        network(image)
+    network.eval()
 
 
 def units(checkpoint: Checkpoint, data: LightningDataModule, given: argparse.Namespace) -> Found:

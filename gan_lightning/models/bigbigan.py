@@ -33,8 +33,8 @@ class BigBiGAN(TwoPlayerGAN, Encoder):
 
     Args:
         discriminator: builds a network for (image_shape, latent_dim) from images and latents to (n, 3) scores.
-        encoder: builds one for (image_shape, latent_dim) from images to means and deviations of latents, with
-            `features`.
+        encoder: builds one for (image_shape, latent_dim) from images to means and deviations of latents, with a
+            method `represent` for :meth:`represent`.
         encoder_rate: the encoder's learning rate in multiples of the generator's; the paper's best model has 10.
     """
 
@@ -111,9 +111,9 @@ class BigBiGAN(TwoPlayerGAN, Encoder):
 
     @torch.no_grad()
     def represent(self, image: Tensor) -> Tensor:
-        """(n, feature_dim), the encoder's features of images (n, *image_shape) in [-1, 1]: for a linear probe."""
+        """(n, numbers), what the encoder represents images (n, *image_shape) in [-1, 1] by: for a linear probe."""
         with torch.autocast(image.device.type, enabled=False):
-            return self.averages["encoder"].network.features(image.to(self.dtype))
+            return self.averages["encoder"].network.represent(image.to(self.dtype))
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """G(E(x)), float32 in [-1, 1], of images (n, *image_shape) in [-1, 1]."""

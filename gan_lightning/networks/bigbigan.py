@@ -62,18 +62,20 @@ class BigBiGANEncoder(nn.Module):
     """Image -> a normal distribution of its latent: a pre-activation residual network with batch norm, and an MLP.
 
     A 3x3 convolution, for each halving a block that halves and a plain one, BN, ReLU, mean over places; these are the
-    features. Then a residual MLP and a linear layer for mean and deviation, the latter through a softplus. Deviation:
-    the paper, at 128 px and more, has a ResNet-50 or a RevNet.
+    features. Then a residual MLP and a linear layer for mean and deviation, the latter through a softplus. Deviations:
+    the paper, at 128 px and more, has a ResNet-50 or a RevNet; a mean over all places forgets where strokes are, so
+    that features may be means over some places each (`pooled`).
 
     Args:
         image_shape: (channels, height, width).
         latent_dim: of the generator.
         width: channels of the first convolution.
         widest: channels are doubled with each halving, up to so many; None: all have `width`.
+        pooled: cells a side that the last map is averaged to, 1 .. 4; the paper's is 1.
         units, blocks: of the MLP.
 
     Raises:
-        ValueError: a size that no halving reaches.
+        ValueError: a size that no halving reaches, or more cells than the smallest map has places.
     """
 
     def __init__(
@@ -83,25 +85,42 @@ class BigBiGANEncoder(nn.Module):
         *,
         width: int = 64,
         widest: int | None = 512,
+        pooled: int = 1,
         units: int = 1024,
         blocks: int = 2,
     ) -> None:
         super().__init__()
-        halvings, *_ = pyramid(type(self).__name__, image_shape)
+        halvings, *places = pyramid(type(self).__name__, image_shape)
+        if not 1 <= pooled <= min(places):
+            raise ValueError(f"{type(self).__name__}: pooled must be 1 .. {min(places)} for these images, not {pooled}")
         channels = widths(halvings + 1, width, widest)
         self.start = nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)
         self.blocks = nn.Sequential()
         for inputs, outputs in pairwise(channels):
             self.blocks.extend([NormedDownBlock(inputs, outputs, True), NormedDownBlock(outputs, outputs, False)])
-        self.feature_dim = channels[-1]
-        self.norm = nn.BatchNorm2d(self.feature_dim)
+        self.norm = nn.BatchNorm2d(channels[-1])
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(pooled), nn.Flatten())
+        self.feature_dim = channels[-1] * pooled**2
         self.mlp = ResidualMLP(self.feature_dim, units, blocks)
         self.linear = nn.Linear(units, 2 * latent_dim)
         orthogonal_init(self)
 
+    def maps(self, image: Tensor) -> Tensor:
+        """(n, *image_shape) -> (n, channels, h, w): the last map after its batch norm, before the ReLU."""
+        return self.norm(self.blocks(self.start(image)))
+
     def features(self, image: Tensor) -> Tensor:
-        """(n, *image_shape) -> (n, feature_dim), what a linear probe reads."""
-        return F.relu(self.norm(self.blocks(self.start(image)))).mean((2, 3))
+        """(n, *image_shape) -> (n, feature_dim), what the MLP is given."""
+        return self.pool(F.relu(self.maps(image)))
+
+    def represent(self, image: Tensor) -> Tensor:
+        """(n, *image_shape) -> (n, 2 feature_dim), what a linear probe reads: CReLU, then the mean over places.
+
+        CReLU (Shang et al. 2016, arXiv:1603.05201) is ReLU of the map and of its negative. Deviation: the paper's
+        "BN+CReLU" comes after the mean, with a batch norm that belongs to the probe; here it is the encoder's own.
+        """
+        maps = self.maps(image)
+        return torch.cat([self.pool(F.relu(maps)), self.pool(F.relu(-maps))], 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(n, *image_shape) -> mean and deviation, both (n, latent_dim), the deviation positive."""

@@ -92,17 +92,18 @@ class CoupledGenerator(nn.Module):
 class CoupledDiscriminator(nn.Module):
     """Two private fronts -> one shared back -> a score for each domain: LeNet with PReLU, as the authors have it.
 
-    Deviation: padded convolutions, for images of any size.
+    Deviation: convolutions are padded by default, for images of any size.
 
     Args:
         image_shape: (channels, height, 2 * width of one domain).
         width: channels of the first layer; the second has 5/2 of it.
         units: of the hidden linear layer.
         private: first layers that each domain has for itself, 1 or 2; the paper's is 1.
+        padding: of the 5x5 convolutions; 0 as the authors have it, for images of at least 16 pixels.
         dropout: before the score; 0.5 in the authors' Caffe networks, none in their PyTorch ones.
 
     Raises:
-        ValueError: an odd width, or nothing left to share.
+        ValueError: an odd width, nothing left to share, or an image too small for the padding.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class CoupledDiscriminator(nn.Module):
         width: int = 20,
         units: int = 500,
         private: int = 1,
+        padding: int = 2,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -122,10 +124,13 @@ class CoupledDiscriminator(nn.Module):
 
         def convs(first: int, last: int) -> list[nn.Module]:
             pairs = zip(maps[first:last], maps[first + 1 : last + 1], strict=True)
-            return [layer for a, b in pairs for layer in (nn.Conv2d(a, b, 5, padding=2), nn.MaxPool2d(2))]
+            return [layer for a, b in pairs for layer in (nn.Conv2d(a, b, 5, padding=padding), nn.MaxPool2d(2))]
 
         self.fronts = nn.ModuleList([nn.Sequential(*convs(0, private)) for _ in range(2)])
-        features = maps[2] * (height // 4) * (breadth // 4)
+        rows, columns = (((side + 2 * padding - 4) // 2 + 2 * padding - 4) // 2 for side in (height, breadth))
+        if min(rows, columns) < 1:
+            raise ValueError(f"{name} cannot read {height}x{breadth} images with a padding of {padding}: raise it to 2")
+        features = maps[2] * rows * columns
         hidden = [nn.Flatten(), nn.Linear(features, units), nn.PReLU()]
         score = [nn.Dropout(dropout), nn.Linear(units, 1), nn.Flatten(0)]
         self.back = nn.Sequential(*convs(private, 2), *hidden, *score)

@@ -313,6 +313,23 @@ def test_encoder_builds_for_every_image(shape):
         BigBiGANEncoder((1, 30, 30), 5)
 
 
+@pytest.mark.parametrize("pooled", [1, 2])
+def test_encoder_represents_by_both_signs_of_cells(pooled):
+    """By hand: means over the cells of a 4x4 map, of what is positive and of what is negative."""
+    network = BigBiGANEncoder(SHAPE, 5, width=4, widest=6, units=8, pooled=pooled).eval()
+    image = draw(3, *SHAPE)
+    map = network.maps(image)
+    side = 4 // pooled
+    cells = map.reshape(3, -1, pooled, side, pooled, side).movedim(3, 4)
+    expected = torch.cat([cells.clamp(min=0).mean((4, 5)).flatten(1), -cells.clamp(max=0).mean((4, 5)).flatten(1)], 1)
+    assert map.shape[2:] == (4, 4) and (map < 0).any() and network.feature_dim * 2 == expected.shape[1]
+    torch.testing.assert_close(network.represent(image), expected)
+    torch.testing.assert_close(network.features(image), expected[:, : network.feature_dim])
+    assert network(image)[0].shape == (3, 5)
+    with pytest.raises(ValueError, match=r"pooled must be 1 \.\. 4 for these images, not 5"):
+        BigBiGANEncoder(SHAPE, 5, pooled=5)
+
+
 # Two networks, one player
 
 
@@ -409,7 +426,7 @@ def test_reconstruct_is_the_generator_of_the_mean(double):
     assert again.abs().max() <= 1 and again.std() > 0
     network = model.averages["encoder"].network
     torch.testing.assert_close(z, network(image.to(model.dtype))[0])  # the mean, not a draw
-    torch.testing.assert_close(model.represent(image), network.features(image.to(model.dtype)))
+    torch.testing.assert_close(model.represent(image), network.represent(image.to(model.dtype)))
     torch.testing.assert_close(again, model.generate(z))
     torch.testing.assert_close(model.reconstruct(image[3:]), again[3:], atol=1e-5, rtol=0)  # evaluation mode
     assert model.generator.training and model.encoder.training
@@ -422,12 +439,28 @@ def test_evaluate_probes_the_encoder(tmp_path: Path):
     trained(model, 2, data).save_checkpoint(tmp_path / "model.ckpt")
     flags = ["--data", "Digits", "--data.size", "16", "--metrics", "linear_probe", "--json", str(tmp_path / "a.json")]
     evaluate.main([str(tmp_path / "model.ckpt"), *flags])
-    found = json.loads((tmp_path / "a.json").read_text())["linear_probe"]
-    assert found["card"]["features"] == "encoder's average, 8, means over places" and found["card"]["n_train"] == 1500
-    sides = []
-    for split in ("train", "val"):
-        images = data.reference(split)
-        part = images.__getitems__(list(range(len(images))))
-        with torch.no_grad():
-            sides += [model.averages["encoder"].network.features(to_unit(part.image)), part.label]
-    assert found["value"] == pytest.approx(linear_probe(*sides)[0], abs=0.05)  # the order of the images differs
+    found = json.loads((tmp_path / "a.json").read_text())
+    cards = {name: one["card"] for name, one in found.items()}
+    assert {name: card["features"] for name, card in cards.items()} == {
+        "linear_probe": "encoder's average, 16",
+        "linear_probe/untrained": "untrained encoder's average, 16, seed 0",
+        "linear_probe/pixels": "pixels, 256",
+    }
+    assert all(card["n_train"] == 1500 for card in cards.values())
+    parts = {split: data.reference(split) for split in ("train", "val")}
+    parts = {split: images.__getitems__(list(range(len(images)))) for split, images in parts.items()}
+    fresh = bigbigan(n_critic=1).averages["encoder"].network  # of the same seed; its norms see all images at once
+    with torch.no_grad():
+        fresh.train()
+        for norm in (m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.momentum = 1.0
+        fresh(to_unit(parts["train"].image))
+        fresh.eval()
+        for name, look in (
+            ("linear_probe", model.averages["encoder"].network.represent),
+            ("linear_probe/untrained", fresh.represent),
+            ("linear_probe/pixels", lambda image: image.flatten(1)),
+        ):
+            sides = [side for part in parts.values() for side in (look(to_unit(part.image)), part.label)]
+            # The order of the images differs.
+            assert found[name]["value"] == pytest.approx(linear_probe(*sides)[0], abs=0.05)

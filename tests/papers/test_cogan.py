@@ -57,7 +57,9 @@ def test_layers_are_those_of_the_authors_for_digits():
     sides: list[int] = []
     for deconv in deconvs:
         deconv.register_forward_hook(lambda _, __, made: sides.append(made.shape[-1]))
-    generator(torch.empty(2, 100, device="meta"))
+    image = generator(torch.empty(2, 100, device="meta"))
+    assert CoupledDiscriminator((1, 28, 56), padding=0).back[3].in_features == 50 * 4 * 4
+    assert image.shape[1:] == (1, 28, 56)
     assert sides == [4, 7, 14, 28]
     assert [d.out_channels for d in deconvs] == [1024, 512, 256, 128] and deconvs[0].in_channels == 100
     assert sum(isinstance(layer, nn.PReLU) for layer in generator.front) == 4
@@ -139,6 +141,10 @@ def test_what_has_no_halves_is_refused_in_a_line(network):
     with pytest.raises(ValueError, match="width of 33 has no halves") as error:
         network((1, 16, 33))
     assert "\n" not in str(error.value)
+    if network is CoupledDiscriminator:
+        assert network((1, 16, 32), padding=0)(torch.zeros(2, 1, 16, 32))[0].shape == (2,)
+        with pytest.raises(ValueError, match="cannot read 15x15 images with a padding of 0"):
+            network((1, 15, 30), padding=0)
     for private in (0, 9):
         with pytest.raises(ValueError, match="private must be"):
             network(PAIR, private=private)
