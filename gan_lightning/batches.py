@@ -126,6 +126,7 @@ class BatchIndex(NamedTuple):
 
     epoch: int
     index: list[int]
+    row: int = 0  # of the epoch's order, where the first of them stands
 
 
 def differentiable(image: Tensor) -> Tensor:

@@ -152,7 +152,8 @@ def test_the_ranks_parts_are_the_whole_batch(world_size):
     whole = list(TrainingOrder(50, 8, 3, lambda: 2))
     parts = [list(TrainingOrder(50, 8, 3, lambda: 2, rank, world_size)) for rank in range(world_size)]
     for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        assert batch == BatchIndex(batch.epoch, [i for share in shares for i in share.index])
+        assert batch == BatchIndex(batch.epoch, [i for share in shares for i in share.index], shares[0].row)
+        assert [share.row - batch.row for share in shares] == [8 // world_size * rank for rank in range(world_size)]
 
 
 @pytest.mark.parametrize(("count", "batch_size", "world_size"), [(7, 4, 1), (33, 32, 2), (7, 4, 3), (8, 4, 2)])

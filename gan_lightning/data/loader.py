@@ -115,7 +115,7 @@ class TrainingOrder(Sampler[BatchIndex]):
                 order, permuted = torch.randperm(self.count, generator=generator), at.epoch
             share = size // self.world_size
             first = at.row + self.rank * share
-            yield BatchIndex(at.epoch, order[first : first + share].tolist())
+            yield BatchIndex(at.epoch, order[first : first + share].tolist(), first)
 
 
 class WholeOrder(Sampler[BatchIndex]):

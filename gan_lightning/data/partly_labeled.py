@@ -15,8 +15,9 @@ from gan_lightning.runtime.sizes import Size
 class PartlyLabeledSet(Examples):
     """A set that draws a labelled image of a few beside each of its own, whose label it keeps to itself.
 
-    Which one depends on the seed, the epoch and the index of the image that it stands beside: on no worker, no rank,
-    and not on the batch, so that a resumed run and several processes see the same.
+    Beside an epoch's order stand permutations of the few, one after the other, as in the authors' code: a batch of as
+    many has each of them once. They depend on the seed, the epoch and the place in its order: on no worker and no rank,
+    so that a resumed run and several processes see the same.
 
     Args:
         images: all of them.
@@ -34,8 +35,12 @@ class PartlyLabeledSet(Examples):
         return self.images.__getitems__(index)
 
     def training_batch(self, which: BatchIndex) -> PartlyLabeled:
-        chosen = hashes(key(self.seed, which.epoch), which.index) % np.uint64(len(self.rows))
-        labeled = self.images.__getitems__(self.rows[chosen.astype(np.int64)].tolist())
+        count, end = len(self.rows), which.row + len(which.index)
+        rounds = range(which.row // count, -(-end // count))
+        orders = [np.argsort(hashes(key(self.seed, which.epoch, one), np.arange(count))) for one in rounds]
+        begin = which.row - rounds.start * count
+        chosen = np.concatenate(orders)[begin : begin + len(which.index)]
+        labeled = self.images.__getitems__(self.rows[chosen].tolist())
         return PartlyLabeled(self.images.__getitems__(which.index).image, *labeled)
 
 

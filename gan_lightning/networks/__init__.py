@@ -10,12 +10,7 @@ from gan_lightning.networks.faceswap import FaceSwapper
 from gan_lightning.networks.factorial import CodeDecoder, CodeEncoder, Predictors
 from gan_lightning.networks.features import RandomFeatures, ResNet56Features, VGG19Features
 from gan_lightning.networks.growing import ProGANDiscriminator, ProGANGenerator
-from gan_lightning.networks.improved import (
-    ImprovedDiscriminator,
-    ImprovedGenerator,
-    SemiSupervisedDiscriminator,
-    SemiSupervisedGenerator,
-)
+from gan_lightning.networks.improved import ImprovedDiscriminator, ImprovedGenerator
 from gan_lightning.networks.infogan import InfoGANDiscriminator, InfoGANGenerator
 from gan_lightning.networks.lapgan import LAPGANDiscriminator, LAPGANGenerator
 from gan_lightning.networks.mlp import (
@@ -39,6 +34,7 @@ from gan_lightning.networks.residual import (
     SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
+from gan_lightning.networks.semi_supervised import SemiSupervisedDiscriminator, SemiSupervisedGenerator
 from gan_lightning.networks.singan import SinGANDiscriminators, SinGANGenerator
 from gan_lightning.networks.stackgan import (
     ImageEncoder,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -149,6 +147,8 @@ class ImprovedDiscriminator(nn.Module):
             batch norm.
         batch_norm: on every hidden layer but the first, common or virtual; off for none.
         noise: deviation of the normal noise on the image and before each layer, in training.
+        dropout: share of the channels that each hidden layer loses in training.
+        unit_range: sees brightness in [0, 1], in place of [-1, 1].
         weight_norm: on every layer (arXiv:1602.07868).
 
     Raises:
@@ -165,10 +165,12 @@ class ImprovedDiscriminator(nn.Module):
         reference: int = 0,
         batch_norm: bool = True,
         noise: float = 0.0,
+        dropout: float = 0.0,
+        unit_range: bool = False,
         weight_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.unit_range = num_classes, unit_range
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)
         self.register_buffer("reference", torch.zeros(reference, *image_shape))
         self.register_buffer("filled", torch.tensor(False))
@@ -178,6 +180,7 @@ class ImprovedDiscriminator(nn.Module):
             layers += [GaussianNoise(noise), nn.Conv2d(channels, width * 2**i, 4, 2, 1)]
             channels = width * 2**i
             layers += [_norm(channels, reference, batch_norm and i > 0), nn.LeakyReLU(0.2)]
+            layers += [nn.Dropout2d(dropout)] if dropout else []
         self.layers = nn.Sequential(*layers, nn.Flatten())
         features = channels * height * breadth
         self.minibatch = MinibatchDiscrimination(features, minibatch_kernels) if minibatch_kernels else None
@@ -191,7 +194,8 @@ class ImprovedDiscriminator(nn.Module):
         count = len(self.reference)
         if count and self.training and not self._filled.value(self.filled):
             self._keep_reference(image)
-        return self.layers(torch.cat([self.reference.to(image.dtype), image]))[count:]
+        x = torch.cat([self.reference.to(image.dtype), image])
+        return self.layers((x + 1) / 2 if self.unit_range else x)[count:]
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, *image_shape) -> scores (n,), or logits (n, num_classes)."""
@@ -225,77 +229,3 @@ def _weight_normalise(module: nn.Module) -> None:
     """Weights as a direction and a length each (Salimans and Kingma 2016, arXiv:1602.07868); they must be set."""
     for layer in [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]:
         parametrizations.weight_norm(layer)
-
-
-class SemiSupervisedGenerator(nn.Module):
-    """latent -> two layers of 500, batch norm, softplus -> image, tanh: of the paper's MNIST experiment.
-
-    The last layer has weight norm, as in the authors' code.
-
-    Args:
-        image_shape: (channels, height, width).
-        latent_dim: of the input.
-        width: of both hidden layers.
-    """
-
-    def __init__(self, image_shape: tuple[int, int, int], *, latent_dim: int = 100, width: int = 500) -> None:
-        super().__init__()
-        self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
-        layers: list[nn.Module] = []
-        for inputs in (latent_dim, width):
-            layers += [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.Softplus()]
-        last = parametrizations.weight_norm(nn.Linear(width, math.prod(image_shape)))
-        self.layers = nn.Sequential(*layers, last, nn.Tanh())
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(n, latent_dim) -> (n, *image_shape) in [-1, 1]."""
-        return self.layers(z).unflatten(1, self.image_shape)
-
-
-class SemiSupervisedDiscriminator(nn.Module):
-    """image -> 1000, 500, 250, 250, 250 ReLU with weight norm and noise -> logits: of the paper's MNIST experiment.
-
-    It sees brightness in [0, 1], which the paper's noise is measured by. As in the authors' code the weights of the
-    hidden layers have a fixed length: one that grew would make the noise small. Deviation: the length keeps activations
-    at about 1 (He et al. 2015, arXiv:1502.01852), where the authors find it by the first batch.
-
-    Args:
-        image_shape: (channels, height, width).
-        num_classes: of the logits; the class "generated" has the logit 0 and no output of its own.
-        width: of the first layer; the second has half as many units, the others a quarter.
-        noise_image, noise: deviations of the normal noise before the first layer and before the others, in training.
-    """
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        num_classes: int,
-        *,
-        width: int = 1000,
-        noise_image: float = 0.3,
-        noise: float = 0.5,
-    ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        inputs, layers = math.prod(image_shape), [nn.Flatten()]
-        for i, units in enumerate((width, width // 2, width // 4, width // 4, width // 4)):
-            layers += [GaussianNoise(noise if i else noise_image), nn.Linear(inputs, units), nn.ReLU()]
-            inputs = units
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Sequential(GaussianNoise(noise), nn.Linear(inputs, num_classes))
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
-        _weight_normalise(self)
-        for i, layer in enumerate(layer for layer in self.layers if isinstance(layer, nn.Linear)):
-            length = layer.parametrizations.weight.original0.requires_grad_(False)
-            length.fill_(2.0**0.5 if i else 2.0)  # an image has less than half the mean square of a hidden layer
-
-    def features(self, image: Tensor) -> Tensor:
-        """(n, *image_shape) -> (n, width / 4)."""
-        return self.layers((image + 1) / 2)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(n, *image_shape) -> logits (n, num_classes)."""
-        return self.head(self.features(image))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from conftest import (
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.utils import parameters_to_vector, parametrize
+from torch.nn.utils import parameters_to_vector, parametrizations, parametrize
 
 from gan_lightning.batches import BatchIndex, Labeled, PartlyLabeled
 from gan_lightning.core import ImageStep
@@ -43,8 +44,12 @@ from gan_lightning.networks.improved import (
     ImprovedDiscriminator,
     ImprovedGenerator,
     MinibatchDiscrimination,
-    SemiSupervisedDiscriminator,
     VirtualBatchNorm2d,
+)
+from gan_lightning.networks.semi_supervised import (
+    SemiSupervisedDiscriminator,
+    SemiSupervisedGenerator,
+    WeightNormLinear,
 )
 
 CLASSES = 3
@@ -297,8 +302,9 @@ def test_score_of_a_classifier_is_a_softmax_of_one_class_more():
     torch.testing.assert_close(F.softmax(shifted, 1), p)  # why one logit can be fixed
 
 
-def semi_supervised(**options: Any) -> ImprovedGAN:
-    return improved_gan({"num_classes": CLASSES, "semi_supervised": True, "feature_matching": True}, **options)
+def semi_supervised(*options: dict[str, Any], **more: Any) -> ImprovedGAN:
+    kind = {"num_classes": CLASSES, "semi_supervised": True, "feature_matching": True}
+    return improved_gan(kind, *options, **more)
 
 
 def test_semi_supervised_losses_are_those_of_the_explicit_softmax():
@@ -392,13 +398,14 @@ def test_labelled_images_are_drawn_by_key(digits):
     pairs = [(image.numpy().tobytes(), int(k)) for image, k in zip(batch.labeled_image, batch.label, strict=True)]
     assert set(pairs) == allowed  # all of the few, each with its own label, and no others
     assert_same(images_again.training_batch(BatchIndex(0, index)), batch)
-    halves = [images_.training_batch(BatchIndex(0, part)) for part in (index[:700], index[700:])]  # two processes
+    parts = BatchIndex(0, index[:700]), BatchIndex(0, index[700:], 700)  # two processes
+    halves = [images_.training_batch(part) for part in parts]
     assert_same(PartlyLabeled(*map(torch.cat, zip(*halves, strict=True))), batch)
     anew = images_.training_batch(BatchIndex(1, index))  # in each epoch
     assert (anew.label != batch.label).float().mean() > 0.8
-    counts = batch.labeled_image.flatten(1).unique(dim=0, return_counts=True)[1].double()
-    expected = len(index) / 30
-    assert ((counts - expected).square() / expected).sum() < 59  # chi-squared of 29 degrees: 0.1% lie above
+    rounds = [[image.tobytes() for image in part.numpy()] for part in batch.labeled_image.split(30)]
+    assert all(len(set(part)) == len(part) for part in rounds)  # each of the few once, before any comes again
+    assert rounds[0] != rounds[1] and len(set(rounds[0])) == 30
 
 
 def test_seed_changes_the_draws(digits, monkeypatch):
@@ -457,45 +464,156 @@ def test_data_of_the_other_kind_is_a_clear_error(digits):
         improved_gan(semi_supervised=True)
 
 
-def test_validation_shows_the_error(digits):
-    model = semi_supervised(num_classes=10, discriminator=partial(ImprovedDiscriminator, width=4))
+def test_validation_shows_the_errors_of_averaged_and_of_trained_weights(digits):
+    own = {"discriminator": partial(SemiSupervisedDiscriminator, width=16), "generator": improved_generator}
+    model = semi_supervised(adam(0.05), num_classes=10, **own, step=ImageStep(ema_half_life=2000.0, ema_rampup=None))
     options = {"limit_val_batches": 1.0, "check_val_every_n_epoch": None, "val_check_interval": 2}
     trainer = trained(model, 4, digits, num_sanity_val_steps=0, **options)
     val = digits.reference("val")
     batch = digits.on_after_batch_transfer(val.__getitems__(list(range(len(val)))), 0)
     model.eval()
+    networks = {"error": model.averages["discriminator"].network, "error_live": model.discriminator}
     with torch.no_grad():
-        wrong = (model.discriminator(batch.image).argmax(1) != batch.label).double().mean()
-    assert float(trainer.callback_metrics["validation/error"]) == pytest.approx(float(wrong), abs=1e-6)
+        classes = {name: network(batch.image).argmax(1) for name, network in networks.items()}
+    wrong = {name: float((found != batch.label).double().mean()) for name, found in classes.items()}
+    assert wrong["error"] != wrong["error_live"]
+    for name, expected in wrong.items():
+        assert float(trainer.callback_metrics[f"validation/{name}"]) == pytest.approx(expected, abs=1e-6)
     assert trainer.global_step == 4
+    assert_same(model.train().classify(batch.image), classes["error"])
+    with pytest.raises(ValueError, match="no classifier"):
+        improved_gan().classify(batch.image)
+
+
+def test_the_classifiers_average_keeps_the_authors_share():
+    """1 - 1e-4 of itself in each batch of 100: here of batches of 8, a half-life of ln 2 / 1e-4 * 8 images."""
+    step = ImageStep(ema_half_life=math.log(2) / 1e-4 * 8, ema_rampup=None)
+    model = semi_supervised(sgd(0.5), num_classes=2, step=step)
+    average = parameters_to_vector(model.discriminator.parameters()).detach().double()
+    turn = model.discriminator_turn
+
+    def watched(batch: PartlyLabeled) -> None:
+        nonlocal average
+        turn(batch)
+        now = parameters_to_vector(model.discriminator.parameters()).detach().double()
+        average = average + 1e-4 * (now - average)
+
+    model.discriminator_turn = watched
+    trained(model, 3, Shaped(batch_size=8))
+    kept = parameters_to_vector(model.averages["discriminator"].network.parameters()).double()
+    torch.testing.assert_close(kept, average, rtol=1e-5, atol=1e-7)
+    assert (kept - parameters_to_vector(model.discriminator.parameters())).abs().max() > 1e-2
+
+
+def test_only_a_classifier_is_averaged():
+    assert list(improved_gan().averages) == ["generator"]
+    assert list(semi_supervised().averages) == ["generator", "discriminator"]
+
+
+def test_resume_of_a_classifier_is_exact(tmp_path):
+    def model(seed: int = 0) -> ImprovedGAN:
+        own = {"discriminator": partial(SemiSupervisedDiscriminator, width=16), "generator": improved_generator}
+        return semi_supervised(adam(), num_classes=2, seed=seed, **own)
+
+    unbroken = model()
+    trained(unbroken, 4, Shaped())
+    trained(model(), 2, Shaped()).save_checkpoint(tmp_path / "a.ckpt")
+    resumed = model(seed=1)
+    trained(resumed, 4, Shaped(), ckpt_path=tmp_path / "a.ckpt")
+    assert_same(tensors(resumed), tensors(unbroken))
+
+
+def improved_generator(image_shape: tuple[int, int, int]) -> SemiSupervisedGenerator:
+    return SemiSupervisedGenerator(image_shape, latent_dim=6, width=8)
 
 
 def test_default_perceptron_is_the_papers():
     network = SemiSupervisedDiscriminator((1, 28, 28), 10)
-    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    assert [layer.out_features for layer in linear] == [1000, 500, 250, 250, 250, 10]
-    assert all(parametrize.is_parametrized(layer, "weight") for layer in linear)
+    dense = [layer for layer in network.modules() if isinstance(layer, WeightNormLinear)]
+    assert [len(layer.bias) for layer in dense] == [1000, 500, 250, 250, 250, 10]
     noise = [layer.deviation for layer in network.modules() if isinstance(layer, improved.GaussianNoise)]
     assert noise == [0.3, 0.5, 0.5, 0.5, 0.5, 0.5]
     image = draw(4, 1, 28, 28).tanh()
-    assert network(image).shape == (4, 10) and network.features(image).shape == (4, 250)
+    assert network.eval()(image).shape == (4, 10) and network.features(image).shape == (4, 250)
+
+
+def test_weight_norm_is_that_of_torch():
+    layer, own = WeightNormLinear(5, 4, trained_length=True).double(), nn.Linear(5, 4).double()
+    layer.length.data, layer.bias.data = draw(4, seed=1).double(), draw(4, seed=2).double()
+    own.weight.data, own.bias.data = layer.direction.data.clone(), layer.bias.data.clone()
+    parametrizations.weight_norm(own)
+    parametrized = own.parametrizations.weight
+    parametrized.original0.data = layer.length.data[:, None].clone()
+    x = draw(3, 5).double()
+    torch.testing.assert_close(layer(x), own(x))
+    ours = torch.autograd.grad(layer(x).square().sum(), [layer.direction, layer.length, layer.bias])
+    wanted = [parametrized.original1, parametrized.original0, own.bias]
+    theirs = torch.autograd.grad(own(x).square().sum(), wanted)
+    torch.testing.assert_close(ours, (theirs[0], theirs[1][:, 0], theirs[2]))
+
+
+def test_perceptron_is_initialised_by_the_first_images_of_training():
+    """Each unit then has mean 0 and deviation 1 before its ReLU, and a logit too; without noise it can be seen."""
+    network, image = SemiSupervisedDiscriminator(SHAPE, 3, width=16, noise_image=0.0, noise=0.0), images(32)
+    network.eval()(image)
+    assert not network.initialised
+    logits = network.train()(image)
+    outs, x = [], (image + 1) / 2
+    for layer in (*network.layers, *network.head):
+        x = layer(x)
+        outs += [x] if isinstance(layer, WeightNormLinear) else []
+    assert len(outs) == 6 and torch.equal(outs[-1], logits)
+    for out in outs:
+        torch.testing.assert_close(out.mean(0), torch.zeros(out.shape[1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(out.std(0, correction=0), torch.ones(out.shape[1]), atol=1e-4, rtol=0)
+    before = [value.clone() for value in network.state_dict().values()]
+    network(3 * image)
+    assert_same(list(network.state_dict().values()), before)  # once
 
 
 def test_perceptrons_hidden_weights_keep_their_length():
     """Else they grow, and the noise means nothing to them."""
     network = SemiSupervisedDiscriminator(SHAPE, 3, width=16)
-    *hidden, last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    before = [layer.weight.detach().clone() for layer in (*hidden, last)]
+    network(images(6))  # sets the lengths
+    *hidden, last = [layer for layer in network.modules() if isinstance(layer, WeightNormLinear)]
+    before = [layer.length.detach().clone() for layer in (*hidden, last)]
+    directions = [layer.direction.detach().clone() for layer in (*hidden, last)]
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
     for _ in range(5):
         optimizer.zero_grad()
         F.cross_entropy(network(images(6)), torch.arange(6) % 3).backward()
         optimizer.step()
-    for layer, old in zip((*hidden, last), before, strict=True):
-        assert (layer.weight - old).abs().max() > 1e-3
-    for i, layer in enumerate(hidden):
-        torch.testing.assert_close(layer.weight.norm(dim=1), torch.full((len(layer.weight),), 2.0**0.5 if i else 2.0))
-    assert (last.weight.norm(dim=1) - before[-1].norm(dim=1)).abs().max() > 1e-3
+    for layer, old in zip((*hidden, last), directions, strict=True):
+        assert (layer.direction - old).abs().max() > 1e-3
+    assert_same([layer.length for layer in hidden], before[:-1])
+    assert (last.length - before[-1]).abs().max() > 1e-3
+
+
+def test_generator_of_the_perceptrons_is_the_authors():
+    """Batch norm without a gain, and the sigmoid of a layer of unit weights as brightness."""
+    network, z = improved_generator(SHAPE).eval(), draw(4, 6)
+    gains = [layer.weight for layer in network.modules() if isinstance(layer, nn.BatchNorm1d)]
+    assert len(gains) == 2 and not any(gain.requires_grad for gain in gains)
+    last = network.layers[-1]
+    weight = F.normalize(last.direction, dim=1)
+    brightness = (network.layers[:-1](z) @ weight.T).sigmoid()
+    torch.testing.assert_close((network(z).flatten(1) + 1) / 2, brightness)
+
+
+def test_discriminator_sees_the_range_that_is_asked_for():
+    plain, unit = (ImprovedDiscriminator(SHAPE, width=4, reference=0, unit_range=range_) for range_ in (False, True))
+    unit.load_state_dict(plain.state_dict())
+    image = images(4)
+    torch.testing.assert_close(unit(image), plain((image + 1) / 2))
+
+
+def test_dropout_takes_whole_channels_in_training_alone():
+    torch.manual_seed(0)
+    network, image = ImprovedDiscriminator(SHAPE, width=4, batch_norm=False, dropout=0.5), images(64)
+    kept = network.features(image).unflatten(1, (-1, 4 * 4)) != 0  # SHAPE's last feature map is 4 x 4
+    alive = kept.any(2).float().mean()
+    assert (kept.any(2) == kept.all(2)).all() and 0.4 < alive < 0.6
+    assert (network.eval().features(image) != 0).all()
 
 
 # Parts equal the whole
@@ -561,7 +679,14 @@ def test_two_processes_equal_one(case, two):
     assert gap(two[0][case], run(case.removesuffix(", micro-batches"))) <= 1e-5
 
 
+def test_processes_initialise_a_perceptron_alike(two):
+    assert_same(two[1]["perceptron"], two[0]["perceptron"])
+
+
 if __name__ == "__main__":
     results = {case: run(case, devices=2) for case in CASES}
+    perceptron = semi_supervised(num_classes=2, discriminator=partial(SemiSupervisedDiscriminator, width=16))
+    trained(perceptron, 1, Shaped(), devices=2)
+    results["perceptron"] = tensors(perceptron.discriminator)
     results["adversarial, micro-batches"] = run("adversarial", devices=2, step=ImageStep(micro_batches=2))
     torch.save(results, Path(sys.argv[1]) / f"{os.environ.get('LOCAL_RANK', 0)}.pt")
