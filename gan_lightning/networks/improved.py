@@ -230,7 +230,7 @@ def _weight_normalise(module: nn.Module) -> None:
 class SemiSupervisedGenerator(nn.Module):
     """latent -> two layers of 500, batch norm, softplus -> image, tanh: of the paper's MNIST experiment.
 
-    The last layer has weight norm, as in the authors' code.
+    The last layer has weight norm, as in the authors' code. Deviation: batch norm has a gain, which theirs has not.
 
     Args:
         image_shape: (channels, height, width).
