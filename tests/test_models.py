@@ -438,6 +438,23 @@ def test_wgangp_penalty_is_weighted_and_has_one_epsilon_for_each_sample():
     torch.testing.assert_close(terms["penalty"].detach(), expected)
 
 
+def test_wgangp_adds_noise_of_a_grey_level_to_real_images_alone():
+    shown = {}
+    for dequantise in (0.0, 1 / 128):
+        model, seen = tiny("WGANGP", plain_networks(), dequantise=dequantise), []
+        model.discriminator.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(inputs[0]))
+        evaluated(model, "discriminator")
+        shown[dequantise] = [image.detach() for image in seen[-3:]]
+    (real, fake, _), (noisy, same, between) = shown.values()
+    noise = (noisy - real) * 128
+    assert torch.equal(fake, same) and noise.min() > -1e-4 and noise.max() < 1 + 1e-4
+    assert noise.mean().item() == pytest.approx(1 / 2, abs=0.05) and noise.std().item() == pytest.approx(
+        12**-0.5, abs=0.05
+    )
+    epsilon = ((between - fake) / (noisy - fake)).flatten(1)
+    assert (epsilon.std(1) < 1e-3).all()  # the penalty is between the fake and the noisy image
+
+
 @pytest.mark.parametrize("loss", ["relativistic", "relativistic_average_least_squares", "relativistic_average_hinge"])
 def test_relativistic_variants(loss):
     loss = getattr(losses, loss)

@@ -348,6 +348,24 @@ def test_sngan_has_the_papers_parameters():
     assert not any(isinstance(m, nn.BatchNorm2d) for m in networks.ResNetDiscriminator((3, 32, 32)).modules())
 
 
+def test_upsampling_is_by_choice():
+    """A ramp stays a ramp by bilinear upsampling, away from the border: 1/4 and 3/4 between its neighbours."""
+    for upsampling, expected in (("nearest", [1.0, 1.0, 2.0, 2.0]), ("bilinear", [0.75, 1.25, 1.75, 2.25])):
+        block = networks.ResNetGenerator((1, 32, 32), latent_dim=8, width=1, upsampling=upsampling).blocks[0].eval()
+        with torch.no_grad():
+            for parameter in block.parameters():
+                parameter.zero_()
+            block.shortcut.weight.fill_(1.0)
+            ramp = torch.arange(4.0).expand(1, 1, 4, 4)
+            torch.testing.assert_close(block(ramp)[0, 0, 3, 2:6], torch.tensor(expected))
+            block.shortcut.weight.zero_()  # and the other path: normalised, then 1 in the middle of the kernel
+            block.norm1.weight.fill_(1.0)
+            block.conv1.weight[..., 1, 1] = block.conv2.weight[..., 1, 1] = block.norm2.weight[:] = 1.0
+            torch.testing.assert_close(block(ramp)[0, 0, 3, 2:6], torch.tensor(expected), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match='upsampling is "nearest" or "bilinear", not \'cubic\''):
+        networks.ResNetGenerator((1, 32, 32), upsampling="cubic")
+
+
 # Conditioning
 
 

@@ -19,7 +19,8 @@ class InfoGAN(TwoPlayerGAN):
     The latent is noise, a one-hot category and continuous codes, all uniform. Q, which shares the discriminator's
     trunk, reads the codes from a fake; -L_I = -E log Q(c | G(z, c)) is minimised by both players, as in the authors'
     code: the discriminator's turn moves trunk and Q, the generator's the generator. H(c) is a constant and left out.
-    No label is used.
+    No label is used. Deviations: the paper's leak of 0.1, where the authors' code has 0.01 (`leak` of the
+    discriminator), and images in [-1, 1], where it has [0, 1] (`unit_range` of both networks).
 
     Args:
         generator: builds a network for (image_shape, latent_dim).

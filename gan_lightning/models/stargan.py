@@ -19,7 +19,8 @@ class StarGAN(Translator):
 
     Equations 1 to 6: the critic's loss with gradient penalty 10 and the attributes of real images, by binary cross
     entropy summed over them; the generator's with the attributes asked for, and 10 |x - G(G(x, c'), c)|. Wanted
-    attributes are those of other images of the batch, drawn with replacement where the authors' code permutes. The
+    attributes are those of other images of the batch, drawn with replacement where the authors' code permutes, and
+    anew in the generator's turn, where that code keeps those of the discriminator's turn on the same batch. The
     penalty is of the sum of an image's patch scores, the critic's loss of their mean, as in the authors' code.
 
     Args:

@@ -9,12 +9,12 @@ from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
 class WGANGP(TwoPlayerGAN):
     """A critic kept Lipschitz by a penalty on its gradient (Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1).
 
-    Networks, batch and Adam(0, 0.9) of the paper's CIFAR-10 ResNet; no batch norm in the critic, since the penalty is
-    on each sample's own gradient. Deviations: the generator's batch is as large as the critic's, not twice; a constant
-    learning rate unless `step` has a scheduler (the paper: linear to zero over 100,000 steps).
+    Networks, batch, Adam(0, 0.9) of the paper's CIFAR-10 ResNet, without batch norm in the critic. Deviations: the rate
+    is constant unless `step` has a scheduler (paper: linear to 0), the generator's batch as large as the critic's.
 
     Args:
         penalty_weight: lambda.
+        dequantise: real images have noise from U[0, dequantise) added; 1/128, a grey level, in the authors' CIFAR code.
     """
 
     boundary = None  # a critic has no score that means "half real"
@@ -29,21 +29,21 @@ class WGANGP(TwoPlayerGAN):
         generator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
         discriminator_optimizer: OptimizerCallable = lambda p: optim.PaperAdam(p, lr=2e-4, beta1=0.0, beta2=0.9),
         penalty_weight: float = 10.0,
+        dequantise: float = 0.0,
         n_critic: int = 5,
         step: ImageStep = ImageStep(),
     ) -> None:
         networks = generator(image_shape), discriminator(image_shape)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
-        self.penalty_weight = penalty_weight
+        self.penalty_weight, self.dequantise = penalty_weight, dequantise
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         fake = self.fake_like(batch).detach()
-        real_score, fake_score = self.score_pair(batch, fake)
         epsilon = self.noise.uniform(len(fake.image), 1, 1, 1)
-        penalty = losses.gradient_penalty(self.show, batch.image, fake.image, epsilon)
+        real = batch._replace(image=batch.image + self.dequantise * self.noise.uniform(*batch.image.shape))
         return {
-            "critic": losses.wasserstein_discriminator(real_score, fake_score),
-            "penalty": self.penalty_weight * penalty,
+            "critic": losses.wasserstein_discriminator(*self.score_pair(real, fake)),
+            "penalty": self.penalty_weight * losses.gradient_penalty(self.show, real.image, fake.image, epsilon),
         }
 
     def generator_loss(self, batch: Labeled) -> Terms:

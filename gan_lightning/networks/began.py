@@ -49,7 +49,8 @@ class BEGANDiscriminator(nn.Module):
     """An auto-encoder: image -> encoder -> h -> decoder, the decoder being the generator's architecture.
 
     At each scale of the encoder two 3x3 convolutions with ELU, then one with stride 2; channels n, 2n, 3n, ... from
-    scale to scale. The maps to and from h are linear.
+    scale to scale. The maps to and from h are linear. Deviation: the strided convolution is a third one at each scale,
+    as in public code; the paper names two, and downsampling by a stride of 2.
 
     Args:
         image_shape: (channels, height, width).

@@ -28,14 +28,18 @@ class InfoGANGenerator(nn.Module):
         image_shape: (channels, height, width).
         latent_dim: noise and codes.
         width: channels of the last hidden layer; the map before it has twice as many, the first layer 16 times.
+        unit_range: the last layer gives brightness in [0, 1] by a sigmoid, as in the authors' code, which becomes
+            [-1, 1] after it: a tanh of half the number.
 
     Raises:
         ValueError: a size that no halving reaches.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, *, width: int = 64) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_dim: int, *, width: int = 64, unit_range: bool = False
+    ) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.unit_range = latent_dim, unit_range
         start = (2 * width, *_quarter(type(self).__name__, image_shape))
         self.layers = nn.Sequential(
             nn.Linear(latent_dim, 16 * width, bias=False),
@@ -49,13 +53,14 @@ class InfoGANGenerator(nn.Module):
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.ConvTranspose2d(width, image_shape[0], 4, 2, 1),
-            nn.Tanh(),
+            nn.Sigmoid() if unit_range else nn.Tanh(),
         )
         normal_init(self)
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, latent_dim) -> (n, *image_shape) in [-1, 1]."""
-        return self.layers(z)
+        image = self.layers(z)
+        return 2 * image - 1 if self.unit_range else image
 
 
 class InfoGANDiscriminator(nn.Module):
@@ -66,37 +71,48 @@ class InfoGANDiscriminator(nn.Module):
         categories: values of the categorical code.
         continuous: continuous codes.
         width: channels of the first layer; the second has twice as many, the FC layer 16 times, Q's twice as many.
+        leak: slope of the activations below 0: the paper's; the authors' code has 0.01.
+        unit_range: it sees brightness in [0, 1], as in the authors' code.
 
     Raises:
         ValueError: a size that no halving reaches.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], categories: int, continuous: int, *, width: int = 64) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        categories: int,
+        continuous: int,
+        *,
+        width: int = 64,
+        leak: float = 0.1,
+        unit_range: bool = False,
+    ) -> None:
         super().__init__()
-        self.categories = categories
+        self.categories, self.unit_range = categories, unit_range
         height, breadth = _quarter(type(self).__name__, image_shape)
         self.trunk = nn.Sequential(
             nn.Conv2d(image_shape[0], width, 4, 2, 1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(leak),
             nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False),
             nn.BatchNorm2d(2 * width),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(leak),
             nn.Flatten(),
             nn.Linear(2 * width * height * breadth, 16 * width, bias=False),
             nn.BatchNorm1d(16 * width),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(leak),
         )
         self.score = nn.Linear(16 * width, 1)
         self.codes = nn.Sequential(
             nn.Linear(16 * width, 2 * width, bias=False),
             nn.BatchNorm1d(2 * width),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(leak),
             nn.Linear(2 * width, categories + continuous),
         )
         normal_init(self)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, *image_shape) -> scores (n,), category logits (n, categories), means (n, continuous)."""
-        h = self.trunk(image)
+        h = self.trunk((image + 1) / 2 if self.unit_range else image)
         codes = self.codes(h)
         return self.score(h).squeeze(1), codes[:, : self.categories], codes[:, self.categories :]

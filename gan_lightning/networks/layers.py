@@ -53,7 +53,8 @@ def channels(levels: int, base: int, widest: int) -> list[int]:
 def maybe_spectral(layer: nn.Module, wanted: bool) -> nn.Module:
     """The layer with its weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 
-    One power iteration for each forward pass in training mode, none in evaluation mode.
+    One power iteration for each forward pass in training mode, none in evaluation mode. Deviation: torch's begins with
+    15 more, so that the norm is near 1 from the start; the authors' begins with a random vector.
     """
     return parametrizations.spectral_norm(layer, n_power_iterations=1) if wanted else layer
 

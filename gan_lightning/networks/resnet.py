@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -56,10 +57,17 @@ def attention_stage(network: str, attention: int | None, sizes: list[int]) -> in
 
 
 class UpBlock(nn.Module):
-    """BN, ReLU, nearest upsampling, 3x3; BN, ReLU, 3x3; the shortcut is upsampled and passes a 1x1."""
+    """BN, ReLU, upsampling, 3x3; BN, ReLU, 3x3; the shortcut is upsampled and passes a 1x1."""
 
-    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        upsampling: Literal["nearest", "bilinear"] = "nearest",
+    ) -> None:
         super().__init__()
+        self.upsampling = upsampling
         self.norm1, self.norm2 = norm(inputs), norm(outputs)
         self.conv1 = _conv(inputs, outputs, 3, math.sqrt(2))
         self.conv2 = _conv(outputs, outputs, 3, math.sqrt(2))
@@ -67,10 +75,11 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, 2h, 2w)."""
-        h = self.conv1(F.interpolate(F.relu(normed(self.norm1, x, condition)), scale_factor=2))
+        h = F.relu(normed(self.norm1, x, condition))
+        h = self.conv1(F.interpolate(h, scale_factor=2, mode=self.upsampling))
         h = self.conv2(F.relu(normed(self.norm2, h, condition)))
-        # A 1x1 convolution and nearest upsampling commute; the small map is cheaper.
-        return h + F.interpolate(self.shortcut(x), scale_factor=2)
+        # A 1x1 convolution and upsampling commute; the small map is cheaper.
+        return h + F.interpolate(self.shortcut(x), scale_factor=2, mode=self.upsampling)
 
 
 class DownBlock(nn.Module):
@@ -107,10 +116,11 @@ class ResNetGenerator(nn.Module):
         widest: channels are doubled with each block before it, up to so many; None: all blocks have `width`.
         attention: self-attention follows the greatest map of at most this size (the shorter side); None for none.
         spectral_norm: on every convolution and linear layer, as SAGAN has it in the generator too.
+        upsampling: "nearest", the authors'; "bilinear", that of the public code whose FIDs of SNGAN are often quoted.
         initialise: sets the initial weights; None: SNGAN's, of Glorot and Bengio 2010.
 
     Raises:
-        ValueError: a size that no doubling reaches, or no map as small as `attention`.
+        ValueError: a size that no doubling reaches, no map as small as `attention`, or another upsampling.
     """
 
     def __init__(
@@ -123,9 +133,12 @@ class ResNetGenerator(nn.Module):
         widest: int | None = None,
         attention: int | None = None,
         spectral_norm: bool = False,
+        upsampling: Literal["nearest", "bilinear"] = "nearest",
         initialise: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__()
+        if upsampling not in ("nearest", "bilinear"):
+            raise ValueError(f'upsampling is "nearest" or "bilinear", not {upsampling!r}')
         self.latent_dim = latent_dim
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)
         channels = widths(doublings + 1, width, widest)[::-1]
@@ -136,7 +149,7 @@ class ResNetGenerator(nn.Module):
 
         self.start = (channels[0], height, breadth)
         self.linear = _linear(latent_dim, math.prod(self.start))
-        self.blocks = nn.ModuleList(UpBlock(channels[i], channels[i + 1], norm) for i in range(doublings))
+        self.blocks = nn.ModuleList(UpBlock(channels[i], channels[i + 1], norm, upsampling) for i in range(doublings))
         self.attention_after = attention_stage(type(self).__name__, attention, sizes)
         if attention is not None:
             self.attention = SelfAttention(channels[self.attention_after + 1])

@@ -228,6 +228,21 @@ def test_networks_are_the_papers_for_28_px():
     assert sum(isinstance(layer, norms) for layer in model.discriminator.modules()) == 3
 
 
+def test_the_authors_leak_and_range_are_arguments():
+    """Their discriminator sees brightness in [0, 1]; their generator gives it by a sigmoid: tanh of half the number."""
+    network = InfoGANDiscriminator(SHAPE, 4, 2, width=4, leak=0.01, unit_range=True).eval()
+    slopes = {layer.negative_slope for layer in network.modules() if isinstance(layer, nn.LeakyReLU)}
+    assert slopes == {0.01} and len([m for m in network.modules() if isinstance(m, nn.LeakyReLU)]) == 4
+    image = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    signed = InfoGANDiscriminator(SHAPE, 4, 2, width=4, leak=0.01).eval()
+    signed.load_state_dict(network.state_dict())
+    for found, expected in zip(network(2 * image - 1), signed(image), strict=True):
+        torch.testing.assert_close(found, expected)
+    generator = InfoGANGenerator(SHAPE, 6, width=4, unit_range=True).eval()
+    z = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(generator(z), (generator.layers[:-1](z) / 2).tanh())
+
+
 @pytest.mark.parametrize(
     "network", [partial(InfoGANGenerator, latent_dim=74), partial(InfoGANDiscriminator, categories=10, continuous=2)]
 )
