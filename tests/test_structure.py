@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"augment", "batches", "core", "losses", "networks", "noise", "optim", "schedules", "text"},
     "latents": {"core", "networks", "noise", "runtime"},
     "scoring": {"batches", "core", "metrics", "runtime"},
-    "callbacks": {"batches", "core", "metrics", "runtime", "scoring", "text"},
+    "callbacks": {"batches", "core", "metrics", "noise", "runtime", "scoring", "text"},
     "load": {"core", "models", "runtime"},
     "cli": {
         "augment",

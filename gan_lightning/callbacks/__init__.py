@@ -17,6 +17,7 @@ from gan_lightning.callbacks.scores.images import (
     ModeCoverage,
     Score,
 )
+from gan_lightning.callbacks.scores.overfitting import Overfitting
 from gan_lightning.callbacks.scores.ranking import RankingScores
 from gan_lightning.callbacks.scores.single_image import SingleImageScores
 from gan_lightning.callbacks.scores.text import TextScores
@@ -33,6 +34,7 @@ __all__ = [
     "LabelAccuracy",
     "MemorisationDistance",
     "ModeCoverage",
+    "Overfitting",
     "PRDC",
     "RankingScores",
     "RunSummary",

@@ -32,9 +32,14 @@ NAMED = 20  # classes in the line that names them
 Row = TypeVar("Row")
 
 
+def place_of(name: str) -> float:
+    """Where a file stands in [0, 1), by a hash of its name: other files change nothing about it."""
+    return zlib.crc32(os.fsencode(name)) / 2**32
+
+
 def held_out(name: str, fraction: float) -> bool:
-    """Whether a file validates, by a hash of its name: such a share does, and other files change nothing about it."""
-    return zlib.crc32(os.fsencode(name)) / 2**32 < fraction
+    """Whether a file validates: such a share does."""
+    return place_of(name) < fraction
 
 
 def faults_of(
@@ -174,6 +179,8 @@ class ImageFolder(ImageData):
         max_pixels: a picture of more is refused before it is decoded.
         batch_size: over all processes.
         num_workers: loader processes.
+        n_train: how many of the images that are not held out train, chosen by the same hash; None for all. Scores
+            compare with all of them still.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -192,6 +199,7 @@ class ImageFolder(ImageData):
         max_pixels: int = MAX_PIXELS,
         batch_size: int = 64,
         num_workers: int = 2,
+        n_train: int | None = None,
     ) -> None:
         self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
@@ -199,6 +207,9 @@ class ImageFolder(ImageData):
         sides = sides_of(size)
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be at least 0 and less than 1, not {val_fraction}")
+        if n_train is not None and n_train < 1:
+            raise ValueError(f"n_train must be at least 1, or null for all, not {n_train}")
+        self.n_train = n_train
         self.corrupt, self.val_fraction, self.reading = corrupt, val_fraction, Reading(white, max_pixels)
         self.paths = image_files(self.root)
         if not self.paths:
@@ -270,3 +281,19 @@ class ImageFolder(ImageData):
         number = {name: label for label, name in enumerate(self.classes or [])}
         label = torch.tensor([number.get(below[path].parts[0], 0) for path in paths], dtype=torch.int64)
         return Files(paths, label, self.image_shape[1:], self.image_shape[0], self.reading, self._checked)
+
+    def training_set(self) -> Examples:
+        """All images that are not held out, or `n_train` of them.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        every = self.reference("train")
+        if self.n_train is None:
+            return every
+        if self.n_train > len(every):
+            raise ValueError(f"{self.name} has {len(every)} training images, fewer than n_train {self.n_train}")
+        places = [place_of(path.relative_to(self.root).as_posix()) for path in every.paths]
+        rows = np.sort(np.argsort(places, kind="stable")[: self.n_train])
+        paths = [every.paths[row] for row in rows]
+        return Files(paths, every.label[rows], self.image_shape[1:], self.image_shape[0], self.reading, self._checked)
