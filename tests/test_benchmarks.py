@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import torchmetrics.image
 import yaml
 from conftest import text_to_image, trained, translator
 from PIL import Image
+from test_data import write_mnist
 
 from gan_lightning import data, fit, metrics, networks
 from gan_lightning.data.shapes import ShapeData
@@ -297,3 +299,63 @@ def test_shapes(name: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     elif name == "Pix2Pix":
         with pytest.raises(SystemExit):
             run(shapes, str(tmp_path / "a.ckpt"), "--root", str(tmp_path))
+
+
+# Peers: a script of the collection's form, written here.
+
+SCRIPT = """
+import argparse
+import numpy as np, torch, torch.nn as nn
+import torchvision.transforms as transforms
+from torchvision import datasets
+parser = argparse.ArgumentParser()
+for name, default in (("n_epochs", 1), ("batch_size", 8), ("img_size", 28), ("latent_dim", 5)):
+    parser.add_argument(f"--{name}", type=int, default=default)
+opt = parser.parse_args()
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.calls = []
+
+    def forward(self, noise, labels):
+        self.calls.append((tuple(noise.shape), self.training))
+        level = labels[:, None, None, None] / 9 * 2 - 1
+        return level.expand(-1, 1, opt.img_size, opt.img_size) + self.weight
+
+generator = Generator()
+size = transforms.Resize(opt.img_size)
+both = transforms.Compose([size, transforms.ToTensor()])
+dataset = datasets.MNIST("../../data/mnist", train=True, download=True, transform=both)
+loader = torch.utils.data.DataLoader(dataset, batch_size=opt.batch_size, shuffle=False)
+for epoch in range(opt.n_epochs):
+    for i, (imgs, labels) in enumerate(loader):
+        first = imgs, labels
+        print("[Epoch %d] [Batch %d]" % (epoch, i))
+"""
+
+
+def test_peers_stop_a_script_and_draw_by_its_generator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers = loaded("peers")
+    arrays = write_mnist(tmp_path / "data" / "mnist", zipped=False)
+    monkeypatch.setenv("GAN_LIGHTNING_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(peers, "FLAGS", ["--batch_size=12", "--img_size=28", "--n_epochs=1000000"])
+    (tmp_path / "cgan.py").write_text(SCRIPT)
+    began = time.monotonic()
+    ran = peers.run_script(tmp_path / "cgan.py", 0.3, 0)
+    assert 0.3 <= ran.seconds < time.monotonic() - began < 30 and ran.images >= 12 and capsys.readouterr().out == ""
+    images, labels = ran.names["first"]  # the set's own, as torchvision gives them
+    assert np.array_equal((images[:, 0] * 255).round().to(torch.uint8), arrays["train-images-idx3-ubyte"])
+    assert np.array_equal(labels, arrays["train-labels-idx1-ubyte"])
+    peers.draw(ran, 130, tmp_path / "fakes")
+    assert ran.names["generator"].calls == [((100, 5), True), ((30, 5), True)]
+    files = sorted((tmp_path / "fakes").iterdir())
+    seen = [set(np.asarray(Image.open(path)).flat) for path in files]
+    assert len(seen) == 130 and seen == [{round(k % 10 / 9 * 255)} for k in range(130)]  # ten classes, in turn
+
+    (tmp_path / "empty.py").write_text("print(1)")
+    with pytest.raises(ValueError, match="empty.py has no `generator`"):
+        peers.run_script(tmp_path / "empty.py", 1, 0)

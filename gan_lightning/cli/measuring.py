@@ -21,6 +21,7 @@ import yaml
 from PIL import Image, ImageChops
 
 from gan_lightning.cli import evaluation, results
+from gan_lightning.cli.comparison import Found
 from gan_lightning.cli.results import Run
 from gan_lightning.core.hyperparameters import own_record
 from gan_lightning.runtime import checkpoint_io, runs
@@ -59,7 +60,8 @@ def measured(run: Run, given: argparse.Namespace, scores_flags: Callable[..., tu
         raise ValueError("; ".join(lost) or "it has no scores")
     record = own_record(content, checkpoint)
     row = {"model": record["class_path"].rsplit(".", 1)[-1], **row}
-    row["machine"] = machine(content)
+    accelerator = yaml.safe_load(content.get("config") or "{}").get("trainer", {}).get("accelerator")
+    row["machine"] = machine(torch.cuda.is_available() and accelerator != "cpu")
     row["date"] = date.today().isoformat()
     row["cost"] = {
         "seconds": round(seconds, 1),
@@ -67,9 +69,7 @@ def measured(run: Run, given: argparse.Namespace, scores_flags: Callable[..., tu
         "steps": content["global_step"],
         "images": record["images_seen"],
     }
-    row["scores"] = {name: float(f"{entry['value']:.6g}") for name, entry in found.items()}
-    cards = merged([entry["card"] for entry in found.values()])
-    row["cards"] = [{name: value for name, value in card.items() if name not in SUBJECT} for card in cards]
+    row |= scores_and_cards(found)
     drawn = checkpoint.with_name("samples.png")
     if drawn.exists() and all(old["seed"] == run.seed or not old.get("picture") for old in known):
         row["picture"] = keep_picture(drawn, picture_name(path, row))
@@ -132,9 +132,17 @@ def trained(run: Run, given: argparse.Namespace) -> tuple[Path, float]:
     return runs.latest_checkpoint(str(folder)), time.monotonic() - began
 
 
-def machine(content: dict[str, Any]) -> dict[str, Any]:
-    """What a run was measured on, by its checkpoint's content: neither names nor paths."""
-    config = yaml.safe_load(content.get("config") or "{}")
+def scores_and_cards(found: Found) -> results.Row:
+    """The fields of a row on what `evaluate` found; cards are shared, and without what the row says itself."""
+    cards = merged([entry["card"] for entry in found.values()])
+    return {
+        "scores": {name: float(f"{entry['value']:.6g}") for name, entry in found.items()},
+        "cards": [{name: value for name, value in card.items() if name not in SUBJECT} for card in cards],
+    }
+
+
+def machine(gpu: bool) -> dict[str, Any]:
+    """What a run was measured on, the GPU where it used one: neither a host's name nor a path."""
     found = {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -142,7 +150,7 @@ def machine(content: dict[str, Any]) -> dict[str, Any]:
         "torch": torch.__version__,
         "lightning": lightning.__version__,
     }
-    if torch.cuda.is_available() and config.get("trainer", {}).get("accelerator") != "cpu":
+    if gpu:
         found["gpu"] = torch.cuda.get_device_name()
     return found
 
@@ -156,7 +164,7 @@ def processor() -> str:
 
 def picture_name(path: Path, row: results.Row) -> str:
     """The file for a row's picture: by the model where the rows are of several, and with a number beside another's."""
-    model = row["model"].lower()
+    model = re.sub(r"\W+", "-", row["model"].lower())
     stem = path.stem if path.stem.replace("_", "").startswith(model) else f"{path.stem}-{model}"
     others = {old.get("picture") for old in results.read(path) if not results.same_run(old, row)}
     names = (f"{stem}{number}.png" for number in ("", *(f"-{n}" for n in range(2, len(others) + 3))))

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROWS, PAGE, IMAGES = Path("results"), Path("docs", "results.md"), Path("docs", "images")
-TABLE = re.compile(r"(<!-- results: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"^(<!-- results: ([^\n]+) -->\n).*?^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
 RUN = ("config", "flags", "budget")  # fields that say what was run, beside the seed
 
 Row = dict[str, Any]
