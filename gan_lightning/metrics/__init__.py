@@ -28,6 +28,7 @@ from gan_lightning.metrics.patches import PatchFeatures, RandomPatches, VGGPatch
 from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
+from gan_lightning.metrics.strokes import breadth, rank_correlation, slant, thickness
 from gan_lightning.metrics.text import bleu, distinct, self_bleu
 from gan_lightning.metrics.units import Guided, Strongest, guided_gradients, responses, spread
 
@@ -56,6 +57,7 @@ __all__ = [
     "VGGPatches",
     "bits_of",
     "bleu",
+    "breadth",
     "conditional_entropy",
     "distinct",
     "diversity",
@@ -67,18 +69,21 @@ __all__ = [
     "load_reference",
     "matched_accuracy",
     "mutual_information",
+    "pair_iou",
     "pairwise_information",
     "patch_distance",
-    "pair_iou",
     "pixel_agreement",
     "probe_features",
+    "rank_correlation",
     "ranking_figures",
     "readout_error",
     "recovered",
     "responses",
     "save_reference",
     "self_bleu",
+    "slant",
     "spread",
+    "thickness",
     "to_uint8",
     "total_correlation",
     "unit_interval",
