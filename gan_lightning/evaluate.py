@@ -25,7 +25,13 @@ from gan_lightning.runtime.errors import leave, nearest, short_errors
 from gan_lightning.runtime.reading import add_flags
 from gan_lightning.runtime.sizes import size_flag
 
-METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", "linear_probe", "units")
+OF_THE_MODEL = {  # metrics that look at more than a model's images, and what data they take
+    "linear_probe": "--data with labels",
+    "units": "--data",
+    "reconstruction": "--data with labels",
+    "codes": "--data",
+}
+METRICS = ("fid", "is", "kid", "prdc", "memorisation", "modes", "label_accuracy", *OF_THE_MODEL)
 COMMANDS = {
     "stats": "look at real images alone, and keep their statistics on disk",
     "compare": "put the scores of two --json files side by side",
@@ -65,7 +71,7 @@ def scores_flags(argv: list[str]) -> Given:
         if given.checkpoint is None and getattr(given, flag) is not None:
             parser.error(f"--{flag} is for the generator of a checkpoint: leave it out")
     _require_real(parser, given, given.fake is not None)
-    for name, data in {"linear_probe": "--data with labels", "units": "--data"}.items():
+    for name, data in OF_THE_MODEL.items():
         if name in given.metrics and (given.checkpoint is None or given.real is not None):
             parser.error(f"{name} takes a checkpoint, and {data}")
     _require_file(parser, "json", given.json)

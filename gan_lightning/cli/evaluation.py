@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from gan_lightning import callbacks, metrics, scoring
-from gan_lightning.cli import command_line, discriminators
+from gan_lightning.cli import codes, command_line, discriminators
 from gan_lightning.cli.comparison import Found, compared, shown
 from gan_lightning.cli.samples import require_images
 from gan_lightning.cli.score_sides import Checkpoint, Real, both_sides, data_of, real_side
@@ -25,6 +25,13 @@ from gan_lightning.runtime.processes import device_named, place, together
 from gan_lightning.scoring import ScoreRequest
 
 __all__ = ["compared", "keep_statistics", "score"]
+
+OF_THE_MODEL = {  # metrics that look at more than a model's images
+    "linear_probe": discriminators.probe,
+    "units": discriminators.units,
+    "reconstruction": codes.reconstruction,
+    "codes": codes.codes,
+}
 
 
 # The commands.
@@ -109,7 +116,7 @@ def scores(given: argparse.Namespace, for_data: list[str], device: torch.device)
         sides = fakes, real.images, real.name, about
         for figures, card in scoring.scores_of(possible, extractor, *sides, device, progress=place()[0] == 0):
             found |= {name: {"value": value, "card": card} for name, value in figures.items()}
-    for name, find in {"linear_probe": discriminators.probe, "units": discriminators.units}.items():
+    for name, find in OF_THE_MODEL.items():
         if name in given.metrics:
             with alone(lost):
                 found |= find(checkpoint, real.data, given)
@@ -158,7 +165,7 @@ def extractor_of(given: argparse.Namespace, real: Real, device: torch.device) ->
 
 
 def requests_of(given: argparse.Namespace, protocol: scoring.Protocol, lost: list[str]) -> list[ScoreRequest]:
-    """What `--metrics` names, but for linear_probe, units and what cannot be set so."""
+    """What `--metrics` names, but for `OF_THE_MODEL` and what cannot be set so."""
     kinds = {
         "fid": (callbacks.FID, ()),
         "is": (callbacks.InceptionScore, ("splits",)),

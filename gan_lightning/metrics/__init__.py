@@ -29,6 +29,7 @@ from gan_lightning.metrics.prdc import PRDC, MemorisationDistance
 from gan_lightning.metrics.ranking import ranking_figures
 from gan_lightning.metrics.reference import Reference, load_reference, save_reference
 from gan_lightning.metrics.spectrum import grid_peak
+from gan_lightning.metrics.strokes import breadth, rank_correlation, slant, thickness
 from gan_lightning.metrics.text import bleu, distinct, self_bleu
 from gan_lightning.metrics.units import Guided, Strongest, guided_gradients, responses, spread
 
@@ -57,6 +58,7 @@ __all__ = [
     "VGGPatches",
     "bits_of",
     "bleu",
+    "breadth",
     "conditional_entropy",
     "distinct",
     "diversity",
@@ -69,18 +71,21 @@ __all__ = [
     "load_reference",
     "matched_accuracy",
     "mutual_information",
+    "pair_iou",
     "pairwise_information",
     "patch_distance",
-    "pair_iou",
     "pixel_agreement",
     "probe_features",
+    "rank_correlation",
     "ranking_figures",
     "readout_error",
     "recovered",
     "responses",
     "save_reference",
     "self_bleu",
+    "slant",
     "spread",
+    "thickness",
     "to_uint8",
     "total_correlation",
     "unit_interval",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 from functools import partial
@@ -14,7 +15,10 @@ from torch import Tensor, distributions, nn
 
 from gan_lightning import losses
 from gan_lightning.batches import Labeled
+from gan_lightning.cli import codes
+from gan_lightning.cli.score_sides import Checkpoint
 from gan_lightning.core import ImageStep
+from gan_lightning.data import Digits
 from gan_lightning.metrics.clustering import matched_accuracy
 from gan_lightning.models.infogan import InfoGAN
 from gan_lightning.networks.infogan import InfoGANDiscriminator, InfoGANGenerator
@@ -314,3 +318,46 @@ def test_matched_accuracy_knows_no_names_and_gives_each_once():
     assert matched_accuracy(torch.arange(30) % 6, label) == pytest.approx(1 / 2)  # two clusters to a class: one counts
     greedy = torch.tensor([0] * 5 + [0] * 4 + [1] * 4), torch.tensor([0] * 5 + [1] * 4 + [0] * 4)
     assert matched_accuracy(*greedy) == pytest.approx(8 / 13)  # the greatest cell first would give 5
+
+
+class BarGenerator(nn.Module):
+    """Draws bars: the second continuous code is their slant, beside the category's own, the first their width."""
+
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim, self.none = latent_dim, nn.Parameter(torch.zeros(1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        category, width, lean = z[:, 3:7].argmax(1), z[:, 7, None, None], z[:, 8, None, None]
+        y, x = (torch.arange(16.0) - 7.5).view(1, 16, 1), (torch.arange(16.0) - 7.5).view(1, 1, 16)
+        apart = (x + (0.2 * lean + 0.4 * (category[:, None, None] - 1.5)) * y).abs()
+        return (2 * (3 + width - apart).clamp(0, 1) - 1)[:, None] * (y.abs() < 6)[:, None] - (y.abs() >= 6).float()
+
+
+def test_codes_are_found_in_what_they_change():
+    """Within a category the second code is the slant; overall the category's own slant hides it. The first is the
+    thickness and the width."""
+    model = InfoGAN((1, 16, 16), BarGenerator, PlainDiscriminator, **CODES, **sgd())
+    given = argparse.Namespace(n=400, seed=0, batch_size=100, live=True, average=None, truncation=None)
+    data = Digits(size=16)
+    found = codes.codes(Checkpoint("a.ckpt", model, {}, 0), data, given)
+    value = {name: one["value"] for name, one in found.items()}
+    assert value["codes/2/slant"] > 0.95 and value["codes/1/slant"] < 0.2
+    assert value["codes/2/slant/all"] < 0.6
+    assert value["codes/1/thickness"] > 0.9 and value["codes/2/thickness"] < 0.3
+    assert found["codes/2/slant"]["card"]["codes"] in ("slant 2, thickness 1", "slant 2, width 1")
+    digits = data.reference("val")
+    batch = digits.__getitems__(list(range(len(digits))))
+    read = model.classify(batch.image / 127.5 - 1)
+    assert value["codes/category"] == pytest.approx(matched_accuracy(read, batch.label), abs=1e-9)
+    with pytest.raises(ValueError, match="needs a model with continuous codes, and InfoGAN has none"):
+        codes.codes(Checkpoint("a.ckpt", infogan(continuous=0), {}, 0), data, given)
+
+
+def test_correlations_within_categories_and_their_assignment():
+    """Two categories in which an attribute goes with the code and against it: 1 within, 0 overall."""
+    code, category = torch.arange(4.0).repeat(2)[:, None], torch.tensor([0] * 4 + [1] * 4)
+    shown = torch.cat([torch.arange(4.0), -torch.arange(4.0)])[:, None]
+    within, overall = codes.correlations(code, shown, category)
+    assert within.item() == pytest.approx(1) and overall.item() < 0.2
+    assert codes.assignment(torch.tensor([[0.9, 0.8, 0.1], [0.8, 0.1, 0.0]])) == [1, 0, -1]  # not the greatest first
