@@ -19,6 +19,7 @@ from gan_lightning import evaluate, networks, optim
 from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.cli import codes
+from gan_lightning.cli.discriminators import settle
 from gan_lightning.cli.score_sides import Checkpoint
 from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits, StackedDigits
@@ -433,6 +434,17 @@ def test_reconstruct_is_the_generator_of_the_mean(double):
     torch.testing.assert_close(again, model.generate(z))
     torch.testing.assert_close(model.reconstruct(image[3:]), again[3:], atol=1e-5, rtol=0)  # evaluation mode
     assert model.generator.training and model.encoder.training
+
+
+def test_untrained_networks_take_their_statistics_from_images():
+    """Those of two batches are their mean, whatever the norm held before."""
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))
+    network[0].running_mean.fill_(9.0)
+    first, second = draw(8, 3), 5 + draw(8, 3, seed=1)
+    settle(network, [first, second])
+    torch.testing.assert_close(network[0].running_mean, (first.mean(0) + second.mean(0)) / 2)
+    torch.testing.assert_close(network[0].running_var, (first.var(0) + second.var(0)) / 2)
+    assert not any(module.training for module in network.modules())
 
 
 def test_evaluate_probes_the_encoder(tmp_path: Path):
