@@ -1,6 +1,7 @@
 """How right the translations of a checkpoint are, on the drawn sets: `python benchmarks/shapes.py CKPT`.
 
-An SRGAN is measured on photos too: `--root FOLDER` takes the held-out ones of that folder.
+An SRGAN is measured on photos too: `--root FOLDER` takes the held-out ones of that folder. `--light` is that of the
+real images that a SimGAN was trained on.
 
 The validation sets of `gan_lightning.data.Shape*` are drawn, so the right answer is known. Classifiers and estimators
 are small convolutional networks, trained here on real drawings from a fixed seed, and their own error is printed first.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import inspect
 from collections.abc import Callable
 
 import cv2
@@ -111,13 +113,14 @@ def stargan(model: Translator, size: Size) -> None:
         report(edited=same[place], others_kept=torch.stack(others).mean(), least_kept=min(others))
 
 
-def simgan(model: Translator, size: Size) -> None:
-    module = data.ShapeRefinement(size=size)
+def simgan(model: Translator, size: Size, light: str = "random") -> None:
+    module = data.ShapeRefinement(size=size, light=light)
     train, held = module.reference("train"), module.reference("val")
     synthetic, real = val(module)
     refined = in_parts(model.translate, synthetic)
-    before, after = distance(synthetic, real), distance(refined, real)
+    before, after, least = (distance(x, real) for x in (synthetic, refined, to_unit(module.ideal("val"))))
     report(frechet_synthetic=before, frechet_refined=after, ratio=after / before)
+    report(frechet_of_the_ideal_refiner=least, ratio_of_the_refined_to_it=after / least)
     sharp, photo = (to_unit(domain.image) for domain in (train.a, train.b))
     softer = in_parts(model.translate, sharp)
     read = fitted(photo, train.pose_b, F.l1_loss)  # knows real images: what it reads from refined ones is their pose
@@ -125,11 +128,14 @@ def simgan(model: Translator, size: Size) -> None:
         (read(x) - pose).abs().mean() for x, pose in ((real, held.pose_b), (refined, held.pose_a))
     )
     report(pose_error_real=error_real, pose_error_refined=error_refined, ratio=error_refined / error_real)
+    errors = {}
     for name, images, seen in (("synthetic", sharp, synthetic), ("refined", softer, refined)):
         learnt = fitted(images, train.pose_a, F.l1_loss)
         own, real_too = ((learnt(x) - pose).abs().mean() for x, pose in ((seen, held.pose_a), (real, held.pose_b)))
         print("an estimator trained on", name, end="  ")
         report(pose_error_on_the_same=own, on_real=real_too)
+        errors[name] = real_too
+    report(ratio_of_refined_to_synthetic_on_real=errors["refined"] / errors["synthetic"])
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -205,13 +211,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint")
     parser.add_argument("--root", help="a folder of photos, for an SRGAN")
-    args = parser.parse_args()
-    model = load_model(args.checkpoint)
+    parser.add_argument("--light", choices=("random", "left"), help="as the data had it, for a SimGAN; random")
+    args = vars(parser.parse_args())
+    model = load_model(args.pop("checkpoint"))
     name = type(model).__name__
-    if args.root and name != "SRGAN":
-        parser.error(f"--root is for an SRGAN, not for a {name}: leave it out")
+    given = {flag: value for flag, value in args.items() if value is not None}
+    for flag in given.keys() - inspect.signature(MEASURES[name]).parameters.keys():
+        parser.error(f"a {name} is measured without --{flag}: leave it out")
     model.eval().requires_grad_(False)
-    MEASURES[name](model, size_of(model.image_shape[1:]), *([args.root] if args.root else []))
+    MEASURES[name](model, size_of(model.image_shape[1:]), **given)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ SHAPES: dict[str, tuple[type[ShapeData], dict[str, Any], int]] = {  # data, what
     "Pix2Pix": (data.ShapePairs, {}, 1),
     "CycleGAN": (data.ShapeDomains, {}, 2),
     "StarGAN": (data.ShapeAttributes, {"attributes": ["Warm", "Filled", "Large"]}, 4),
-    "SimGAN": (data.ShapeRefinement, {}, 4),
+    "SimGAN": (data.ShapeRefinement, {}, 6),
     "FaceSwap": (data.ShapeIdentities, {}, 2),
     "ContextEncoder": (data.ShapeHoles, {}, 3),
     "SRGAN": (data.ShapeResolution, {"features": partial(networks.RandomFeatures, width=4)}, 3),

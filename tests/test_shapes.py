@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from gan_lightning.data.drawing import (
     KINDS,
     Layer,
     Stripes,
+    as_photographed,
     ellipse,
     hue_class,
     paint,
@@ -233,6 +235,33 @@ def test_real_eyes_are_darker_softer_and_noisier():
     assert 2.7 < ground_a.mean() < 3.3 and ground_b.min() > 3 and ground_b.mean() > 1.5 * ground_a.mean()
     steps = [(image[:, :, :, 1:] - image[:, :, :, :-1]).abs().amax((1, 2, 3)).mean() for image in (a, b)]
     assert steps[1] < 0.7 * steps[0]
+
+
+def test_light_comes_from_the_left_for_all_or_from_any_side():
+    """The lower corners are ground, so only the light differs; their columns lie 0.5 - 2.5 / 31 from the middle."""
+
+    def left_to_right(light: str) -> torch.Tensor:
+        ground = whole(partial(data.ShapeRefinement, light=light), 200).b[:, 0, 28:].float()
+        return ground[:, :, :6].mean((1, 2)) / ground[:, :, -6:].mean((1, 2))
+
+    share = 0.6 * (0.5 - 2.5 / 31)
+    greatest = (1 + share) / (1 - share)  # 1.67
+    left, random = left_to_right("left"), left_to_right("random")
+    assert left.mean() == pytest.approx(greatest, rel=0.01) and left.min() > 0.9 * greatest
+    assert 1 / greatest < 1.1 * random.min() and random.max() < 1.1 * greatest
+    assert (random > 1).float().mean() == pytest.approx(0.5, abs=0.15)
+
+
+@pytest.mark.parametrize("light", ["left", "random"])
+def test_the_ideal_refiner_is_the_mean_of_the_photographs_of_a_pose(light: str):
+    module = data.ShapeRefinement(n=3, size=32, light=light)
+    _, clean = module.eyes("train", 0)
+    towards = (-1, 0) if light == "left" else None
+    many = as_photographed(np.repeat(clean, 2000, 0), 7, towards).reshape(3, 2000, 1, 32, 32)
+    found = module.ideal("train").numpy()
+    assert found.shape == (3, 1, 32, 32) and found.dtype == np.uint8
+    tolerance = 1 + 4 * many.std(1) / math.sqrt(2000)
+    assert (np.abs(many.mean(1) - found) < tolerance).all()
 
 
 def test_random_partners_come_again_with_the_same_seed_only():

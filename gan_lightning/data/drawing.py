@@ -189,18 +189,36 @@ def noisy(image: np.ndarray, deviation: float, seed: int) -> np.ndarray:
     return (image + deviation * noise).clip(0, 255).round().astype(np.uint8)
 
 
-def as_photographed(image: np.ndarray, seed: int) -> np.ndarray:
-    """Images (n, 1, h, w) uint8 out of focus, in dim light from one side, with a sensor's noise."""
-    n, _, height, width = image.shape
-    light = uniforms(key(seed, 1), n, 2)
+def in_dim_light(image: np.ndarray, level: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """Images (n, 1, h, w) uint8 out of focus, in light that grows across the image: grey levels, not rounded.
+
+    Args:
+        image: the images.
+        level: (n,) of the light in [0, 1), from dim to less dim.
+        towards: (n, 2) the direction x, y in which it grows, of length 1; of length 0 for light that is even.
+    """
+    height, width = image.shape[2:]
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
     found = np.empty(image.shape)
-    for row, (level, side) in enumerate(light):
+    for row, (strength, (right, down)) in enumerate(zip(level, towards, strict=True)):
         soft = cv2.GaussianBlur(image[row, 0].astype(np.float32), (0, 0), min(height, width) / 32)
-        direction = 2 * math.pi * side
-        lit = (0.55 + 0.15 * level) * (1 + 0.6 * (x * math.cos(direction) + y * math.sin(direction)))
-        found[row, 0] = soft * lit
-    return noisy(found, 6, seed)
+        found[row, 0] = soft * ((0.55 + 0.15 * strength) * (1 + 0.6 * (x * right + y * down)))
+    return found
+
+
+def as_photographed(image: np.ndarray, seed: int, towards: tuple[float, float] | None = None) -> np.ndarray:
+    """Images (n, 1, h, w) uint8 out of focus, in dim light from one side, with a sensor's noise.
+
+    Args:
+        image: the images.
+        seed: of light and noise.
+        towards: the direction x, y in which all light grows; None: a random one for each image.
+    """
+    level, side = uniforms(key(seed, 1), len(image), 2).T
+    angle = 2 * math.pi * side
+    random = np.stack([np.cos(angle), np.sin(angle)], 1)
+    directions = random if towards is None else np.broadcast_to(towards, random.shape)
+    return noisy(in_dim_light(image, level, directions), 6, seed)
 
 
 def face(pose: np.ndarray, size: Size, identity: int) -> np.ndarray:

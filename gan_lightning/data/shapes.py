@@ -5,6 +5,8 @@ Every image is a function of its set's fixed seed and its own number alone.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from gan_lightning.data.drawing import (
     between,
     eye,
     face,
+    in_dim_light,
     noisy,
     paint,
     render,
@@ -34,6 +37,7 @@ from gan_lightning.runtime.sizes import Sides, Size, sides_of
 HELD_OUT = 500  # images of a domain that validate
 WARM = (-0.02, 0.11)  # hues from red to orange
 COOL = (0.55, 0.70)  # blues
+LEFT = (-1, 0)  # the direction of light that grows to the left
 
 
 def unlabeled(image: Tensor) -> InMemory:
@@ -196,17 +200,43 @@ class ShapeRefinement(UnpairedShapeData):
     Args:
         n: training images of each domain; 500 more of each validate.
         size: one number for both sides or [height, width].
+        light: where the light of domain B comes from: "random", another side for each image, which no refiner can know;
+            or "left" for all.
         batch_size: over all processes.
         num_workers: loader processes; 0 is the fastest.
     """
 
-    def __init__(self, n: int = 2000, size: Size = 32, batch_size: int = 32, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        n: int = 2000,
+        size: Size = 32,
+        light: Literal["random", "left"] = "random",
+        batch_size: int = 32,
+        num_workers: int = 0,
+    ) -> None:
         super().__init__(1, n, size, batch_size, num_workers)
+        self.light = light
+
+    def eyes(self, split: Split, domain: int) -> tuple[np.ndarray, np.ndarray]:
+        """Poses (n, 3), and their clean drawings (n, 1, *size)."""
+        pose = poses(split, domain, self.count(split), 3)
+        return pose, np.stack([eye(each, self.sides) for each in pose])
+
+    def ideal(self, split: Split) -> Tensor:
+        """(n, 1, *size) uint8: the synthetic images as the ideal refiner has them, a function of the pose alone.
+
+        Each is as domain B, in the mean of the light that it could have, and without the sensor's noise, neither of
+        which its pose tells.
+        """
+        _, clean = self.eyes(split, 0)
+        mean = (0, 0) if self.light == "random" else LEFT
+        lit = in_dim_light(clean, np.full(len(clean), 0.5), np.broadcast_to(mean, (len(clean), 2)))
+        return torch.from_numpy(lit.clip(0, 255).round().astype(np.uint8))
 
     def load(self, split: Split) -> Posed:
-        pose_a, pose_b = (poses(split, domain, self.count(split), 3) for domain in (0, 1))
-        clean_a, clean_b = (np.stack([eye(pose, self.sides) for pose in each]) for each in (pose_a, pose_b))
-        a, b = noisy(clean_a, 3, seed_of(split, 3)), as_photographed(clean_b, seed_of(split, 2))
+        (pose_a, clean_a), (pose_b, clean_b) = (self.eyes(split, domain) for domain in (0, 1))
+        a = noisy(clean_a, 3, seed_of(split, 3))
+        b = as_photographed(clean_b, seed_of(split, 2), LEFT if self.light == "left" else None)
         known = (torch.from_numpy(pose.astype(np.float32)) for pose in (pose_a, pose_b))
         return Posed(*(unlabeled(torch.from_numpy(image)) for image in (a, b)), *known)
 
