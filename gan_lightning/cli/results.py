@@ -62,7 +62,8 @@ def read(path: Path) -> list[Row]:
 
 def same_run(one: Row, other: Row) -> bool:
     """Whether two rows are of one config with the same flags and budget, whatever their seeds."""
-    return "seed" in one and "seed" in other and all(one.get(name) == other.get(name) for name in RUN)
+    known = all({"config", "flags", "seed"} <= row.keys() for row in (one, other))  # not so of rows by hand
+    return known and all(one.get(name) == other.get(name) for name in RUN)
 
 
 def add(path: Path, row: Row) -> None:
