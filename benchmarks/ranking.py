@@ -3,10 +3,12 @@
     python benchmarks/ranking.py [--only BPR,DNS,IRGAN] [--seeds 0,1,2] [--config FILE]
 
 IRGAN is `configs/irgan/synthetic.yaml`, or another config of it. BPR is matrix factorisation of the same dimension by
-the first stage alone with one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Figures
-are of the last batch; for BPR and DNS those of the best one are there too, of the batches looked at, every 100, judged
-by the very held-out choices that are reported. A seed draws the users as well as the initial weights. Prints a table,
-means and standard deviations over the seeds, beside popularity and the scores that the choices were drawn from.
+the first stage alone with one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Of the
+batches looked at, every 100, the one of the best validation figure is taken, and its figures of the test choices are
+the table's: of BPR, of DNS, of IRGAN's first stage ("start") and of its game. A seed draws the users as well as the
+initial weights; of a file the held-out choices where it has no times. Prints the chosen figures by seed, then tables of
+means and standard deviations over the seeds: on validation, on test, and what the game adds to its own start, beside
+popularity and the scores that made-up choices were drawn from.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from gan_lightning.core import AdversarialModule
 from gan_lightning.data import ImplicitFeedback
 
 CONFIG = Path(__file__).parents[1] / "configs" / "irgan" / "synthetic.yaml"
+EVERY = 100  # batches between two looks
+Figures = dict[str, float]
 FIGURES = ("P@5", "NDCG@5", "NDCG@10", "MAP", "MRR")
 
 
@@ -42,47 +46,55 @@ def built(options: dict[str, Any], data: ImplicitFeedback) -> AdversarialModule:
 
 
 class Looks(Callback):
-    """Figures every 100 batches, in their order."""
+    """Figures every 100 batches, in their order: (batch, of validation, of test)."""
 
-    def __init__(self) -> None:
-        self.scores, self.figures = RankingScores(when=When(at_end=False)), []
+    def __init__(self, test: ImplicitFeedback) -> None:
+        self.scores, self.test, self.figures = RankingScores(when=When(at_end=False)), test, []
 
     def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: object) -> None:
-        if model.iteration % 100 == 0:
-            self.figures.append(self.scores.measure(model, trainer.datamodule)[0])
+        if model.iteration % EVERY == 0:
+            measured = [self.scores.measure(model, data)[0] for data in (trainer.datamodule, self.test)]
+            self.figures.append((model.iteration, *measured))
 
 
-def run(name: str, config: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:
-    """One ranker's figures of the last batch by its name, and of the best one."""
+def run(name: str, config: dict[str, Any], seed: int, by: str) -> dict[str, tuple[int, Figures, Figures]]:
+    """The best look of each stage of one ranker, chosen by a validation figure."""
     seed_everything(seed, verbose=False)
-    data = ImplicitFeedback(**config["data"]["init_args"] | {"seed": seed})
+    validation, test = (
+        ImplicitFeedback(**config["data"]["init_args"] | {"seed": seed, "held_out": part})
+        for part in ("validation", "test")
+    )
     options = config["model"]["init_args"]
-    batches = config["trainer"]["max_steps"] - options["pretraining"]  # the generator's, of the game
-    turns = options["discriminator_turns"] / options["generator_turns"]
-    total = options["pretraining"] + round(batches * (1 + turns))
+    first = options["pretraining"]
+    batches = config["trainer"]["max_steps"] - first  # the generator's, of the game
+    total = first + round(batches * (1 + options["discriminator_turns"] / options["generator_turns"]))
     if name != "IRGAN":
         alone = {"pretraining": total, "pretrain_discriminator": False}  # with the game's schedule of rates
         options = options | alone | ({"candidates": 1} if name == "BPR" else {})
-    scores, looks = RankingScores(), Looks()
+    looks = Looks(test)
     trainer = Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=-1,
         max_steps=total if name != "IRGAN" else config["trainer"]["max_steps"],
-        callbacks=[scores] if name == "IRGAN" else [scores, looks],
+        callbacks=[looks],
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         limit_val_batches=0,
     )
-    model = built(config["model"] | {"init_args": options}, data)
-    trainer.fit(model, data)
-    best = {f"{name}, best": max(looks.figures, key=lambda figures: figures["NDCG@10"])} if looks.figures else {}
-    return {name: scores.scores} | best
+    trainer.fit(built(config["model"] | {"init_args": options}, validation), validation)
+    stages = {name: looks.figures}
+    if name == "IRGAN":
+        stages = {
+            "IRGAN, start": [look for look in looks.figures if look[0] <= first],
+            "IRGAN, game": [look for look in looks.figures if look[0] > first],
+        }
+    return {stage: max(found, key=lambda look: look[1][by]) for stage, found in stages.items() if found}
 
 
-def row(name: str, figures: list[dict[str, float]], suffix: str = "") -> str:
+def row(name: str, figures: list[Figures], suffix: str = "") -> str:
     """A line of the table: means, and standard deviations over the seeds."""
     cells = []
     for figure in FIGURES:
@@ -96,6 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="BPR,DNS,IRGAN", help="rankers (default: all)")
     parser.add_argument("--seeds", default="0,1,2", help="default %(default)s")
+    parser.add_argument("--by", default="NDCG@10", choices=FIGURES, help="what is chosen by (default %(default)s)")
     parser.add_argument("--config", type=Path, default=CONFIG, help="of IRGAN on made-up users (default: ours)")
     options = parser.parse_args()
     names, seeds = options.only.split(","), [int(seed) for seed in options.seeds.split(",")]
@@ -107,17 +120,24 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     config = yaml.safe_load(options.config.read_text())
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[tuple[int, Figures, Figures]]] = {}
     for seed in seeds:
         for name in names:
-            for row_name, figures in run(name, config, seed).items():
-                found.setdefault(row_name, []).append(figures)
-                print(f"seed {seed}  {row_name:<10} NDCG@10 {figures['NDCG@10']:.4f}", file=sys.stderr, flush=True)
-    print(f"\n| ranker | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
-    for name, figures in found.items():
-        print(row(name, figures))
-    print(row("popularity", found[names[0]], "/popularity"))
-    print(row("truth", found[names[0]], "/truth"))
+            for stage, look in run(name, config, seed, options.by).items():
+                found.setdefault(stage, []).append(look)
+                batch, chosen, reported = look
+                figures = f"validation {chosen[options.by]:.4f}, test {reported[options.by]:.4f}"
+                print(f"seed {seed}  {stage:<12} batch {batch:<6} {options.by} {figures}", file=sys.stderr, flush=True)
+    for place, part in ((1, "validation"), (2, "test")):
+        print(f"\n| {part} | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
+        of = {stage: [look[place] for look in looks] for stage, looks in found.items()}
+        for stage, figures in of.items():
+            print(row(stage, figures))
+        if "IRGAN, start" in of and "IRGAN, game" in of:
+            pairs = zip(of["IRGAN, start"], of["IRGAN, game"], strict=True)
+            print(row("game less start", [{f: game[f] - start[f] for f in FIGURES} for start, game in pairs]))
+        for suffix in ("popularity", "truth"):
+            print(row(suffix, next(iter(of.values())), f"/{suffix}"))
 
 
 if __name__ == "__main__":

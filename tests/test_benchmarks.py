@@ -143,19 +143,22 @@ def test_data(run: Run) -> None:
     assert code in (0, 1)
 
 
-def test_ranking(run: Run, tmp_path: Path) -> None:
+def test_ranking(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ranking = loaded("ranking")
     config = yaml.safe_load(ranking.CONFIG.read_text())
-    config["model"]["init_args"] |= {"pretraining": 88}
-    config["trainer"]["max_steps"] = 90  # two batches of the generator, each with five of the discriminator: 100 in all
+    config["model"]["init_args"] |= {"pretraining": 4}
+    config["trainer"]["max_steps"] = 5  # one batch of the generator, with five of the discriminator: 10 in all
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(ranking, "EVERY", 2)
     code, printed = run(ranking, "--seeds", "0", "--config", str(tmp_path / "tiny.yaml"))
-    found = rows(printed)
-    names = ["BPR", "BPR, best", "DNS", "DNS, best", "IRGAN", "popularity", "truth"]
-    assert code is None and [cells[0] for cells in found] == names
-    assert all(0 < number(cell) < 1 for cells in found for cell in cells[1:] if cell)
-    assert all(all(cells) for cells in found[:5])
-    assert found[0][1:] == found[1][1:]  # one look, at the last batch
+    of = {name: cells for name, *cells in rows(printed)}
+    names = ["BPR", "DNS", "IRGAN, start", "IRGAN, game", "game less start", "popularity", "truth"]
+    assert code is None and list(of) == names
+    assert all(0 < number(cell) < 1 for name in names[:4] for cell in of[name])
+    for start, game, gain in zip(of["IRGAN, start"], of["IRGAN, game"], of["game less start"], strict=True):
+        assert number(gain) == pytest.approx(number(game) - number(start), abs=2e-4)
+    validation = printed[: printed.index("| test |")]
+    assert rows(validation)[0][0] == "BPR" and rows(validation)[0][1:] != of["BPR"]  # other choices are reported
 
 
 def test_rollout(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

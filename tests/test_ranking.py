@@ -129,6 +129,30 @@ def test_training_and_held_out_choices_never_meet():
     assert len(data.users) == 500 and len(data.items) == 1000 and data.truth.shape == (500, 1000)
 
 
+def test_the_held_out_choices_halve_into_validation_and_test():
+    """Every choice is in one part; those of the parts before are no candidates."""
+    parts = {name: everything(ImplicitFeedback(held_out=name), "val") for name in ("all", "validation", "test")}
+    train = everything(ImplicitFeedback(held_out="test"), "train")
+    relevant = {name: part.relevant > 0 for name, part in parts.items()}
+    chosen, known = relevant["validation"], train.relevant > 0
+    assert torch.equal(chosen | relevant["test"], relevant["all"]) and not (chosen & relevant["test"]).any()
+    assert torch.equal(parts["validation"].candidate, ~known)
+    assert torch.equal(parts["test"].candidate, ~(known | chosen))
+    counts = relevant["all"].sum(1)
+    assert torch.equal(chosen.sum(1), counts // 2) and counts.max() > 2
+    with pytest.raises(ValueError, match='held_out is "all", "validation" or "test", not \'half\''):
+        ImplicitFeedback(held_out="half")
+
+
+def test_made_up_users_are_as_many_as_asked_for():
+    data = ImplicitFeedback(num_users=30, num_items=20, fewest=5, most=9, holdout=0)
+    counts = (everything(data, "train").relevant > 0).sum(1)
+    assert data.truth.shape == (30, 20) and len(data.users) == 30 and len(data.items) == 20
+    assert counts.min() == 5 and counts.max() == 9
+    with pytest.raises(ValueError, match="500 users choose 10 to 50 of 20 items: set num_users, fewest, most"):
+        ImplicitFeedback(num_items=20)
+
+
 def test_made_up_choices_follow_the_truth():
     """In proportion to exp(score): of the first choices of many users with the same scores, a known share."""
     data = ImplicitFeedback(seed=3)

@@ -8,7 +8,7 @@ import math
 from array import array
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from gan_lightning.data.base import Data
 from gan_lightning.data.ratings import ratings
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import hashes, key
+
+HELD_OUT = {"all": (1, 2), "validation": (1, 1), "test": (2, 2)}  # the first and the last part of "val"
 
 
 class Choices(NamedTuple):
@@ -93,8 +95,8 @@ class ImplicitFeedback(Data):
     without any the last one; how many there are is said.
 
     The made-up users have vectors of 8 normal numbers, the items too, and a popularity: the true score of an item is
-    2 u . v / sqrt(8) + N(0, 1). Each of 500 users chooses 10 to 50 of 1,000 items, one after the other, in proportion
-    to exp(score), none twice. `truth` holds the scores: no ranker can be better than they are, on average.
+    2 u . v / sqrt(8) + N(0, 1). Each user chooses 10 to 50 items, or `fewest` to `most`, one after the other, in
+    proportion to exp(score), none twice. `truth` holds the scores: no ranker can be better than they are, on average.
 
     Args:
         path: of the file; None for the made-up users.
@@ -102,7 +104,10 @@ class ImplicitFeedback(Data):
         holdout: share of each user's choices that are "val", rounded down: the latest where the file has times, else
             any, by a hash of the names, which decides between equal times too. Whoever chose a single item keeps it
             for training.
+        held_out: which of those are "val": "all"; or "validation", the first half of each user's, to choose a model by,
+            and "test", the rest, to report, where those of "validation" are no candidates. No half is for training.
         seed: of the made-up users, and of that hash.
+        num_users, num_items, fewest, most: of the made-up choices.
         user_column, item_column, rating_column, time_column: the file's names of columns that have other names than
             the usual ones; "" for no ratings or times.
         batch_size: users in one batch, over all processes.
@@ -113,8 +118,9 @@ class ImplicitFeedback(Data):
         truth: (users, items) float32, the true scores of the made-up users; None with a file.
 
     Raises:
-        ValueError: a holdout that is not in [0, 1), names of columns without a path; in use, columns that cannot be
-            told apart, a line that is not as said above, or no choice at all.
+        ValueError: a holdout that is not in [0, 1), another held_out, made-up users who cannot choose so many items,
+            names of columns without a path; in use, columns that cannot be told apart, a line that is not as said
+            above, or no choice at all.
         FileNotFoundError: there is no such file.
     """
 
@@ -123,18 +129,31 @@ class ImplicitFeedback(Data):
         path: str | None = None,
         threshold: float = 4.0,
         holdout: float = 0.2,
+        held_out: Literal["all", "validation", "test"] = "all",
         seed: int = 0,
         user_column: str | None = None,
         item_column: str | None = None,
         rating_column: str | None = None,
         time_column: str | None = None,
+        num_users: int = 500,
+        num_items: int = 1000,
+        fewest: int = 10,
+        most: int = 50,
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
         super().__init__("ImplicitFeedback" if path is None else Path(path).stem, batch_size, num_workers)
         if not 0 <= holdout < 1:
             raise ValueError(f"ImplicitFeedback: holdout must lie in [0, 1), not {holdout}")
+        if held_out not in HELD_OUT:
+            raise ValueError(f'ImplicitFeedback: held_out is "all", "validation" or "test", not {held_out!r}')
+        if num_users < 1 or not 1 <= fewest <= most <= num_items:
+            raise ValueError(
+                f"ImplicitFeedback: {num_users} users choose {fewest} to {most} of {num_items} items: set num_users, "
+                "fewest, most and num_items so that they can"
+            )
         self.path, self.threshold, self.holdout, self.seed = path, threshold, holdout, seed
+        self.held_out, self.sizes = held_out, (num_users, num_items, fewest, most)
         self.columns = {"user": user_column, "item": item_column, "rating": rating_column, "time": time_column}
         if path is None and any(name is not None for name in self.columns.values()):
             raise ValueError("ImplicitFeedback: names of columns need --data.path, the file that has them")
@@ -152,17 +171,17 @@ class ImplicitFeedback(Data):
         return self._table[3]
 
     def load(self, split: Split) -> Users:
-        every, held = self._table[0], self._held_out
-        train = every.where(~held)
+        every, names, part = self._table[0], (self.users, self.items), self._parts
         if split == "train":
-            return Users(train, (self.users, self.items))
-        return Users(every.where(held), (self.users, self.items), train)
+            return Users(every.where(part == 0), names)
+        first, last = HELD_OUT[self.held_out]
+        return Users(every.where((part >= first) & (part <= last)), names, every.where(part < first))
 
     @cached_property
     def _table(self) -> tuple[Choices, list[str], list[str], Tensor | None]:
         """All choices, the names of users and items, and the truth."""
         if self.path is None:
-            truth, choices = made_up(self.seed)
+            truth, choices = made_up(self.seed, *self.sizes)
             return choices, *([str(number) for number in range(n)] for n in truth.shape), truth
         path = Path(self.path).expanduser()
         users, items = {}, {}
@@ -185,13 +204,14 @@ class ImplicitFeedback(Data):
         return Choices(user[order], item[order]), users, items, None
 
     @cached_property
-    def _held_out(self) -> np.ndarray:
-        """(n,) bool: of each user's choices the last ones."""
+    def _parts(self) -> np.ndarray:
+        """(n,) 0 for training, 1 and 2 for the two halves of each user's last choices."""
         user = self._table[0].user
         first, count = np.unique(user, return_index=True, return_counts=True)[1:]
         place = np.arange(len(user)) - np.repeat(first, count)
         kept = np.maximum(count - np.floor(self.holdout * count).astype(np.int64), 1)
-        return place >= np.repeat(kept, count)
+        middle = kept + (count - kept) // 2
+        return sum((place >= np.repeat(start, count)).astype(np.int64) for start in (kept, middle))
 
 
 def latest(path: Path, user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray) -> np.ndarray:
@@ -229,7 +249,7 @@ def digests(names: list[str]) -> np.ndarray:
     return np.frombuffer(b"".join(hashlib.blake2b(n.encode(), digest_size=8).digest() for n in names), dtype="<u8")
 
 
-def made_up(seed: int, users: int = 500, items: int = 1000, rank: int = 8) -> tuple[Tensor, Choices]:
+def made_up(seed: int, users: int, items: int, fewest: int, most: int, rank: int = 8) -> tuple[Tensor, Choices]:
     """True scores (users, items), and choices drawn by them; see :class:`ImplicitFeedback`."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -237,7 +257,7 @@ def made_up(seed: int, users: int = 500, items: int = 1000, rank: int = 8) -> tu
         return torch.randn(shape, generator=generator)
 
     truth = 2.0 * normal(users, rank) @ normal(rank, items) / math.sqrt(rank) + normal(items)
-    count = torch.randint(10, 51, (users,), generator=generator).numpy()
+    count = torch.randint(fewest, most + 1, (users,), generator=generator).numpy()
     # The order of scores with Gumbel noise is that of draws without replacement.
     gumbel = -torch.rand(users, items, generator=generator).clamp(min=1e-30).log().neg().log()
     order = (truth + gumbel).argsort(dim=1, descending=True).numpy()

@@ -32,6 +32,9 @@ class IRGAN(Ranker):
     Args:
         users, items: names, str, of data where users choose items; else None.
         num_features: numbers that describe a document, of data where queries have documents; else None.
+        generator_optimizer, discriminator_optimizer: build the optimizers.
+        pretraining_optimizer: the generator's one in the first stage, which the code leaves to another program with
+            other rates; None: that of the game goes on.
         generator, discriminator: build rankers, from queries to scores (B, D); None for the code's, matrix
             factorisation with 5 dimensions for items, one hidden layer for documents.
         temperature: of p where the discriminator's negatives are drawn.
@@ -62,6 +65,7 @@ class IRGAN(Ranker):
         discriminator: RankingNetwork | None = None,
         generator_optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=64e-3),
         discriminator_optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=64e-3),
+        pretraining_optimizer: OptimizerCallable | None = None,
         temperature: float = 0.2,
         importance: float = 0.2,
         samples: int = 64,
@@ -88,7 +92,8 @@ class IRGAN(Ranker):
         sizes = RankingSizes(len(users), len(items)) if users and items else RankingSizes(features=num_features)
         usual = MatrixFactorisation if sizes.users else MLPScorer
         self.generator, self.discriminator = (generator or usual)(sizes), (discriminator or usual)(sizes)
-        self._players_of = (generator_optimizer, discriminator_optimizer)
+        self._players_of = (generator_optimizer, discriminator_optimizer, pretraining_optimizer)
+        self.beginner = "generator" if pretraining_optimizer is None else "beginner"  # who plays the first stage
         self.temperature, self.importance, self.samples = temperature, importance, samples
         self.exact, self.baseline = exact, baseline
         self.pretraining, self.candidates = pretraining, candidates
@@ -97,11 +102,12 @@ class IRGAN(Ranker):
         self.register_buffer("seen", torch.zeros(sizes.users or 0, sizes.items or 0, dtype=torch.bool))
 
     def players(self) -> dict[str, Player]:
-        generator_optimizer, discriminator_optimizer = self._players_of
-        return {
+        generator_optimizer, discriminator_optimizer, pretraining_optimizer = self._players_of
+        players = {
             "generator": Player(self.generator, generator_optimizer, self.step.scheduler),
             "discriminator": Player(self.discriminator, discriminator_optimizer, self.step.scheduler),
         }
+        return players | ({"beginner": Player(self.generator, pretraining_optimizer)} if pretraining_optimizer else {})
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -115,7 +121,7 @@ class IRGAN(Ranker):
     def training_step(self, batch: Ranked, batch_idx: int) -> None:
         step = self.iteration - 1 - self.pretraining  # batches since the first stage
         if step < 0:
-            self.turn("generator", self.generator_pretraining, batch, advances_step=True)
+            self.turn(self.beginner, self.generator_pretraining, batch, advances_step=True)
             if self.pretrain_discriminator:
                 self.turn("discriminator", self.discriminator_pretraining, batch)
         elif step % (self.discriminator_turns + self.generator_turns) < self.discriminator_turns:

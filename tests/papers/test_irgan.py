@@ -288,6 +288,28 @@ def test_the_game_raises_what_was_chosen():
     assert before < 0.04 and share() > 0.15
 
 
+def test_the_first_stage_may_have_an_optimizer_of_its_own(tmp_path):
+    """By SGD a step of each stage is its rate times a gradient: the rates are those of the two optimizers."""
+    data = feedback(tmp_path)
+    moves = {}
+    for first in (None, 0.5, 0.25):
+        torch.manual_seed(0)
+        own = {} if first is None else {"pretraining_optimizer": partial(torch.optim.SGD, lr=first)}
+        model = IRGAN(data.users, data.items, None, **sgd(0.125), **(SHORT | {"pretraining": 1}), **own)
+        assert list(model.players()) == ["generator", "discriminator"] + ["beginner"] * (first is not None)
+        before = tensors(model.generator)
+        trained(model, feedback(tmp_path), 1)
+        moves[first] = {name: value - before[name] for name, value in tensors(model.generator).items()}
+    for first in (0.5, 0.25):
+        for name, move in moves[first].items():
+            torch.testing.assert_close(move / first, moves[None][name] / 0.125, rtol=1e-3, atol=1e-6)
+    model = IRGAN(
+        data.users, data.items, None, **sgd(0.125), **SHORT, pretraining_optimizer=partial(torch.optim.SGD, lr=1)
+    )
+    trained(model, feedback(tmp_path), 4)
+    assert model.turns == {"beginner": 2, "discriminator": 2, "generator": 2}
+
+
 # What it recommends
 
 
