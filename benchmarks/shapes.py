@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from gan_lightning import data
 from gan_lightning.batches import Attributed, Masked, Paired
 from gan_lightning.core.translator import Translator
-from gan_lightning.data.base import to_unit
+from gan_lightning.data.base import ImageData, to_unit
 from gan_lightning.data.drawing import hue_class, shape_mask
+from gan_lightning.data.sets import Split
 from gan_lightning.load import load_model
 from gan_lightning.metrics import DigitFeatures, grid_peak
 from gan_lightning.metrics.fid import frechet_distance
@@ -34,9 +35,9 @@ from gan_lightning.runtime.sizes import Size, size_of
 STEPS, BATCH = 600, 64  # of the classifiers and estimators
 
 
-def val(module: data.ShapePairs) -> tuple:
-    """The whole validation set, images in [-1, 1]."""
-    images = module.reference("val")
+def whole(module: ImageData, split: Split = "val") -> tuple:
+    """All of a split, images in [-1, 1]."""
+    images = module.reference(split)
     batch = images.__getitems__(list(range(len(images))))
     return type(batch)(*(to_unit(field) if field.dtype == torch.uint8 else field for field in batch))
 
@@ -80,14 +81,14 @@ def report(**figures: float) -> None:
 
 
 def pix2pix(model: Translator, size: Size) -> None:
-    batch: Paired = val(data.ShapePairs(size=size))
+    batch: Paired = whole(data.ShapePairs(size=size))
     made = in_parts(model.translate, batch.source)
     error, identity = ((x - batch.target).abs().mean() / 2 for x in (made, batch.source))
     report(l1=error, l1_of_the_source=identity, ratio=error / identity)
 
 
 def cyclegan(model: Translator, size: Size) -> None:
-    batch = val(data.ShapeDomains(size=size))
+    batch = whole(data.ShapeDomains(size=size))
     for domain, (direction, image) in enumerate(zip(model.directions, batch, strict=True)):
         made = in_parts(lambda x, direction=direction: model.translate(x, direction), image)
         a, b = shape_mask(image), shape_mask(made)
@@ -101,7 +102,7 @@ def stargan(model: Translator, size: Size) -> None:
     module = data.ShapeAttributes(size=size)
     known: Attributed = module.reference("train").every
     judge = fitted(to_unit(known.image), known.attributes, F.binary_cross_entropy_with_logits)
-    batch: Attributed = val(module)
+    batch: Attributed = whole(module)
     report(classifier_right=((judge(batch.image) > 0) == (batch.attributes > 0.5)).float().mean())
     for place, name in enumerate(module.attributes):
         wanted = batch.attributes.clone()
@@ -116,7 +117,7 @@ def stargan(model: Translator, size: Size) -> None:
 def simgan(model: Translator, size: Size, light: str = "random") -> None:
     module = data.ShapeRefinement(size=size, light=light)
     train, held = module.reference("train"), module.reference("val")
-    synthetic, real = val(module)
+    synthetic, real = whole(module)
     refined = in_parts(model.translate, synthetic)
     before, after, least = (distance(x, real) for x in (synthetic, refined, to_unit(module.ideal("val"))))
     report(frechet_synthetic=before, frechet_refined=after, ratio=after / before)
@@ -152,7 +153,7 @@ def faceswap(model: Translator, size: Size) -> None:
     who = torch.arange(2).repeat_interleave(len(train.a))
     names = fitted(faces, F.one_hot(who, 2).float(), F.cross_entropy)
     poses = fitted(faces, torch.cat([train.pose_a, train.pose_b]), F.l1_loss)
-    batch = val(module)
+    batch = whole(module)
     for source, (image, pose) in enumerate(zip(batch, (held.pose_a, held.pose_b), strict=True)):
         face = in_parts(model.middle, image)
         made = in_parts(lambda x, to=1 - source: model.swap(x, to), image)
@@ -164,7 +165,7 @@ def faceswap(model: Translator, size: Size) -> None:
 
 
 def context_encoder(model: Translator, size: Size) -> None:
-    batch: Masked = val(data.ShapeHoles(size=size))
+    batch: Masked = whole(data.ShapeHoles(size=size))
     filled = {"model": in_parts(model.fill, batch.image, batch.hole)}
     images = ((batch.image + 1) * 127.5).round().byte().movedim(1, 3).numpy()
     holes = batch.hole[:, 0].numpy().astype(np.uint8)
@@ -178,7 +179,7 @@ def context_encoder(model: Translator, size: Size) -> None:
 
 def srgan(model: Translator, size: Size, root: str | None = None) -> None:
     kind = functools.partial(data.LowResolutionImages, root) if root else data.ShapeResolution
-    batch: Paired = val(kind(size=size, factor=model.scale))
+    batch: Paired = whole(kind(size=size, factor=model.scale))
     columns = {"bicubic": "input", "model": "output"}
     made = {name: in_parts(lambda s, t, c=c: model.columns(Paired(s, t))[c], *batch) for name, c in columns.items()}
     others = RandomFeatures(seed=1)  # not those that were trained on

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,7 +23,9 @@ from conftest import text_to_image, trained, translator
 from PIL import Image
 from test_data import write_mnist
 
-from gan_lightning import data, fit, metrics, networks
+from gan_lightning import data, fit, metrics, models, networks
+from gan_lightning.batches import Attributed
+from gan_lightning.data.sets import Rows
 from gan_lightning.data.shapes import ShapeData
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -277,6 +279,105 @@ def test_pairs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     kinds = ["one latent", "different latents", "real pairs", "different real images"]
     assert [line[0] for line in found] == kinds and [line[1] for line in found] == ["300", "300", "148", "148"]
     assert found[2][2:] == ("100.0", "1.000") and 50 < number(found[3][2]) < 95
+
+
+@pytest.fixture
+def faces(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(FOLDER)
+    module = loaded("faces")
+    monkeypatch.setattr(sys.modules["shapes"], "STEPS", 100)
+    return module
+
+
+class Plain(NamedTuple):
+    """Data of one colour an image, whose channels say which attributes there are."""
+
+    attributes: tuple[str, ...] = ("Red", "Green", "Blue")
+
+    def reference(self, split: str) -> Rows:
+        torch.manual_seed(len(split))
+        has = torch.randint(0, 2, (200, 3)).float()
+        return Rows(Attributed(colours(has), has))
+
+
+def colours(has: torch.Tensor) -> torch.Tensor:
+    """(n, 3, 16, 16): a channel is 0.5 where the attribute is, -0.5 where it is not."""
+    return (has - 0.5)[:, :, None, None].expand(-1, -1, 16, 16).clone()
+
+
+@pytest.mark.parametrize(
+    ("edit", "edited", "kept", "cycle"),
+    [
+        (lambda image, has: colours(has), 1, 1, 0),  # as asked
+        (lambda image, has: image, 0, 1, 0),  # nothing
+        (lambda image, has: -image, 1, 0, 0),  # everything turned, and back
+        (lambda image, has: colours(torch.ones_like(has)), None, None, 0.25),  # there and back: half of the pixels by 1
+    ],
+)
+def test_faces_measures_edits_of_known_images(
+    faces: ModuleType, capsys: pytest.CaptureFixture[str], edit: Callable, edited: float, kept: float, cycle: float
+) -> None:
+    attributes = Plain().attributes
+    model = SimpleNamespace(exclusive=[], attributes=list(attributes), edit=edit)
+    model.asked = partial(models.StarGAN.asked, model)
+    faces.stargan(model, Plain())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(attributes)
+    for line in lines:
+        right, *found = (number(value) for value in re.findall(rf"(?<= ){NUMBER}(?=  |$)", line))
+        assert right == 1
+        for value, expected in zip(found, (edited, kept, cycle), strict=True):
+            assert expected is None or value == pytest.approx(expected, abs=0.05)
+
+
+def test_faces_asks_for_exclusive_attributes_alone(faces: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """Black where Red is asked for takes Green away: only Blue is to be kept."""
+    asked = []
+
+    def edit(image: torch.Tensor, has: torch.Tensor) -> torch.Tensor:
+        asked.append(has)
+        return colours(has)
+
+    model = SimpleNamespace(exclusive=[0, 1], attributes=["Red", "Green", "Blue"], edit=edit)
+    model.asked = partial(models.StarGAN.asked, model)
+    faces.stargan(model, Plain())
+    for line in capsys.readouterr().out.splitlines():
+        assert "edited 1  others kept 1" in line
+    assert {tuple(row) for row in asked[0][:, :2].tolist()} == {(1.0, 0.0)}
+
+
+@pytest.mark.parametrize("name", ["StarGAN", "CycleGAN"])
+def test_faces(name: str, faces: ModuleType, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a folder, by the data that the checkpoint names."""
+    (tmp_path / "images").mkdir()
+    rows = []
+    for row in range(60):
+        picture = np.random.default_rng(row).integers(0, 256, (18, 16, 3), np.uint8)
+        Image.fromarray(picture).save(tmp_path / "images" / f"{row}.png")
+        rows.append(f"{row}.png {1 if row % 2 else -1} {1 if row % 3 else -1}")
+    (tmp_path / "list_attr_celeba.txt").write_text("\n".join(["60", "Odd Rest", *rows]))
+    for letter in "AB":
+        (tmp_path / f"train{letter}.txt").write_text("\n".join(f"{row}.png" for row in range(letter == "A", 60, 2)))
+    kind, settings = {
+        "StarGAN": (data.AttributeImages, {"attributes": ["Odd", "Rest"], "size": 16}),
+        "CycleGAN": (data.UnpairedImages, {"a": "trainA.txt", "b": "trainB.txt", "size": 16, "jitter": 18}),
+    }[name]
+    settings |= {"val_fraction": 0.3, "batch_size": 4, "num_workers": 0}
+    module = kind(root=str(tmp_path), **settings)
+    facts = {"image_shape": module.image_shape} | ({"attributes": ["Odd", "Rest"]} if name == "StarGAN" else {})
+    trained(translator(name, facts), 1, module).save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    with pytest.raises(SystemExit):
+        run(faces, str(tmp_path / "a.ckpt"), "--root", str(tmp_path))
+    assert "does not say what data" in capsys.readouterr().err
+    content["config"] = yaml.safe_dump(
+        {"data": {"class_path": kind.__name__, "init_args": settings | {"root": "gone"}}}
+    )
+    torch.save(content, tmp_path / "a.ckpt")
+    _, printed = run(faces, str(tmp_path / "a.ckpt"), str(tmp_path / "a.ckpt"), "--root", str(tmp_path))
+    lines = printed.splitlines()
+    assert len(lines) == 6 and lines[:3] == lines[3:]
+    assert "nan" not in printed
 
 
 @pytest.mark.parametrize("name", SHAPES)
