@@ -589,17 +589,6 @@ def test_perceptrons_hidden_weights_keep_their_length():
     assert (last.length - before[-1]).abs().max() > 1e-3
 
 
-def test_generator_of_the_perceptrons_is_the_authors():
-    """Batch norm without a gain, and the sigmoid of a layer of unit weights as brightness."""
-    network, z = improved_generator(SHAPE).eval(), draw(4, 6)
-    gains = [layer.weight for layer in network.modules() if isinstance(layer, nn.BatchNorm1d)]
-    assert len(gains) == 2 and not any(gain.requires_grad for gain in gains)
-    last = network.layers[-1]
-    weight = F.normalize(last.direction, dim=1)
-    brightness = (network.layers[:-1](z) @ weight.T).sigmoid()
-    torch.testing.assert_close((network(z).flatten(1) + 1) / 2, brightness)
-
-
 def test_discriminator_sees_the_range_that_is_asked_for():
     plain, unit = (ImprovedDiscriminator(SHAPE, width=4, reference=0, unit_range=range_) for range_ in (False, True))
     unit.load_state_dict(plain.state_dict())
