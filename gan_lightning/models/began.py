@@ -21,7 +21,8 @@ class BEGAN(TwoPlayerGAN):
     samples; no skip connections.
 
     Args:
-        gamma: the diversity ratio E L(G(z)) / E L(x) that k aims at, in [0, 1].
+        gamma: the diversity ratio E L(G(z)) / E L(x) that k aims at, in [0, 1]. Where the auto-encoder does too well
+            on real images, gamma L(x) stays below L(G(z)) and k at 0: raise gamma, or take a smaller code.
         lambda_k: the learning rate of k.
 
     Attributes:
