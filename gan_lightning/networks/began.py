@@ -49,13 +49,8 @@ class BEGANDiscriminator(nn.Module):
     """An auto-encoder: image -> encoder -> h -> decoder, the decoder being the generator's architecture.
 
     At each scale of the encoder two 3x3 convolutions with ELU, then one with stride 2; channels n, 2n, 3n, ... from
-<<<<<<< HEAD
-    scale to scale. The maps to and from h are linear. Deviation: the strided convolution is a third one at each scale,
-    as in public code; the paper names two, and downsampling by a stride of 2.
-=======
-    scale to scale. The maps to and from h are linear. As in the best-known code (carpedm20's) there are three
-    convolutions a scale; there the one after the stride widens, here that with it.
->>>>>>> balance
+    scale to scale. The maps to and from h are linear. Deviation: the strided convolution is a third one at each scale;
+    the paper names two. The best-known code (carpedm20's) has three too, of which the one after the stride widens.
 
     Args:
         image_shape: (channels, height, width).
