@@ -1,6 +1,6 @@
 """What IRGAN's game adds to its own first stage: BPR, DNS and IRGAN on choices of made-up users.
 
-    python benchmarks/ranking.py [--only BPR,DNS,IRGAN] [--seeds 0,1,2] [--config FILE]
+    python benchmarks/ranking.py [--only BPR,DNS,IRGAN] [--seeds 0,1,2] [--config FILE] [--by NDCG@10] [--every 100]
 
 IRGAN is `configs/irgan/synthetic.yaml`, or another config of it. BPR is matrix factorisation of the same dimension by
 the first stage alone with one candidate, DNS with the config's candidates; both take as many batches as IRGAN. Of the
@@ -31,7 +31,6 @@ from gan_lightning.core import AdversarialModule
 from gan_lightning.data import ImplicitFeedback
 
 CONFIG = Path(__file__).parents[1] / "configs" / "irgan" / "synthetic.yaml"
-EVERY = 100  # batches between two looks
 Figures = dict[str, float]
 FIGURES = ("P@5", "NDCG@5", "NDCG@10", "MAP", "MRR")
 
@@ -46,18 +45,18 @@ def built(options: dict[str, Any], data: ImplicitFeedback) -> AdversarialModule:
 
 
 class Looks(Callback):
-    """Figures every 100 batches, in their order: (batch, of validation, of test)."""
+    """Figures every so many batches, in their order: (batch, of validation, of test)."""
 
-    def __init__(self, test: ImplicitFeedback) -> None:
-        self.scores, self.test, self.figures = RankingScores(when=When(at_end=False)), test, []
+    def __init__(self, test: ImplicitFeedback, every: int) -> None:
+        self.scores, self.test, self.every, self.figures = RankingScores(when=When(at_end=False)), test, every, []
 
     def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: object) -> None:
-        if model.iteration % EVERY == 0:
+        if model.iteration % self.every == 0:
             measured = [self.scores.measure(model, data)[0] for data in (trainer.datamodule, self.test)]
             self.figures.append((model.iteration, *measured))
 
 
-def run(name: str, config: dict[str, Any], seed: int, by: str) -> dict[str, tuple[int, Figures, Figures]]:
+def run(name: str, config: dict[str, Any], seed: int, by: str, every: int) -> dict[str, tuple[int, Figures, Figures]]:
     """The best look of each stage of one ranker, chosen by a validation figure."""
     seed_everything(seed, verbose=False)
     validation, test = (
@@ -71,7 +70,7 @@ def run(name: str, config: dict[str, Any], seed: int, by: str) -> dict[str, tupl
     if name != "IRGAN":
         alone = {"pretraining": total, "pretrain_discriminator": False}  # with the game's schedule of rates
         options = options | alone | ({"candidates": 1} if name == "BPR" else {})
-    looks = Looks(test)
+    looks = Looks(test, every)
     trainer = Trainer(
         accelerator="cpu",
         devices=1,
@@ -108,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="BPR,DNS,IRGAN", help="rankers (default: all)")
     parser.add_argument("--seeds", default="0,1,2", help="default %(default)s")
+    parser.add_argument("--every", type=int, default=100, help="batches from look to look (default %(default)s)")
     parser.add_argument("--by", default="NDCG@10", choices=FIGURES, help="what is chosen by (default %(default)s)")
     parser.add_argument("--config", type=Path, default=CONFIG, help="of IRGAN on made-up users (default: ours)")
     options = parser.parse_args()
@@ -123,7 +123,7 @@ def main() -> None:
     found: dict[str, list[tuple[int, Figures, Figures]]] = {}
     for seed in seeds:
         for name in names:
-            for stage, look in run(name, config, seed, options.by).items():
+            for stage, look in run(name, config, seed, options.by, options.every).items():
                 found.setdefault(stage, []).append(look)
                 batch, chosen, reported = look
                 figures = f"validation {chosen[options.by]:.4f}, test {reported[options.by]:.4f}"

@@ -145,14 +145,13 @@ def test_data(run: Run) -> None:
     assert code in (0, 1)
 
 
-def test_ranking(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranking(run: Run, tmp_path: Path) -> None:
     ranking = loaded("ranking")
     config = yaml.safe_load(ranking.CONFIG.read_text())
     config["model"]["init_args"] |= {"pretraining": 4}
     config["trainer"]["max_steps"] = 5  # one batch of the generator, with five of the discriminator: 10 in all
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.setattr(ranking, "EVERY", 2)
-    code, printed = run(ranking, "--seeds", "0", "--config", str(tmp_path / "tiny.yaml"))
+    code, printed = run(ranking, "--seeds", "0", "--every", "2", "--config", str(tmp_path / "tiny.yaml"))
     of = {name: cells for name, *cells in rows(printed)}
     names = ["BPR", "DNS", "IRGAN, start", "IRGAN, game", "game less start", "popularity", "truth"]
     assert code is None and list(of) == names

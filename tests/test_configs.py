@@ -113,6 +113,17 @@ def test_a_published_setting_runs_twenty_steps(name: str, tmp_path: Path, monkey
     assert all(value.isfinite().all() for value in state["state_dict"].values() if torch.is_tensor(value))
 
 
+@pytest.mark.parametrize("name", ["dense", "movielens"])
+def test_settings_of_irgan_play_their_game(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = [f"--model.{flag}=1" for flag in ("pretraining", "discriminator_turns", "generator_turns")]
+    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.callbacks=null"]
+    fit.main([f"--config={ROOT / 'irgan' / f'{name}.yaml'}", "--trainer.max_steps=2", *short, *quiet])
+    state = torch.load(next(tmp_path.glob("runs/*/*/last.ckpt")), weights_only=True)
+    assert state["gan_lightning"]["turns"] == {"beginner": 1, "discriminator": 1, "generator": 1}
+    assert all(value.isfinite().all() for value in state["state_dict"].values() if torch.is_tensor(value))
+
+
 @pytest.mark.parametrize("name", ["stackgan/cub", "stackgan/coco", "stackgan/flickr8k"])
 def test_settings_for_captions_run_five_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All phases, with their own text encoders, schedules and batches; narrow networks, small drawn scenes."""

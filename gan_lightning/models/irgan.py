@@ -24,10 +24,10 @@ class IRGAN(Ranker):
 
     Deviations: a batch is of users, and a loss is a mean over them, where the code takes a user (the generator)
     or sums over 16 pairs (the discriminator) at a time: its rate of 1e-3 times the 64 of a batch is the default, which
-    learns slowly, see `configs/irgan` for others; phases are
-    counted in batches, where the paper alternates epochs (100 and 50); negatives are drawn anew for every batch,
-    not every 5 epochs; each query has `samples` draws, not as many (or twice as many) as it has choices. The code's L2
-    terms are the optimizers' `weight_decay`. A query with nothing relevant takes part with what it has.
+    learns slowly, the discriminator most of all, see `configs/irgan` for others; phases are counted in batches, where
+    the paper alternates epochs (100 and 50); negatives are drawn anew for every batch, not every 5 epochs; each query
+    has `samples` draws, not as many (or twice as many) as it has choices. The code's L2 terms are the optimizers'
+    `weight_decay`. A query with nothing relevant takes part with what it has.
 
     Args:
         users, items: names, str, of data where users choose items; else None.
