@@ -186,7 +186,7 @@ def test_every_model_goes_on_with_new_rates(name: str, tmp_path: Path) -> None:
     made = make()
     trained(made, 1, data()).save_checkpoint(tmp_path / "a.ckpt")
     content = torch.load(tmp_path / "a.ckpt", weights_only=True)
-    arguments = {n for n in content["hyper_parameters"] if n.endswith("optimizer")}
+    arguments = {n for n, described in content["hyper_parameters"].items() if described and n.endswith("optimizer")}
     slower = {n: partial(_kind(content["hyper_parameters"][n]), lr=0.015625) for n in arguments}
     model = make(**slower, step=replace(made.step, scheduler=partial(optim.LinearDecay, end=2)))
     model.trained_on = content["gan_lightning"]["trained_on"]
