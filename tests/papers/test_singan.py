@@ -464,10 +464,12 @@ def test_patches_are_seen_before_the_second_pooling(monkeypatch):
         seen(draw(1, 2, 20, 20))
 
     monkeypatch.setattr(networks.features, "VGG19_BLOCKS", ((2, 4), (2, 8), (1, 8)))
-    monkeypatch.setattr(networks.features, "_weights", lambda _: {})
+    monkeypatch.setattr(networks.features, "_weights", lambda *_: {})
     monkeypatch.setattr(networks.VGG19Features, "load_state_dict", lambda *_: None)
     vgg = networks.VGG19Features()
-    expected = vgg.features[:9](((image + 1) / 2 - vgg.mean) / vgg.std)  # conv, relu, twice, a pooling, and again
+    expected = vgg.features[:9](
+        ((image + 1) / 2 - vgg.normalised.mean) / vgg.normalised.std
+    )  # conv, relu, twice, a pooling, and again
     torch.testing.assert_close(vgg.patches(image), expected)
     assert isinstance(vgg.features[9], nn.MaxPool2d) and expected.shape == (2, 8, 10, 15)
 
