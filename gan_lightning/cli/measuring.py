@@ -65,7 +65,7 @@ def measured(run: Run, given: argparse.Namespace, scores_flags: Callable[..., tu
     row["date"] = date.today().isoformat()
     row["cost"] = {
         "seconds": round(seconds, 1),
-        "training_seconds": round(content["callbacks"]["Timer"]["time_elapsed"]["train"], 1),
+        "training_seconds": round(content["callbacks"]["Timer"]["time_elapsed"]["train"], 3),
         "steps": content["global_step"],
         "images": record["images_seen"],
     }

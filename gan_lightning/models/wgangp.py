@@ -40,7 +40,7 @@ class WGANGP(TwoPlayerGAN):
     def discriminator_loss(self, batch: Labeled) -> Terms:
         fake = self.fake_like(batch).detach()
         epsilon = self.noise.uniform(len(fake.image), 1, 1, 1)
-        real = batch._replace(image=batch.image + self.dequantise * self.noise.uniform(*batch.image.shape))
+        real = self.dequantised(batch)
         return {
             "critic": losses.wasserstein_discriminator(*self.score_pair(real, fake)),
             "penalty": self.penalty_weight * losses.gradient_penalty(self.show, real.image, fake.image, epsilon),
@@ -48,3 +48,9 @@ class WGANGP(TwoPlayerGAN):
 
     def generator_loss(self, batch: Labeled) -> Terms:
         return {"critic": losses.wasserstein_generator(self.discriminate(self.fake_like(batch)))}
+
+    def dequantised(self, batch: Labeled) -> Labeled:
+        """The batch, its images with the noise that `dequantise` asks for."""
+        if not self.dequantise:
+            return batch
+        return batch._replace(image=batch.image + self.dequantise * self.noise.uniform(*batch.image.shape))
