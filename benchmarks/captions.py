@@ -19,7 +19,7 @@ from gan_lightning.data import CaptionedShapes
 from gan_lightning.data.base import to_unit
 from gan_lightning.data.captioned_shapes import COLOURS, RELATIONS, SIZES
 from gan_lightning.data.drawing import KINDS
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics.fid import frechet_distance
 from gan_lightning.runtime.sizes import size_of
 

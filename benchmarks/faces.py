@@ -19,7 +19,7 @@ from gan_lightning import data
 from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import to_unit
 from gan_lightning.data.sets import Examples
-from gan_lightning.load import model_of
+from gan_lightning.loading import model_of
 from gan_lightning.runtime.checkpoint_io import read
 
 SIDE = 64  # pixels of the longer side that a judge sees, at most

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gan_lightning.core import TwoPlayerGAN
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import InMemory
-from gan_lightning.load import build
+from gan_lightning.loading import build
 from gan_lightning.noise import PartNoise, drawn_by_layers
 
 CONFIGS = Path(__file__).parents[1] / "configs"

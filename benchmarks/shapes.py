@@ -26,7 +26,7 @@ from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import ImageData, to_unit
 from gan_lightning.data.drawing import hue_class, shape_mask
 from gan_lightning.data.sets import Split
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import DigitFeatures, grid_peak
 from gan_lightning.metrics.fid import frechet_distance
 from gan_lightning.networks import RandomFeatures

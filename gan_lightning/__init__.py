@@ -25,7 +25,7 @@ for _advice in (
 def __getattr__(name: str) -> Any:
     """`build` and `load_model`, loaded when they are used: a mistyped flag is answered before torch is there."""
     if name in ("build", "load_model"):
-        from gan_lightning import load
+        from gan_lightning import loading
 
-        return getattr(load, name)
+        return getattr(loading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,7 +28,7 @@ from gan_lightning.augment import ADA, DiffAugment
 from gan_lightning.callbacks import Checkpoint, ScheduledScore, When
 from gan_lightning.core import AdversarialModule, ImageShape, ImageStep, Step
 from gan_lightning.core.hyperparameters import instantiate, plain_hyperparameters, resolve
-from gan_lightning.load import build, load_model
+from gan_lightning.loading import build, load_model
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, previous, read
 from gan_lightning.runtime.errors import NotFiniteError
 

@@ -43,7 +43,7 @@ from gan_lightning.batches import Labeled, gather_batch, split
 from gan_lightning.core import AdversarialModule, ImageStep, Step, Terms, TwoPlayerGAN
 from gan_lightning.data import Digits
 from gan_lightning.ema import EMA
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.models import DCGAN
 from gan_lightning.noise import PartNoise, SampleNoise, key
 from gan_lightning.runtime.errors import NotFiniteError
@@ -832,7 +832,7 @@ def test_evaluation_changes_nothing():
 
 
 def test_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
-    """But for hyperparameters, which `gan_lightning.load` makes plain: it loads where nothing is trusted."""
+    """But for hyperparameters, which `gan_lightning.loading` makes plain: it loads where nothing is trusted."""
     trained(scheduled(), 2).save_checkpoint(tmp_path / "a.ckpt")
     read = f"import torch; print(torch.load({str(tmp_path / 'a.ckpt')!r}, weights_only=True)['gan_lightning'])"
     found = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True)

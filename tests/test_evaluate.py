@@ -22,7 +22,7 @@ from torch import Tensor
 from gan_lightning import fit, models, networks
 from gan_lightning.data import MNIST, Digits, Gaussians
 from gan_lightning.evaluate import main
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import DigitFeatures, frechet_distance, load_reference
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
 from gan_lightning.scoring import differences

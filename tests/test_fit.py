@@ -21,7 +21,7 @@ from conftest import Noisy, game, own_networks, tiny, trained
 from gan_lightning import fit, models
 from gan_lightning.cli import fit_cli
 from gan_lightning.core import ImageStep
-from gan_lightning.load import init_from
+from gan_lightning.loading import init_from
 from gan_lightning.networks import MLPDiscriminator
 
 TINY = [

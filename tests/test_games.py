@@ -15,7 +15,7 @@ from conftest import GAMES, assert_same, game, gap, played, tensors, trained
 from gan_lightning import callbacks, evaluate, fit, sample
 from gan_lightning.cli.flags import SENTENCES
 from gan_lightning.core import AdversarialModule, Manipulator, Ranker, SequenceGenerator
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.runtime import signals
 from gan_lightning.text import sentence
 

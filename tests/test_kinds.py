@@ -19,7 +19,7 @@ from gan_lightning.augment import Augment
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import FID
 from gan_lightning.core import ImageGenerator, ImageShape, ImageStep, Player, Terms, TwoPlayerGAN
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import DigitFeatures, frechet_distance, to_uint8
 from gan_lightning.noise import Noise, layer_noise
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO

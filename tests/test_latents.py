@@ -23,7 +23,7 @@ from gan_lightning.core import ImageGenerator
 from gan_lightning.latents import Latents, LatentSpace, directions, distance_to
 from gan_lightning.latents import project as find
 from gan_lightning.latents.projection import RATE, correlation, rate_at
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import to_uint8
 from gan_lightning.noise import SampleNoise
 

@@ -49,7 +49,7 @@ from gan_lightning.core import (
     TwoPlayerGAN,
 )
 from gan_lightning.data import Gaussians
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 
 UNCONDITIONAL = ["GAN", "DCGAN", "WGAN", "WGANGP", "LSGAN", "GeometricGAN", "RelativisticGAN", "SNGAN"]
 OF_PAIRS = ["BigBiGAN"]  # its discriminator sees images with latents: its own file has what follows here

@@ -21,7 +21,7 @@ from gan_lightning.cli.parser import ModelParser
 from gan_lightning.core import AdversarialModule, Encoder, ImageShape, ImageStep, Terms, TwoPlayerGAN
 from gan_lightning.core.sampling import lerp, slerp
 from gan_lightning.data.finding import image_files
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import to_uint8
 from gan_lightning.noise import SampleNoise, truncated_normal
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO

@@ -26,7 +26,7 @@ from gan_lightning.data.base import cropped
 from gan_lightning.data.decoding import as_bytes, batch_of, read_image, read_pixels
 from gan_lightning.data.finding import image_files
 from gan_lightning.data.pictures import Pictures
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import DigitFeatures, Extractor, Features, to_uint8
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
 from gan_lightning.runtime.reading import Reading

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "latents": {"core", "networks", "noise", "runtime"},
     "scoring": {"batches", "core", "metrics", "runtime"},
     "callbacks": {"batches", "core", "metrics", "noise", "runtime", "scoring", "text"},
-    "load": {"core", "models", "runtime"},
+    "loading": {"core", "models", "runtime"},
     "cli": {
         "augment",
         "batches",
@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         "core",
         "data",
         "latents",
-        "load",
+        "loading",
         "metrics",
         "models",
         "networks",
@@ -49,20 +49,49 @@ ALLOWED: dict[str, set[str]] = {
         "text",
     },
     "fit": {"cli", "runtime"},
-    "sample": {"cli", "load", "runtime"},
+    "sample": {"cli", "loading", "runtime"},
     "project": {"cli", "runtime"},
     "directions": {"cli", "runtime"},
-    "translate": {"batches", "cli", "core", "data", "load", "metrics", "runtime"},
-    "evaluate": {"cli", "load", "runtime"},
+    "translate": {"batches", "cli", "core", "data", "loading", "metrics", "runtime"},
+    "evaluate": {"cli", "loading", "runtime"},
     "benchmark": {"cli", "evaluate", "runtime"},
     "convert": {"cli", "runtime"},
+    "demo": {"cli", "runtime", "web"},
+    "report": {"cli", "runtime"},
+    "export": {"cli", "runtime"},
+    "web": {
+        "batches",
+        "callbacks",
+        "cli",
+        "core",
+        "data",
+        "latents",
+        "loading",
+        "metrics",
+        "networks",
+        "runtime",
+        "scoring",
+        "text",
+    },
     "__main__": {"cli", "fit", "runtime"},
-    "__init__": {"load"},
+    "__init__": {"loading"},
 }
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "metrics", "schedules", "text"}
 LONGEST = 350  # lines of a file
-COMMANDS = {"fit", "sample", "translate", "evaluate", "project", "directions", "benchmark", "convert"}
+COMMANDS = {
+    "fit",
+    "sample",
+    "translate",
+    "evaluate",
+    "project",
+    "directions",
+    "benchmark",
+    "convert",
+    "demo",
+    "report",
+    "export",
+}
 ROOT = 12  # modules at the package's root beside the commands, at most
 
 

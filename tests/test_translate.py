@@ -26,7 +26,7 @@ from gan_lightning.core import AdversarialModule, ImageShape, Inpainter, Step, T
 from gan_lightning.core.tiling import lengthened, tiled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import Examples, Split
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
 from gan_lightning.translate import main
 

@@ -29,7 +29,7 @@ from gan_lightning.core import Step
 from gan_lightning.core.image_pools import HistoryBuffer, ImagePool
 from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import to_unit
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 
 every_translator = pytest.mark.parametrize("name", TRANSLATORS)
 STAGES = 8  # generator steps that go through every stage of every model

@@ -22,7 +22,7 @@ from gan_lightning.cli.discriminators import discriminator_of
 from gan_lightning.data import Digits
 from gan_lightning.data.base import to_unit
 from gan_lightning.evaluate import main
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import Guided, Strongest, guided_gradients, probe_features, responses, spread, to_uint8
 
 KERNEL = torch.tensor([[1.0, -1.0, 2.0], [0.5, 3.0, -4.0], [-1.0, 1.0, 1.0]])

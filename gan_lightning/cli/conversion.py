@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from gan_lightning import load, networks
+from gan_lightning import loading, networks
 from gan_lightning.cli.arguments import program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, resolve
@@ -153,7 +153,7 @@ def model_of(found: list[Network]) -> tuple[AdversarialModule, dict[str, Network
         others = {name: value for name, value in arguments.items() if name in SHARED}
     else:
         others = {name: value for name, value in judge.arguments().items() if name not in facts}
-    model = load.build(
+    model = loading.build(
         live.model,
         **facts,
         conditional=facts["num_classes"] is not None,

@@ -29,7 +29,7 @@ from gan_lightning.cli import command_line
 from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
-from gan_lightning.load import init_from
+from gan_lightning.loading import init_from
 from gan_lightning.runtime import checkpoint_io, runs, signals, slurm, trainer_arguments
 from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
 from gan_lightning.runtime.trust import USER

@@ -76,9 +76,9 @@ class ModelParser(Parser):
         """The model of the checkpoint, of what :meth:`early` found.
 
         Raises:
-            FileNotFoundError, ValueError: see :func:`load.load_model`.
+            FileNotFoundError, ValueError: see :func:`loading.load_model`.
         """
-        from gan_lightning.load import load_model
+        from gan_lightning.loading import load_model
         from gan_lightning.runtime.processes import device_named
 
         module = load_model(given.checkpoint, device_named(given.device), given.trust)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import LightningDataModule
 
-from gan_lightning import data, load
+from gan_lightning import data, loading
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.cli import command_line
 from gan_lightning.core import AdversarialModule, ImageGenerator
@@ -42,10 +42,10 @@ class Checkpoint(NamedTuple):
         """Read the file.
 
         Raises:
-            FileNotFoundError, ValueError: see :func:`load.load_model` and :func:`command_line.config_of`.
+            FileNotFoundError, ValueError: see :func:`loading.load_model` and :func:`command_line.config_of`.
         """
         content = checkpoint_io.read(path)
-        module = load.model_of(content, path, device, trust)
+        module = loading.model_of(content, path, device, trust)
         return cls(path, module, command_line.config_of(path, trust, content) or {}, content["global_step"])
 
     @property

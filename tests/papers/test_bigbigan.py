@@ -24,7 +24,7 @@ from gan_lightning.cli.score_sides import Checkpoint
 from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits, StackedDigits
 from gan_lightning.data.base import to_unit
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.losses.bidirectional import pair_hinge_discriminator
 from gan_lightning.metrics import linear_probe
 from gan_lightning.models.bigbigan import BigBiGAN

@@ -16,7 +16,7 @@ from gan_lightning import losses
 from gan_lightning.batches import Ranked
 from gan_lightning.core import Step
 from gan_lightning.data import ImplicitFeedback, RankingPairs
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.models import IRGAN
 from gan_lightning.networks import LinearScorer, MatrixFactorisation, MLPScorer, RankingSizes
 from gan_lightning.noise import PartNoise, drawn_by

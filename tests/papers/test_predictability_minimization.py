@@ -17,7 +17,7 @@ from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import SampleGrid
 from gan_lightning.core import Step
 from gan_lightning.data import FactorialPatterns
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.models import PredictabilityMinimization
 from gan_lightning.networks import CodeDecoder, CodeEncoder, Predictors
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from gan_lightning import networks, optim
 from gan_lightning.batches import Labeled
 from gan_lightning.core import Growth, ImageStep, TwoPlayerGAN
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.models import ProGAN
 from gan_lightning.networks import ProGANDiscriminator, ProGANGenerator
 from gan_lightning.networks.growing import Growing, enlarge

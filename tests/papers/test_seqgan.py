@@ -23,7 +23,7 @@ from gan_lightning.batches import Sequences, part, split
 from gan_lightning.callbacks import TextScores
 from gan_lightning.core import Step
 from gan_lightning.data import OracleSequences
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.models import SeqGAN
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.networks.text import _inverted

@@ -21,7 +21,7 @@ from gan_lightning import fit, losses, metrics, networks, sample, translate
 from gan_lightning.cli.manipulation import softened
 from gan_lightning.core import ImageStep
 from gan_lightning.data import Digits, SingleImage
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.models import SinGAN
 from gan_lightning.networks.singan import pyramid_sizes, resized
 from gan_lightning.noise import SampleNoise

@@ -13,7 +13,7 @@ from conftest import NoisyBatches, draw, quiet, translator
 from torch import nn
 
 from gan_lightning.batches import Paired
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import CIFARResNet56, grid_peak
 from gan_lightning.networks import RandomFeatures, ResNet56Features, SRDiscriminator, SRResNet, VGG19Features
 from gan_lightning.networks.features import ResNet56

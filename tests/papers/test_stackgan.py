@@ -34,7 +34,7 @@ from gan_lightning import losses, networks, sample
 from gan_lightning.batches import Captioned
 from gan_lightning.core import ImageStep
 from gan_lightning.data import CaptionedShapes
-from gan_lightning.load import load_model
+from gan_lightning.loading import load_model
 from gan_lightning.metrics import to_uint8
 from gan_lightning.models import StackGAN
 from gan_lightning.networks import stackgan, text_encoders
