@@ -181,8 +181,8 @@ class SeqGAN(SequenceGenerator):
     @torch.no_grad()
     def rewards(self, token: Tensor) -> Tensor:
         """(n, T) in [0, 1], equation 4: how real sequences seem that begin as (n, T) do, up to each token."""
-        if self.reward == "constant":
-            return torch.full(token.shape, 0.5, device=token.device)
+        if self.reward == "constant":  # roll-outs would add nothing
+            return self.verdict(token)[:, None].expand(token.shape)
         n, length = token.shape
         uniform = self.noise.uniform(n, self.rollouts, length - 1, length)
         completed = self.rollout_policy.roll_out(token, uniform)
