@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["CosineDecay", "LinearDecay", "PaperAdam", "followed", "lazy"]
 
@@ -133,7 +133,7 @@ class Decay(torch.optim.lr_scheduler.LRScheduler, ABC):
     def left(self, progress: float) -> float:
         """The share of the rate that is left when this share of the decay, from 0 to 1, is over."""
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         step, start = self.last_epoch, max(self.start, self.warmup)  # torch counts steps in `last_epoch`
         if step < self.warmup:
             share = (step + 1) / self.warmup

@@ -96,7 +96,8 @@ def tokens_of(captions: Iterable[str], vocabulary: Sequence[str], length: int) -
         vocabulary: the word or character of each token; `UNKNOWN` stands for those that it lacks.
         length: tokens of each.
     """
-    number, unit = token_numbers(vocabulary), "character" if of_characters(vocabulary) else "word"
+    number = token_numbers(vocabulary)
+    unit: Unit = "character" if of_characters(vocabulary) else "word"
     rows = []
     for caption in captions:
         found = [number.get(word, UNKNOWN) for word in caption_parts(caption, unit)[:length]]

@@ -16,15 +16,20 @@ deviation.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
 ROWS, PAGE, IMAGES = Path("results"), Path("docs", "results.md"), Path("docs", "images")
 TABLE = re.compile(r"^(<!-- results: ([^\n]+) -->\n).*?^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
@@ -67,17 +72,27 @@ def same_run(one: Row, other: Row) -> bool:
 
 
 def add(path: Path, row: Row) -> None:
-    """Append a row, in place of one of the same run and seed; any number of processes may do so at a time."""
+    """Append a row, in place of one of the same run and seed; processes may do so at the same time, but on Windows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # until it is closed
+    with _locked(path.parent):
         rows = [old for old in read(path) if not (same_run(old, row) and old["seed"] == row["seed"])]
         part = path.with_suffix(".json.part")
         part.write_text(text_of([*rows, row]), "utf-8")
         os.replace(part, path)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Within it no other process is in it with the same folder; on Windows, which locks no folders, this is not so."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed
+        yield
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def text_of(rows: Iterable[Row]) -> str:

@@ -62,7 +62,7 @@ class TwoPlayerGAN(ImageGenerator):
                 f"and {type(self).__name__}'s scores do not say: give it a fixed strength, or use DiffAugment"
             )
 
-    def on_train_batch_start(self, batch: Labeled, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
         if self.augment is not None:
             self.augment.begin(self.clock)
@@ -76,8 +76,8 @@ class TwoPlayerGAN(ImageGenerator):
         self.turn("discriminator", self.discriminator_loss, batch)
         if self.augment is not None and self.augment.adaptive:
             self.augment.adapt(self.images_seen // self.batches_per_step)
-        if hasattr(self.augment, "p"):
-            self.watch("augment/p", self.augment.p.clone())
+        if (p := getattr(self.augment, "p", None)) is not None:
+            self.watch("augment/p", p.clone())
 
     def generator_turn(self, batch: Labeled) -> None:
         self.turn("generator", self.generator_loss, batch, advances_step=True)
@@ -112,6 +112,7 @@ class TwoPlayerGAN(ImageGenerator):
         """Log the share of scores (n,) that are right, and tell an adaptive augmentation."""
         r, f = real.detach().float(), fake.detach().float()
         if self.augment is not None and self.augment.adaptive:
+            assert self.boundary is not None  # see setup
             self.augment.see(r - self.boundary)
         if self.watching:
             boundary = (r.mean() + f.mean()) / 2 if self.boundary is None else self.boundary

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
-
-from torch import nn
+from typing import Any, TypeVar
 
 from gan_lightning.core.module import AdversarialModule
 from gan_lightning.core.step import ImageStep
 from gan_lightning.schedules import Schedule
 
 Number = TypeVar("Number", int, float)
+Other = TypeVar("Other", float, None)
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Growth:
 
     def batch_size_after(self, images: float, sides: Sequence[int]) -> int | None:
         """The whole batch after so many images; None for the data's."""
-        return _from_side(self.batch_size, self.side(images, sides), None)
+        return _from_side(self.batch_size or {}, self.side(images, sides), None)
 
     def step_of(self, step: ImageStep, sides: Sequence[int]) -> ImageStep:
         """A step whose learning rates follow the sides too.
@@ -93,7 +92,7 @@ class Growth:
                     "micro-batches: choose a multiple"
                 )
 
-    def grow(self, model: AdversarialModule, *networks: nn.Module) -> None:
+    def grow(self, model: AdversarialModule, *networks: Any) -> None:
         """Bring networks to the level of this batch; as a fade begins and as it ends all optimizers begin anew.
 
         The networks hold the level of the batch before: a resumed run does the same as an unbroken one.
@@ -110,15 +109,15 @@ class Growth:
 class _RateBySide(Schedule):
     """The factor of a growth's `rate`, times another schedule's."""
 
-    def __init__(self, growth: Growth, sides: Sequence[int], times: type[Schedule] | None) -> None:
+    def __init__(self, growth: Growth, sides: Sequence[int], times: Callable[[], Schedule] | None) -> None:
         self.growth, self.sides, self.times = growth, sides, times() if times is not None else None
 
     def at(self, images: float) -> float:
-        factor = _from_side(self.growth.rate, self.growth.side(images, self.sides), 1.0)
+        factor = _from_side(self.growth.rate or {}, self.growth.side(images, self.sides), 1.0)
         return factor if self.times is None else factor * self.times.at(images)
 
 
-def _from_side(values: dict[int, Number] | None, side: int, otherwise: Number | None) -> Number | None:
+def _from_side(values: dict[int, Number], side: int, otherwise: Other) -> Number | Other:
     """The value of the greatest side that is reached."""
-    reached = [least for least in values or () if least <= side]
+    reached = [least for least in values if least <= side]
     return values[max(reached)] if reached else otherwise

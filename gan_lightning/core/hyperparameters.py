@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from jsonargparse import ArgumentParser, Namespace, dict_to_namespace
@@ -27,6 +27,8 @@ from torch import Tensor
 from gan_lightning.runtime import torchfile
 from gan_lightning.runtime.errors import nearest
 from gan_lightning.runtime.trust import USER, Source
+
+Model = TypeVar("Model", bound=LightningModule)
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning calls for such hyper-parameters
 
@@ -98,7 +100,7 @@ def with_plain_factories(settings: Namespace, where: str) -> Namespace:
     return settings
 
 
-def instantiate(kind: type[LightningModule], hyperparameters: dict[str, Any]) -> LightningModule:
+def instantiate(kind: type[Model], hyperparameters: dict[str, Any]) -> Model:
     """The model of :func:`resolve`'s arguments; they are its `hparams`, in place of the objects made from them."""
     with parser_without_warnings():
         module = instantiate_module(kind, {k: v for k, v in hyperparameters.items() if k != "_instantiator"})
@@ -122,9 +124,7 @@ def own_record(checkpoint: dict[str, Any], name: str | Path) -> dict[str, Any]:
     return record
 
 
-def rebuilt(
-    kind: type[LightningModule], checkpoint: dict[str, Any], source: Source, strict: bool = True
-) -> LightningModule:
+def rebuilt(kind: type[Model], checkpoint: dict[str, Any], source: Source, strict: bool = True) -> Model:
     """The model of a checkpoint's content, with its weights, average and counters.
 
     Args:
@@ -153,9 +153,7 @@ def rebuilt(
     return module
 
 
-def loaded(
-    kind: type[LightningModule], path: str | Path, map_location: Any, source: Source, strict: bool = True
-) -> LightningModule:
+def loaded(kind: type[Model], path: str | Path, map_location: Any, source: Source, strict: bool = True) -> Model:
     """The model of a checkpoint file, where its tensors are; other arguments as of :func:`rebuilt`.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,8 @@ class ImageGenerator(AdversarialModule):
     num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
     uniform_latents = False  # latents are from U[-1, 1), not from N(0, 1)
     codes = 0  # of latents that have some: how many :meth:`traverse` knows
+    step: ImageStep
+    generator: Any  # a network with what its kind of model asks it for
 
     def __init__(self, image_shape: ImageShape, generator: nn.Module, step: ImageStep) -> None:
         if not isinstance(step, ImageStep):
@@ -59,7 +62,7 @@ class ImageGenerator(AdversarialModule):
         """
         step = self.step
         half_lives = step.ema_half_life if isinstance(step.ema_half_life, (list, tuple)) else [step.ema_half_life]
-        named = [(name, half_lives[0], None)]
+        named: list[tuple[str, Any, float | None]] = [(name, half_lives[0], None)]
         named += [(f"{name}_{one:.0f}", one, None) for one in half_lives[1:]]
         named += [(f"{name}_power_{1000 * sigma:03.0f}", 0.0, sigma) for sigma in step.ema_power or []]
         if len({called for called, *_ in named}) < len(named):
@@ -76,7 +79,7 @@ class ImageGenerator(AdversarialModule):
         """The generator's average that is sampled and scored unless another is named."""
         return self.averages["generator"]
 
-    def weights(self, live: bool = False, average: str | None = None) -> nn.Module:
+    def weights(self, live: bool = False, average: str | None = None) -> Any:
         """The generator with its trained weights, or with an average of them.
 
         Args:
@@ -122,7 +125,7 @@ class ImageGenerator(AdversarialModule):
         """
         raise TypeError(f"{type(self).__name__} must define traverse(z, code, steps)")
 
-    def condition_like(self, batch: tuple) -> Tensor | None:
+    def condition_like(self, batch: Any) -> Tensor | None:
         """What the fakes of a training batch are conditioned on: labels (n,), uniform over the classes, or None.
 
         A model whose paper has other classes returns `batch.label`, the real images', or :meth:`classes_as_in_data`.
@@ -149,12 +152,13 @@ class ImageGenerator(AdversarialModule):
         """What samples of these numbers are conditioned on: labels (n,), each class in turn, or None."""
         return torch.tensor(numbers, device=self.device) % self.num_classes if self.num_classes else None
 
-    def condition_as(self, asked: int, n: int) -> Tensor:
+    def condition_as(self, asked: Any, n: int) -> Tensor:
         """What n samples are conditioned on that are all to be alike in it: labels (n,) of a class."""
         return torch.full((n,), asked, device=self.device)
 
     def mixable(self, condition: Tensor) -> Tensor:
         """Conditions (n, ...) float between which there are others: shares of classes (n, classes), of labels (n,)."""
+        assert self.num_classes  # else there are no labels
         return F.one_hot(condition, self.num_classes).to(self.dtype)
 
     # Fakes in training.
@@ -181,7 +185,8 @@ class ImageGenerator(AdversarialModule):
     def latents(self, numbers: Sequence[int], seed: int = 0) -> Tensor:
         """(n, latent_dim) the latents of samples; arguments as of :meth:`sample`."""
         z = self.latent(SampleNoise(seed, numbers, self.device), len(numbers))
-        return z.to(torch.promote_types(z.dtype, self.dtype))
+        own: Any = self.dtype  # which Lightning says might be a str
+        return z.to(torch.promote_types(z.dtype, own))
 
     @torch.no_grad()
     def sample(

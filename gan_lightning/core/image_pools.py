@@ -57,7 +57,7 @@ class ImagePool(Pool):
     """
 
     def mix(self, shown: Tensor, choices: torch.Generator) -> None:
-        size, count = len(self.images), self._count.value(self.count)
+        size, count = len(self.images), int(self._count.value(self.count))
         coins = torch.rand(len(shown), generator=choices).tolist()
         places = torch.randint(size, (len(shown),), generator=choices).tolist()
         for row, (coin, place) in enumerate(zip(coins, places, strict=True)):

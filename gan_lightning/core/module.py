@@ -60,7 +60,7 @@ class AdversarialModule(LightningModule):
         self.seed_wins = False  # over a checkpoint's: where the user of a resumed run named one
         self.iteration = self.images_seen = self.clock = 0
         self.noise: Noise = Noise()
-        self.averages = nn.ModuleDict()
+        self.averages: Any = nn.ModuleDict()  # of EMA
         self.trained_on: dict[str, Any] = {}
         self.turns: dict[str, int] = {}
         self.training_log = TrainingLog()
@@ -78,7 +78,7 @@ class AdversarialModule(LightningModule):
         return None
 
     @classmethod
-    def load_from_checkpoint(
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's passes any arguments on
         cls,
         checkpoint_path: str | Path,
         map_location: Any = "cpu",
@@ -125,7 +125,7 @@ class AdversarialModule(LightningModule):
             return
         move = self._move_of(name)
         self._turn_in_batch += 1
-        log.begin(name, self.iteration, trainer.log_every_n_steps or 0, apart=not counts)
+        log.begin(name, self.iteration, self._log_every, apart=not counts)
         count = self.step.micro_batches
         parts = [batch] if count == 1 else batches.split(batch, count)
 
@@ -218,7 +218,7 @@ class AdversarialModule(LightningModule):
         self._rates.check(optimizers)
         # GradScaler leaves it to a fused step to unscale gradients, which are clipped and measured before that.
         for optimizer in optimizers:
-            optimizer._step_supports_amp_scaling = False
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         made = zip(self._players.items(), optimizers, strict=True)
         self._schedulers = {name: one.scheduler(optimizer) for (name, one), optimizer in made if one.scheduler}
         return optimizers, list(self._schedulers.values())
@@ -233,8 +233,11 @@ class AdversarialModule(LightningModule):
     @property
     def logging(self) -> bool:
         """Whether this batch ends with a log line (`trainer.log_every_n_steps` batches apart)."""
-        every = self.trainer.log_every_n_steps
-        return bool(every) and self.iteration % every == 0
+        return bool(self._log_every) and self.iteration % self._log_every == 0
+
+    @property
+    def _log_every(self) -> int:
+        return getattr(self.trainer, "log_every_n_steps", None) or 0  # Lightning sets it without declaring it
 
     def watch(self, name: str, value: Tensor | float) -> None:
         """Put a figure on the next log line (see :class:`TrainingLog`); a tensor stays on its device until then."""
@@ -287,9 +290,9 @@ class AdversarialModule(LightningModule):
     def setup(self, stage: str) -> None:
         processes.allow_turns(self.trainer.strategy)
         freeze(self, self.step.freeze or [])
-        data = self.trainer.datamodule
+        data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before
-            facts = None
+            facts: dict[str, Any] = {}
             if self.trainer.is_global_zero:  # to hash all the data is work for one
                 examples = data.reference("train")
                 facts = {"name": data.name, "fingerprint": examples.fingerprint, "classes": data.classes}

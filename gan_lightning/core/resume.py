@@ -9,15 +9,17 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.core.hyperparameters import own_record, plain_hyperparameters
+
+if TYPE_CHECKING:
+    from gan_lightning.core.module import AdversarialModule
 
 Changes = dict[str, tuple[Any, Any]]  # name of a setting -> its value in the checkpoint, its value now
 LEAVE = "a run goes on with what it began with; leave the change out, or begin anew without a checkpoint"
@@ -72,7 +74,7 @@ def lines(changed: Changes) -> list[str]:
     ]
 
 
-def position(module: LightningModule) -> dict[str, Any]:
+def position(module: AdversarialModule) -> dict[str, Any]:
     """Where a module stands in its training, in plain values: what a checkpoint holds beside weights and optimizers."""
     kind = type(module)
     return {
@@ -86,7 +88,7 @@ def position(module: LightningModule) -> dict[str, Any]:
     }
 
 
-def take_up(module: LightningModule, checkpoint: dict[str, Any], in_fit: bool) -> None:
+def take_up(module: AdversarialModule, checkpoint: dict[str, Any], in_fit: bool) -> None:
     """Put a module where a checkpoint's run stood.
 
     Args:
@@ -109,7 +111,7 @@ def take_up(module: LightningModule, checkpoint: dict[str, Any], in_fit: bool) -
     module.trained_on = module.trained_on or saved.get("trained_on", {})  # a fit has its data's already
 
 
-def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
+def adapt(module: AdversarialModule, checkpoint: dict[str, Any]) -> None:
     """Let a checkpoint say what the module's arguments say, before the rest of it is restored.
 
     Rates, betas and the like come from the arguments, and a schedule's place from the number of its player's turns,
@@ -149,7 +151,7 @@ def adapt(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     _set_rates(module, checkpoint)
 
 
-def _asked_for(kind: type, name: str) -> tuple[Any, list[str]]:
+def _asked_for(kind: Any, name: str) -> tuple[Any, list[str]]:
     """The annotation of the argument that a setting belongs to, or of a dataclass's field, and the names below it.
 
     Of `step.scheduler.end` that is what annotates `scheduler` in the class of `step`, and ["end"].
@@ -161,7 +163,7 @@ def _asked_for(kind: type, name: str) -> tuple[Any, list[str]]:
     return hint, below
 
 
-def _set_rates(module: LightningModule, checkpoint: dict[str, Any]) -> None:
+def _set_rates(module: AdversarialModule, checkpoint: dict[str, Any]) -> None:
     """Put the settings of optimizers and schedules as they would be by now in the place of the file's."""
     schedules = []
     turns = checkpoint["gan_lightning"]["turns"]
@@ -181,7 +183,7 @@ def _set_rates(module: LightningModule, checkpoint: dict[str, Any]) -> None:
     checkpoint["lr_schedulers"] = schedules
 
 
-def _compare_data(module: LightningModule, before: dict[str, Any]) -> None:
+def _compare_data(module: AdversarialModule, before: dict[str, Any]) -> None:
     """Refuse other classes of a model that knows classes; tell of other examples."""
     now = module.trained_on
     if not before or not now:

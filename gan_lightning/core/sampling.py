@@ -22,13 +22,13 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def in_own_precision(network: nn.Module, *inputs: Tensor | float | None) -> Tensor:
+def in_own_precision(network: nn.Module, first: Tensor, *others: Tensor | float | None) -> Tensor:
     """A network's output in its own precision, autocast off, of the inputs up to the last one that is given."""
     dtype = next(network.parameters()).dtype
-    cast = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
+    cast = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in (first, *others)]
     while cast[-1] is None:
         cast.pop()
-    with torch.autocast(cast[0].device.type, enabled=False):
+    with torch.autocast(first.device.type, enabled=False):
         return network(*cast)
 
 

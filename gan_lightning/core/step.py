@@ -172,13 +172,15 @@ class Move(NamedTuple):
     averages: list[EMA]  # of what is its own, or is so in part
 
     @classmethod
-    def of(cls, name: str, players: dict[str, Player], optimizer: Any, scheduler: Any, averages: nn.ModuleDict) -> Move:
-        network, others = players[name].network, []
+    def of(cls, name: str, players: dict[str, Player], optimizer: Any, scheduler: Any, averages: Any) -> Move:
+        network = players[name].network
+        others: list[tuple[dict[str, nn.Parameter], str]] = []
         mine = {id(p) for p in network.parameters()}
         for player in players.values():
             for module in player.network.modules():
-                owned = ((module._parameters, key) for key, p in module._parameters.items() if p is not None)
-                others += [(held, key) for held, key in owned if id(held[key]) not in mine]
+                parameters: dict[str, Any] = module._parameters
+                owned = (key for key, p in parameters.items() if p is not None)
+                others += [(parameters, key) for key in owned if id(parameters[key]) not in mine]
         followed = [one for one in averages.values() if any(id(p) in mine for p in one.live.parameters())]
         return cls(optimizer, scheduler, others, followed)
 

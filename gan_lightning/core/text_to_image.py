@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class TextToImage(ImageGenerator):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        data = self.trainer.datamodule
+        data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "reference"):
             split = "val" if len(data.reference("val")) else "train"
             self.trained_on["captions"] = list(data.reference(split).captions[:KEPT])
@@ -57,7 +58,7 @@ class TextToImage(ImageGenerator):
         Raises:
             ValueError: a prompt without words, with more than the model reads, or with words that it does not know.
         """
-        unit = "character" if text.of_characters(self.vocabulary) else "word"
+        unit: text.Unit = "character" if text.of_characters(self.vocabulary) else "word"
         known = self.vocabulary[len(text.SPECIAL) :]
         for prompt in prompts:
             parts = text.caption_parts(prompt, unit)
@@ -102,6 +103,7 @@ class TextToImage(ImageGenerator):
     ) -> Tensor:
         return super().images_of(network, z, self.embedded(condition), truncation)
 
-    def embedded(self, condition: Tensor) -> Tensor:
+    def embedded(self, condition: Tensor | None) -> Tensor:
         """(n, dim) of texts (n, T) int64, or of embeddings, which stay."""
+        assert condition is not None  # no image is without a text
         return condition if condition.is_floating_point() else self.embed(condition)

@@ -61,7 +61,8 @@ def tiled(
     rows, columns = starts(height, tile, step), starts(width, tile, step)
     if len(rows) == len(columns) == 1:
         return network(source)
-    total, weights = None, source.new_zeros(scale * height, scale * width)
+    total: Tensor | None = None
+    weights = source.new_zeros(scale * height, scale * width)
     for top in rows:
         for left in columns:
             part = source[:, :, top : top + tile, left : left + tile]
@@ -76,4 +77,5 @@ def tiled(
             down_to, across_to = scale * top + len(down), scale * left + len(across)
             total[:, :, scale * top : down_to, scale * left : across_to] += made * weight
             weights[scale * top : down_to, scale * left : across_to] += weight
+    assert total is not None  # there is a tile at least
     return total / weights

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ class Data(LightningDataModule, ABC):
     image_shape: tuple[int, int, int] | None = None  # (channels, height, width), of images
     num_classes: int | None = None  # of a set with labels
     classes: list[str] | None = None  # their names, in the order of the labels
-    attributes: ClassVar[list[str]] = []  # names of what images have or have not
+    attributes: list[str] = []  # names of what images have or have not
     vocabulary: list[str] | None = None  # the word of each token, of sequences
     length: int | None = None  # tokens in a sequence
     users: list[str] | None = None  # their names, of a set of choices
@@ -50,8 +50,9 @@ class Data(LightningDataModule, ABC):
             raise ValueError(
                 f"{name}: batch_size ({batch_size}) must be positive, num_workers ({num_workers}) not negative"
             )
-        self.name, self.batch_size, self.num_workers = name, batch_size, num_workers
-        self._sets: dict[Split, Examples] = {}
+        self.name: str = name
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self._sets: dict[Split, Any] = {}
         self._origin = START  # of the order of training
         self._order: TrainingOrder | None = None  # of the training in hand
         self._loaders: list[Loader] = []
@@ -63,8 +64,8 @@ class Data(LightningDataModule, ABC):
     def load(self, split: Split) -> Examples:
         """Read one split; called once for each."""
 
-    def reference(self, split: Split) -> Examples:
-        """The un-augmented examples of a split, that scores compare with; works without a trainer too.
+    def reference(self, split: Split) -> Any:
+        """The un-augmented examples of a split, what :meth:`load` returns; works without a trainer too.
 
         Raises:
             ValueError: there is no such split.
@@ -179,6 +180,7 @@ class ImageData(Data):
         flip: mirror training images left to right at random.
     """
 
+    image_shape: tuple[int, int, int]
     extractor = "Inception"
     abreast = 1
 
@@ -218,7 +220,7 @@ def to_unit(image: Tensor) -> Tensor:
     return image if image.is_floating_point() else image.to(torch.float32).div_(127.5).sub_(1.0)
 
 
-def resize(image: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
+def resize(image: Tensor, size: Size | Sides, mode: str = "bilinear") -> Tensor:
     """Images (N, C, H, W) at another size, antialiased and clamped; stretched where its proportions are others.
 
     Args:
@@ -242,7 +244,8 @@ def resize(image: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
 def cropped(image: Tensor, sides: Sides) -> Tensor:
     """The middle of images (N, C, H, W) in the proportions of `sides`, as large as it can be."""
     own = image.shape[2:]
-    return image[(..., *middle(own, largest_crop(*own, sides)))]
+    rows, columns = middle(own, largest_crop(own[0], own[1], sides))
+    return image[..., rows, columns]
 
 
 def data_root(name: str, root: str | None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> np.ndarray:
         FileNotFoundError: a file is not there.
         ValueError: a line that is none of such a file, or a picture without a box.
     """
-    boxes = {fields[0]: [number(field) for field in fields[1:]] for fields in _lines(path, 5)}
+    boxes: dict[str, list[Any]] = {fields[0]: [number(field) for field in fields[1:]] for fields in _lines(path, 5)}
     wrong = [name for name, box in boxes.items() if None in box or min(box[2:]) <= 0]
     if wrong:
         raise ValueError(f"{printable(path)}: the boxes of {listed(wrong)} are not x, y, a width and a height above 0")

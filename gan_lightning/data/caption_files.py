@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
@@ -146,17 +146,17 @@ def _of_json(path: Path) -> Iterator[Row]:
 
 
 def _of_coco(path: Path, images: list[dict], annotations: list[dict]) -> Iterator[Row]:
-    def field(row: object, name: str, place: str) -> object:
+    def field(row: object, name: str, place: str) -> Any:
         if not isinstance(row, dict) or name not in row:
-            known = shown(row) if isinstance(row, dict) else short(repr(row))
-            raise ValueError(f"{printable(path)}, {place} has no {name!r}, but {known}{nearest(name, row or ())}")
+            known, near = (shown(row), nearest(name, row)) if isinstance(row, dict) else (short(repr(row)), "")
+            raise ValueError(f"{printable(path)}, {place} has no {name!r}, but {known}{near}")
         if not isinstance(row[name], str if name in ("file_name", "caption") else (str, int)):
             raise ValueError(f"{printable(path)}, {place}: its {name!r} is {short(repr(row[name]))}")
         return row[name]
 
     names = {}
-    for number, image in enumerate(images, 1):
-        names[field(image, "id", f"image {number}")] = field(image, "file_name", f"image {number}")
+    for number, row in enumerate(images, 1):
+        names[field(row, "id", f"image {number}")] = field(row, "file_name", f"image {number}")
     for number, row in enumerate(annotations, 1):
         place = f"annotation {number}"
         image, caption = field(row, "image_id", place), field(row, "caption", place)

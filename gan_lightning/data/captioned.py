@@ -213,10 +213,10 @@ class CaptionedImages(FileData):
         training = [caption_parts(text, unit) for path in self._paths("train") for text in self.texts[path]]
         if not training:
             raise ValueError(f"all {len(self.texts)} images of {name} are held out: use a smaller --data.val_fraction")
-        self.vocabulary = vocabulary_of(training, unit, min_count)
+        self.vocabulary: list[str] = vocabulary_of(training, unit, min_count)
         if not {word for words in training for word in words} & set(self.vocabulary[len(SPECIAL) :]) - {" "}:
             raise ValueError(f"no {unit} of the captions occurs {min_count} times: use a smaller --data.min_count")
-        self.length = max(map(len, training)) if length is None else length
+        self.length: int = max(map(len, training)) if length is None else length
 
     def _paths(self, split: Split) -> list[Path]:
         return self.apart(sorted(self.texts), self.root, split)
@@ -225,7 +225,7 @@ class CaptionedImages(FileData):
         paths = self._paths(split)
         kind = Pictures if self.boxes is None else Boxed
         images = kind(paths, self.image_shape, "middle", self.crop, reading=self.reading)
-        if isinstance(images, Boxed):
+        if self.boxes is not None and isinstance(images, Boxed):
             images.boxes, images.ratio = read_boxes(self.root / self.boxes, paths), self.box_ratio
         name = f"{self.name}, split {split}"
         return CaptionedExamples(name, images, [self.texts[path] for path in paths], self.vocabulary, self.length)

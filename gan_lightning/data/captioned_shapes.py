@@ -16,7 +16,7 @@ from gan_lightning.data.sets import Split
 from gan_lightning.data.shapes import ShapeData, seed_of, unlabeled
 from gan_lightning.noise import key, shares
 from gan_lightning.runtime.errors import nearest
-from gan_lightning.runtime.sizes import Size
+from gan_lightning.runtime.sizes import Sides, Size
 from gan_lightning.text import SPECIAL, caption_parts
 
 SIZES = (("small", "little"), ("large", "big"))  # each with its synonym
@@ -71,7 +71,8 @@ def wordings(factors: Sequence[int]) -> list[str]:
     """All captions of a scene: 2 of one shape, 16 of two."""
     if factors[0] == 1:
         return [caption(factors, size) for size in (0, 1)]
-    return [caption(factors, *chosen) for chosen in product((0, 1), repeat=4)]
+    four = product((0, 1), repeat=4)
+    return [caption(factors, size, second, relation, bool(turned)) for size, second, relation, turned in four]
 
 
 def parse(text: str) -> Factors:
@@ -118,7 +119,7 @@ def scene_factors(seed: int, n: int, single: float) -> np.ndarray:
     return factors
 
 
-def draw(factors: Sequence[int], places: np.ndarray, size: Size) -> np.ndarray:
+def draw(factors: Sequence[int], places: np.ndarray, size: Size | Sides) -> np.ndarray:
     """(3, *size) uint8: a scene on black.
 
     Args:

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import Reading
-from gan_lightning.runtime.sizes import Size, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, sides_of
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow's pictures, by channels; an array may have any number
 FULL = 65535  # the greatest level of 16 bits
@@ -57,8 +58,8 @@ def read_pixels(path: Path, channels: int, reading: Reading = Reading(), fast: b
             _refuse_large(file.height, file.width, reading)
             if channels not in MODES:
                 raise ValueError(f"{channels} channels come from {ARRAYS} files only; an image file gives 1, 3 or 4")
-            if file.format == "TIFF" and file.n_frames > 1:
-                raise ValueError(f"it has {file.n_frames} pages: save each as a file, or all as channels of a {ARRAYS}")
+            if file.format == "TIFF" and (pages := getattr(file, "n_frames", 1)) > 1:
+                raise ValueError(f"it has {pages} pages: save each as a file, or all as channels of a {ARRAYS}")
             pixels = _by_opencv(content, file, reading) if fast else None
             image = _by_pillow(content, file, reading) if pixels is None else Image.fromarray(pixels)
             if isinstance(image, np.ndarray):
@@ -84,7 +85,7 @@ def _of_array(array: np.ndarray, channels: int, reading: Reading) -> np.ndarray:
     Raises:
         ValueError: another shape, other channels, or numbers whose white is not known.
     """
-    shape = getattr(array, "shape", ())
+    shape: tuple[int, ...] = getattr(array, "shape", ())
     if len(shape) not in (2, 3) or 0 in shape:
         raise ValueError(f"it has the shape {shape}, not (height, width) or (height, width, channels)")
     if len(shape) == 2:
@@ -93,7 +94,7 @@ def _of_array(array: np.ndarray, channels: int, reading: Reading) -> np.ndarray:
         array = np.moveaxis(array, 0, 2)
     if array.shape[2] != channels:
         raise ValueError(f"its shape {shape} has {array.shape[2]} channels, the last ones, and channels is {channels}")
-    _refuse_large(*array.shape[:2], reading)
+    _refuse_large(array.shape[0], array.shape[1], reading)
     return _levels(np.array(array), reading.white)
 
 
@@ -148,7 +149,7 @@ def _lacks_pixels(content: bytes, image: Image.Image) -> bool:
     They are tried where the corner has the grey of what is missing; of progressive files, where it may have any
     colour, always. That is a second decoding.
     """
-    corner = set(np.atleast_1d(image.getpixel((image.width - 1, image.height - 1))).tolist())
+    corner = set(np.atleast_1d(np.asarray(image.getpixel((image.width - 1, image.height - 1)))).tolist())
     if not (image.info.get("progressive") or corner <= MISSING):
         return False
     end = content.rfind(END_OF_JPEG)
@@ -160,7 +161,7 @@ def _is_deep(content: bytes, file: Image.Image) -> bool:
     """Whether a PNG or TIFF file has 16 bits a channel; of colours Pillow keeps the upper 8 alone."""
     if file.format == "PNG":
         return content[24] == 16  # the bit depth in the first chunk
-    return file.format == "TIFF" and max(file.tag_v2.get(BITS_PER_SAMPLE, (8,))) == 16
+    return isinstance(file, TiffImageFile) and max(file.tag_v2.get(BITS_PER_SAMPLE, (8,))) == 16
 
 
 def _deep_colours(content: bytes, file: Image.Image, white: int) -> np.ndarray | None:
@@ -246,7 +247,7 @@ def _with_white(image: Image.Image, white: int | None) -> Image.Image:
 
 
 def read_image(
-    path: Path, size: Size | None, channels: int, reading: Reading = Reading(), fast: bool = False
+    path: Path, size: Size | Sides | None, channels: int, reading: Reading = Reading(), fast: bool = False
 ) -> np.ndarray:
     """A picture as (channels, height, width): cropped in the middle to the proportions of `size`, and resized.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gan_lightning.noise import key, shares
-from gan_lightning.runtime.sizes import Size, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, sides_of
 
 KINDS = ("circle", "square", "triangle")
 FINE = 4  # pixels are averages of so many times so many
@@ -48,7 +48,7 @@ def plain(height: int, width: int, colour: Colour) -> np.ndarray:
     return cv2.rectangle(canvas, (0, 0), (width, height), list(colour), cv2.FILLED)
 
 
-def paint(layers: Sequence[Layer], size: Size, background: Colour) -> np.ndarray:
+def paint(layers: Sequence[Layer], size: Size | Sides, background: Colour) -> np.ndarray:
     """(channels, *size) uint8: layers one over the other, antialiased, edges true to a quarter of a pixel."""
     small = sides_of(size)
     height, width = (FINE * side for side in small)
@@ -123,9 +123,9 @@ def shapes(seed: int, n: int, radius: tuple[float, float] = (0.2, 0.35), hues: t
     """Shapes that lie within the image, drawn independently and uniformly."""
     share = uniforms(seed, n, 6).T
     radii = between(share[1], *radius)
-    centres = [radii + 0.02 + at * (0.96 - 2 * radii) for at in share[2:4]]
+    x, y = (radii + 0.02 + at * (0.96 - 2 * radii) for at in share[2:4])
     hue = between(share[5], *hues)
-    return Shapes((3 * share[0]).astype(np.int64), *centres, radii, between(share[4], 0, 2 * math.pi), hue)
+    return Shapes((3 * share[0]).astype(np.int64), x, y, radii, between(share[4], 0, 2 * math.pi), hue)
 
 
 class Rendered(NamedTuple):
@@ -135,7 +135,7 @@ class Rendered(NamedTuple):
     mask: Tensor  # (n, *size) bool, true where the shape covers at least half of the pixel
 
 
-def render(factors: Shapes, size: Size, background: Colour = BLACK, thickness: float | None = None) -> Rendered:
+def render(factors: Shapes, size: Size | Sides, background: Colour = BLACK, thickness: float | None = None) -> Rendered:
     """Each shape filled with its hue, or as a line of such a thickness."""
     polygons = factors.corners()
     colours = [rgb(hue) for hue in factors.hue]
@@ -155,7 +155,7 @@ def hue_class(image: Tensor) -> Tensor:
     return (bluer.sum((1, 2)) > 0).long()
 
 
-def scene(seed: int, row: int, size: Size) -> np.ndarray:
+def scene(seed: int, row: int, size: Size | Sides) -> np.ndarray:
     """(3, *size) uint8: six striped shapes, one over the other, on a ground of two striped colours."""
     count = 7
     factors = shapes(key(seed, row), count, radius=(0.12, 0.32))
@@ -164,20 +164,23 @@ def scene(seed: int, row: int, size: Size) -> np.ndarray:
     layers = []
     for corners, hue, share in zip([ground, *factors.corners()[1:]], factors.hue, more, strict=True):
         light, dark = between(share[0], 0.7, 1), between(share[1], 0.2, 0.6)
-        one, other = (tuple(round(level * c) for c in rgb(h)) for level, h in ((light, hue), (dark, hue + share[2])))
-        layers.append(Layer(corners, one, None, Stripes(other, math.pi * share[3], between(share[4], 0.12, 0.3))))
+        one, other = (
+            tuple(round(float(level) * c) for c in rgb(h)) for level, h in ((light, hue), (dark, hue + share[2]))
+        )
+        period = float(between(share[4], 0.12, 0.3))
+        layers.append(Layer(corners, one, None, Stripes(other, math.pi * share[3], period)))
     return paint(layers, size, BLACK)
 
 
-def eye(pose: np.ndarray, size: Size) -> np.ndarray:
+def eye(pose: np.ndarray, size: Size | Sides) -> np.ndarray:
     """(1, *size) uint8: an eye, clean and flat, with a gaze (x, y) and an angle, all in [-1, 1]."""
     x, y, angle = pose[0], pose[1], 0.5 * pose[2]
     pupil = placed(np.array([[0.16 * x, 0.07 * y]]), 0.5, 0.55, angle)[0]
     brow = np.array([[-0.36, -0.36], [0.36, -0.36], [0.36, -0.28], [-0.36, -0.28]])
     layers = [
         Layer(ellipse(0.5, 0.55, 0.4, 0.22, angle), [230]),
-        Layer(ellipse(*pupil, 0.13, 0.13), [90]),
-        Layer(ellipse(*pupil, 0.06, 0.06), [20]),
+        Layer(ellipse(pupil[0], pupil[1], 0.13, 0.13), [90]),
+        Layer(ellipse(pupil[0], pupil[1], 0.06, 0.06), [20]),
         Layer(placed(brow, 0.5, 0.55, angle), [40]),
     ]
     return paint(layers, size, [150])
@@ -221,7 +224,7 @@ def as_photographed(image: np.ndarray, seed: int, towards: tuple[float, float] |
     return noisy(in_dim_light(image, level, directions), 6, seed)
 
 
-def face(pose: np.ndarray, size: Size, identity: int) -> np.ndarray:
+def face(pose: np.ndarray, size: Size | Sides, identity: int) -> np.ndarray:
     """(3, *size) uint8: one of two cartoon persons; the pose is x, y, angle, scale and mouth, all in [-1, 1]."""
     x, y, angle, scale = 0.5 + 0.1 * pose[0], 0.52 + 0.1 * pose[1], 0.4 * pose[2], 1 + 0.2 * pose[3]
     opened = 0.02 + 0.035 * (pose[4] + 1)

@@ -71,7 +71,9 @@ class Walk:
         self._names = names
         self.left_out: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
-        self._suffixes, self._folders, self._files = suffixes(), set(), set()
+        self._suffixes = suffixes()
+        self._folders: set[object] = set()
+        self._files: set[object] = set()
         found: list[Path] = []
         places = [str(root)]  # the folder, then the linked ones
         for place in places:
@@ -82,7 +84,9 @@ class Walk:
 
     def _look_through(self, place: str) -> tuple[list[Path], list[Path], list[str]]:
         """The pictures below a folder, those that are links, and the folders that are, without following any."""
-        files, links, linked = [], [], []
+        files: list[Path] = []
+        links: list[Path] = []
+        linked: list[str] = []
         for folder, folders, names in os.walk(place, onerror=self._closed):
             if (known := identity(folder)) in self._folders:
                 folders[:] = []
@@ -92,7 +96,7 @@ class Walk:
             if not FIRST.isdisjoint(names):  # pictures that `sample` wrote, whose sheets are no further ones
                 folders[:] = [name for name in folders if name != SHEETS]
             folders[:] = [name for name in folders if self._is_wanted(name)]
-            linked += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]
+            linked += [inner for name in folders if os.path.islink(inner := os.path.join(folder, name))]
             for name in names:
                 if self._is_wanted(name) and self._is_picture(name):
                     path = Path(folder, name)
@@ -137,10 +141,10 @@ class Walk:
     def __str__(self) -> str:
         """How many pictures there are; how many files are left out, and why."""
         count = len(self.paths)
-        reasons, kinds = (
+        left_out, kinds = (
             sorted(found.items(), key=lambda row: (-row[1], row[0])) for found in (self.left_out, self.kinds)
         )
-        reasons = [f"{number} {reason}" for reason, number in reasons]
+        reasons = [f"{number} {reason}" for reason, number in left_out]
         if kinds:
             named = [f"{number} {printable(kind or 'without suffix')}" for kind, number in kinds[:3]]
             named += ["..."] * (len(kinds) > 3)
@@ -239,7 +243,9 @@ def named_images(root: Path, names: Sequence[str], source: Path) -> list[Path]:
     Raises:
         FileNotFoundError: naming some that are in neither folder, and how many there are.
     """
-    found, missing, other = [], [], []
+    found: list[Path] = []
+    missing: list[str] = []
+    other: list[str] = []
     beside: dict[Path, dict[str, list[Path]]] = {}  # of a folder, its files by their names without suffixes
     for name in names:
         places = [folder / given for given in (name, name.strip()) for folder in (root, root / "images")]
@@ -251,7 +257,10 @@ def named_images(root: Path, names: Sequence[str], source: Path) -> list[Path]:
                     files.setdefault(os.path.splitext(entry.name)[0], []).append(folder / entry.name)
             candidates = [beside[place.parent].get(place.stem, []) for place in places]
             path = next((files[0] for files in candidates if len(files) == 1 and files[0].is_file()), None)
-            (missing if path is None else other).append(printable(name if path is None else f"{path.name} for {name}"))
+            if path is None:
+                missing.append(printable(name))
+                continue
+            other.append(printable(f"{path.name} for {name}"))
         found.append(path)
     if missing:
         raise FileNotFoundError(

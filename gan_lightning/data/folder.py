@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
-from gan_lightning.runtime.sizes import Size, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, sides_of
 
 log = logging.getLogger(__name__)
 DARK, BRIGHT = 64, 191  # levels that a set is nearly black below, nearly white above: 14 bits in 16 reach 63
@@ -106,7 +106,7 @@ class Files(Examples):
         self,
         paths: Sequence[Path],
         label: torch.Tensor,
-        size: Size | None,
+        size: Size | Sides | None,
         channels: int,
         reading: Reading = Reading(),
         fast: bool = False,
@@ -221,7 +221,7 @@ class ImageFolder(ImageData):
             )
         refuse_splits(self.root, self.paths, "--data.root")
         self.classes = self._classes()
-        num_classes = self.classes and len(self.classes)
+        num_classes = len(self.classes) if self.classes else None
         super().__init__(self._named(), (channels, *sides), num_classes, batch_size, num_workers, flip)
         self._readable: list[Path] | None = None
         self._checked = False
@@ -272,7 +272,7 @@ class ImageFolder(ImageData):
         self._readable = self._readable or self._check()
         super().setup(stage)
 
-    def load(self, split: Split) -> Files:
+    def load(self, split: Split) -> Any:
         if self._readable is None:  # outside of training, where reading a file is check enough
             self._readable = self._check() if self.corrupt == "skip" else self.paths
         below = {path: path.relative_to(self.root) for path in self._readable}

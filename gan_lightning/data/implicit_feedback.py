@@ -8,7 +8,7 @@ import math
 from array import array
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class Users(Examples):
         for choices in (self.choices, self.known or Choices(np.empty(0, np.int64), np.empty(0, np.int64))):
             for column in choices:
                 digest.update(f"{len(column)} ".encode())
-                digest.update(np.ascontiguousarray(column, dtype="<i8"))
+                digest.update(np.ascontiguousarray(column, dtype="<i8").data)
         return digest.hexdigest()
 
 
@@ -159,11 +159,11 @@ class ImplicitFeedback(Data):
             raise ValueError("ImplicitFeedback: names of columns need --data.path, the file that has them")
 
     @property
-    def users(self) -> list[str]:
+    def users(self) -> list[str]:  # type: ignore[override]  # known when the file has been read
         return self._table[1]
 
     @property
-    def items(self) -> list[str]:
+    def items(self) -> list[str]:  # type: ignore[override]
         return self._table[2]
 
     @property
@@ -182,12 +182,18 @@ class ImplicitFeedback(Data):
         """All choices, the names of users and items, and the truth."""
         if self.path is None:
             truth, choices = made_up(self.seed, *self.sizes)
-            return choices, *([str(number) for number in range(n)] for n in truth.shape), truth
+            users, items = ([str(number) for number in range(n)] for n in truth.shape)
+            return choices, users, items, truth
         path = Path(self.path).expanduser()
-        users, items = {}, {}
-        columns = array("q"), array("q"), array("d"), array("d")
+        known_users: dict[str, int] = {}
+        known_items: dict[str, int] = {}
+        columns: tuple[Any, ...] = array("q"), array("q"), array("d"), array("d")
         for line in ratings(path, self.columns):
-            found = (users.setdefault(line.user, len(users)), items.setdefault(line.item, len(items)), *line[2:])
+            numbers = (
+                known_users.setdefault(line.user, len(known_users)),
+                known_items.setdefault(line.item, len(known_items)),
+            )
+            found = (*numbers, *line[2:])
             for column, value in zip(columns, found, strict=True):
                 column.append(value)
         user, item, rating, time = map(np.array, columns)
@@ -197,8 +203,8 @@ class ImplicitFeedback(Data):
         chosen = rating >= self.threshold
         if not chosen.any():
             raise ValueError(f"{path} has no rating of at least {self.threshold:g}: lower --data.threshold")
-        user, users = in_order(user[chosen], list(users))
-        item, items = in_order(item[chosen], list(items))
+        user, users = in_order(user[chosen], list(known_users))
+        item, items = in_order(item[chosen], list(known_items))
         any_order = hashes(key(self.seed), hashes(0, digests(users))[user] ^ digests(items)[item])
         order = np.lexsort((any_order, time[chosen], user))
         return Choices(user[order], item[order]), users, items, None
@@ -211,7 +217,7 @@ class ImplicitFeedback(Data):
         place = np.arange(len(user)) - np.repeat(first, count)
         kept = np.maximum(count - np.floor(self.holdout * count).astype(np.int64), 1)
         middle = kept + (count - kept) // 2
-        return sum((place >= np.repeat(start, count)).astype(np.int64) for start in (kept, middle))
+        return np.sum([(place >= np.repeat(start, count)).astype(np.int64) for start in (kept, middle)], 0)
 
 
 def latest(path: Path, user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray) -> np.ndarray:

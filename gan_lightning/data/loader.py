@@ -236,7 +236,7 @@ class Loader:
         self._iterator: Any = None  # torch's, which owns the workers
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.order)  # type: ignore[arg-type]  # our orders have a length, torch's Sampler declares none
 
     def __iter__(self) -> Iterator[tuple]:
         if self._loader is None:

@@ -73,7 +73,7 @@ class Holes(Examples):
         return hashlib.sha256(f"{self.images.fingerprint} {self.hole}".encode()).hexdigest()
 
 
-def known_hole(hole: str) -> str:
+def known_hole(hole: Hole) -> Hole:
     """The same, if it is a kind of hole.
 
     Raises:

@@ -79,11 +79,11 @@ class MNIST(ImageData):
             raise not_found(self.name, self.root, files, error) from None
 
     def load(self, split: Split) -> InMemory:
-        paths = [self._file(STEMS[split], kind) for kind in KINDS]
-        if None in paths:
+        paths = [path for kind in KINDS if (path := self._file(STEMS[split], kind)) is not None]
+        if len(paths) < len(KINDS):
             raise not_found(self.name, self.root, "its four IDX files", "prepare_data() was not called")
-        image, label = map(read_idx, paths)  # (N, 28, 28), (N,)
-        image = torch.from_numpy(image.copy()).unsqueeze(1)  # a copy, because the file's bytes are read-only
+        levels, label = map(read_idx, paths)  # (N, 28, 28), (N,)
+        image = torch.from_numpy(levels.copy()).unsqueeze(1)  # a copy, because the file's bytes are read-only
         return InMemory(resize(image, self.image_shape[1:]), torch.from_numpy(label.astype(np.int64)))
 
 

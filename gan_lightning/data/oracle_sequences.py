@@ -69,7 +69,8 @@ class OracleSequences(Data):
                 f"OracleSequences needs words ({words}), n ({n}) and hidden ({hidden}) above 0, and a length above 1, "
                 f"not {length}"
             )
-        self.vocabulary, self.length, self.n = [str(word) for word in range(words)], length, n
+        self.vocabulary, self.n = [str(word) for word in range(words)], n
+        self.length: int = length
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(oracle_seed))
             self.oracle = Oracle(words, length, embedding=hidden, hidden=hidden, std=1.0).requires_grad_(False)

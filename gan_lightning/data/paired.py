@@ -138,7 +138,7 @@ class Layout:
             self.lettered = any((root / f"train{letter}").is_dir() for letter in "AB")
             if not self.lettered and all((root / letter).is_dir() for letter in "AB"):
                 self.a, self.b = root / "A", root / "B"
-        self.roots = [self.a, *[self.b] * (self.b is not None)]
+        self.roots = [self.a] if self.b is None else [self.a, self.b]
 
     def folders(self, split: str) -> list[Path]:
         """Those of a split, whether they are there or not; of all splits, "" ."""
@@ -234,15 +234,15 @@ class PairedImages(FileData):
             raise ValueError(f"{printable(layout.a)} has the folder {held}, but no train: give the training images")
         train = layout.pairs(inner)
         for folder in layout.roots if inner else ():
-            tell_loose(folder, ["train", *[held] * bool(held)])
+            tell_loose(folder, ["train", held] if held else ["train"])
         if held:
             val = layout.pairs(held)
             files = [[path for pair in pairs for path in pair] for pairs in (train, val)]
-            refuse_shared(*files, f"train and in {held}")
+            refuse_shared(files[0], files[1], f"train and in {held}")
             return train, val
         base = layout.folders(inner)[0] if inner else layout.a
-        val = set(self.apart([pair[0] for pair in train], base, "val"))
-        return [pair for pair in train if pair[0] not in val], [pair for pair in train if pair[0] in val]
+        apart = set(self.apart([pair[0] for pair in train], base, "val"))
+        return [pair for pair in train if pair[0] not in apart], [pair for pair in train if pair[0] in apart]
 
     def load(self, split: Split) -> PairFiles:
         return PairFiles(self.train if split == "train" else self.val, self.image_shape, self.swap, self.reading)

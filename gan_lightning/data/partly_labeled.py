@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from gan_lightning.batches import BatchIndex, Labeled, PartlyLabeled
+from gan_lightning.batches import BatchIndex, PartlyLabeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import Examples, InMemory, Split
@@ -31,7 +33,7 @@ class PartlyLabeledSet(Examples):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, index: list[int]) -> Labeled:
+    def __getitems__(self, index: list[int]) -> Any:
         return self.images.__getitems__(index)
 
     def training_batch(self, which: BatchIndex) -> PartlyLabeled:
@@ -41,7 +43,7 @@ class PartlyLabeledSet(Examples):
         begin = which.row - rounds.start * count
         chosen = np.concatenate(orders)[begin : begin + len(which.index)]
         labeled = self.images.__getitems__(self.rows[chosen].tolist())
-        return PartlyLabeled(self.images.__getitems__(which.index).image, *labeled)
+        return PartlyLabeled(self.__getitems__(which.index).image, *labeled)
 
 
 class PartlyLabeledDigits(ImageData):
@@ -78,8 +80,9 @@ class PartlyLabeledDigits(ImageData):
         self.digits, self.labels, self.choice = handwritten(source, root, size), labels, choice
         name = f"PartlyLabeled{self.digits.name}"
         super().__init__(name, self.digits.image_shape, self.digits.num_classes, batch_size, num_workers)
-        if labels < 1 or labels % self.num_classes:
-            raise ValueError(f"{name}: labels ({labels}) must be a multiple of the {self.num_classes} classes")
+        classes = self.digits.num_classes or 0
+        if labels < 1 or labels % classes:
+            raise ValueError(f"{name}: labels ({labels}) must be a multiple of the {classes} classes")
         self.classes = self.digits.classes
 
     def prepare_data(self) -> None:
@@ -100,8 +103,9 @@ class PartlyLabeledDigits(ImageData):
         every = self.reference("train")
         shuffled = np.argsort(hashes(key(self.choice), np.arange(len(every))))
         label = every.label.numpy()[shuffled]
-        share = self.labels // self.num_classes
-        rows = [shuffled[label == k][:share] for k in range(self.num_classes)]
+        classes = self.num_classes or 0
+        share = self.labels // classes
+        rows = [shuffled[label == k][:share] for k in range(classes)]
         if any(len(chosen) < share for chosen in rows):
             raise ValueError(f"{self.name}: a class has fewer than {share} images; ask for fewer labels")
         return np.concatenate(rows)

@@ -10,10 +10,10 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.handwritten import Source, handwritten
 from gan_lightning.data.sets import InMemory, Split
 from gan_lightning.noise import hashes, key
-from gan_lightning.runtime.sizes import Size, sides_of, size_of
+from gan_lightning.runtime.sizes import Sides, Size, sides_of, size_of
 
 
-def cut(image: Tensor, n: int, size: Size, seed: int) -> tuple[Tensor, Tensor]:
+def cut(image: Tensor, n: int, size: Size | Sides, seed: int) -> tuple[Tensor, Tensor]:
     """Patches at places that depend on the seed and on their number alone.
 
     Args:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ class Jitter:
         flip: mirror half of the images left to right.
     """
 
-    def __init__(self, size: Size, flip: bool) -> None:
+    def __init__(self, size: Size | Sides, flip: bool) -> None:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network whether it is the newest
         import albumentations  # here, because it takes seconds to import
 
@@ -90,10 +90,12 @@ class Pictures(Examples):
         reading: Reading = Reading(),
         fast: bool = False,
     ) -> None:
-        self.paths, self.shape, self.frame, self.crop, self.kind = list(paths), tuple(shape), frame, crop, kind
+        self.paths, self.shape, self.frame, self.crop = list(paths), shape, frame, crop
+        self.kind: Any = kind
         self.beside = torch.zeros(len(self.paths), dtype=torch.int64) if beside is None else beside
-        self.sides: Sides = self.shape[1:]
-        self.seed, self.jitter, self._draw = 0, self.sides, None
+        self.sides: Sides = shape[1:]
+        self.seed, self.jitter = 0, self.sides
+        self._draw: Jitter | None = None
         self.reading, self.fast = reading, fast
 
     def with_augmentation(self, jitter: Sides, flip: bool, seed: int) -> Pictures:
@@ -130,14 +132,14 @@ class Pictures(Examples):
             factor = max(1, *(want / have for want, have in zip(sides, own, strict=True)))
             return resized(image, *(max(round(have * factor), want) for want, have in zip(sides, own, strict=True)))
         if self.frame == "middle":
-            image = image[middle(own, largest_crop(*own, sides, self.crop))]
+            image = image[middle(own, largest_crop(own[0], own[1], sides, self.crop))]
         return resized(image, *sides)
 
     def _batch(self, index: list[int], keys: np.ndarray | None) -> tuple:
         rows = []
         for place, row in enumerate(index):
             images = self.read(row)
-            if keys is None:
+            if keys is None or self._draw is None:
                 framed = [self.framed(image, self.sides) for image in images]
                 rows.append([image[middle(image.shape[:2], self.sides)] for image in framed])
             else:
@@ -207,7 +209,8 @@ class FileData(ImageData):
             raise ValueError(f"val_fraction must be at least 0 and less than 1, not {val_fraction}")
         if jitter is not None and jitter < short:
             raise ValueError(f"jitter ({jitter}) must not be less than size ({short}), which is cut out of it")
-        self.jitter: Sides = tuple(round(side * (jitter or short) / short) for side in sides)
+        tall, wide = (round(side * (jitter or short) / short) for side in sides)
+        self.jitter: Sides = tall, wide
         self.mirror, self.val_fraction = flip, val_fraction
         self.reading, self._checked = Reading(white, max_pixels), False
 

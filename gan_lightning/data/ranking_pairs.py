@@ -49,7 +49,7 @@ class Queries(Examples):
         """SHA-256 of the documents, their grades and their queries."""
         digest = hashlib.sha256(f"{self.features.shape} {self.counts.tolist()}".encode())
         for table in (self.features, self.grades):
-            digest.update(np.ascontiguousarray(table))
+            digest.update(np.ascontiguousarray(table).data)
         return digest.hexdigest()
 
     def chosen(self, mask: np.ndarray) -> Queries:
@@ -100,7 +100,7 @@ class RankingPairs(Data):
         self.path, self.val_path, self.seed = path, val_path, seed
 
     @property
-    def num_features(self) -> int:
+    def num_features(self) -> int:  # type: ignore[override]  # known when the file has been read
         return self._train.features.shape[1]
 
     def load(self, split: Split) -> Queries:

@@ -140,6 +140,7 @@ def _by_name(path: Path, fields: list[str], named: Mapping[str, str | None], dec
     user, item, rating, time = (places[0] if places else None for places in found.values())
     if len({user, item, rating, time} - {None}) < 4 - (rating is None) - (time is None):
         raise ValueError(f"{has}: --data.user_column, item_column, rating_column and time_column must differ")
+    assert user is not None and item is not None  # neither is missing
     return Columns(user, item, rating, time, len(fields), decimal_comma)
 
 
@@ -152,8 +153,8 @@ def _read(path: Path, line: int, fields: list[str], columns: Columns) -> tuple[f
             raise _broken(path, line, f"no {role}")
     rating, time = math.inf, None
     if columns.rating is not None:
-        rating = number(fields[columns.rating], columns.decimal_comma)
-        if rating is None:
+        given = number(fields[columns.rating], columns.decimal_comma)
+        if given is None:
             raise _broken(path, line, f"the rating {shown([fields[columns.rating]])} is not a finite number")
     if columns.time is not None:
         time = moment(fields[columns.time], columns.decimal_comma)

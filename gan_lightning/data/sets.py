@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class Rows(Examples):
         every: a batch of `gan_lightning.batches`, all of whose fields have N rows.
     """
 
-    def __init__(self, every: tuple) -> None:
+    def __init__(self, every: Any) -> None:
         self.every = every
 
     def __len__(self) -> int:

@@ -237,8 +237,8 @@ class ShapeRefinement(UnpairedShapeData):
         (pose_a, clean_a), (pose_b, clean_b) = (self.eyes(split, domain) for domain in (0, 1))
         a = noisy(clean_a, 3, seed_of(split, 3))
         b = as_photographed(clean_b, seed_of(split, 2), LEFT if self.light == "left" else None)
-        known = (torch.from_numpy(pose.astype(np.float32)) for pose in (pose_a, pose_b))
-        return Posed(*(unlabeled(torch.from_numpy(image)) for image in (a, b)), *known)
+        one, other = (torch.from_numpy(pose.astype(np.float32)) for pose in (pose_a, pose_b))
+        return Posed(unlabeled(torch.from_numpy(a)), unlabeled(torch.from_numpy(b)), one, other)
 
 
 class ShapeIdentities(UnpairedShapeData):
@@ -261,5 +261,6 @@ class ShapeIdentities(UnpairedShapeData):
     def load(self, split: Split) -> Posed:
         pose = [poses(split, person, self.count(split), 5) for person in (0, 1)]
         drawn = [np.stack([face(row, self.sides, person) for row in pose[person]]) for person in (0, 1)]
-        known = (torch.from_numpy(each.astype(np.float32)) for each in pose)
-        return Posed(*(unlabeled(torch.from_numpy(image)) for image in drawn), *known)
+        one, other = (torch.from_numpy(each.astype(np.float32)) for each in pose)
+        a, b = (unlabeled(torch.from_numpy(image)) for image in drawn)
+        return Posed(a, b, one, other)

@@ -95,7 +95,8 @@ class SingleImage(ImageData):
             )
         self.image = resize(image, sides, "bicubic")  # (1, C, H, W)
         name = f"SingleImage({printable(self.path.name if path is None else self.path)})"
-        super().__init__(name, tuple(self.image.shape[1:]), None, batch_size, num_workers)
+        _, channels, height, width = self.image.shape
+        super().__init__(name, (channels, height, width), None, batch_size, num_workers)
 
     def load(self, split: Split) -> Copies:
         return Copies(self.image, COPIES if split == "train" else 0)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MARKS = ("::", "\t", ",", ";")  # what parts the fields of a record
 LONG = 2**20  # characters of a line that no table has
@@ -48,8 +48,8 @@ def records(path: Path, codec: str, mark: str) -> Iterator[tuple[int, list[str]]
         head = file.readline(LONG).strip().split(mark)
         quoted = mark != "\t" or all(len(field) > 1 and field[0] == field[-1] == '"' for field in head)
         file.seek(0)
-        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        reader = csv.reader(_bounded(file, path), delimiter=mark, quoting=quoting, strict=True)
+        how: Any = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        reader = csv.reader(_bounded(file, path), delimiter=mark, quoting=how, strict=True)
         yield from _filled(_numbered(reader, path))
 
 
@@ -66,7 +66,7 @@ def _filled(lines: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, list[
             yield number, fields
 
 
-def _numbered(reader: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
+def _numbered(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     number = 1
     try:
         for fields in reader:
@@ -100,7 +100,8 @@ def moment(text: str, decimal_comma: bool = False) -> Time | None:
         return None
     *whole, fraction, zulu, hours, minutes = found.groups()
     try:
-        when = datetime(*(int(part or 0) for part in whole), int((fraction or "0")[:6].ljust(6, "0")))
+        year, month, day, hour, minute, second = (int(part or 0) for part in whole)
+        when = datetime(year, month, day, hour, minute, second, int((fraction or "0")[:6].ljust(6, "0")))
     except ValueError:  # no such day or hour
         return None
     offset = timedelta()

@@ -94,7 +94,7 @@ class TextLines(Data):
         num_workers: int = 0,
     ) -> None:
         self.given = path is not None
-        self.path = Path(path).expanduser() if self.given else data_root("text", None) / DEFAULT
+        self.path = data_root("text", None) / DEFAULT if path is None else Path(path).expanduser()
         super().__init__(f"TextLines({self.path})" if self.given else "TextLines", batch_size, num_workers)
         if length < 1 or minimum < 1:
             raise ValueError(f"{self.name}: length ({length}) and minimum ({minimum}) must be at least 1")
@@ -102,7 +102,8 @@ class TextLines(Data):
             raise ValueError(f"{self.name}: holdout must be at least 0 and less than 1, not {holdout}")
         if unit not in ("word", "character"):
             raise ValueError(f'{self.name}: unit must be "word" or "character", not {unit!r}')
-        self.length, self.unit, self.minimum, self.holdout = length, unit, minimum, holdout
+        self.unit, self.minimum, self.holdout = unit, minimum, holdout
+        self.length: int = length
         self.example_bytes = 8 * length
 
     @cached_property
@@ -130,7 +131,7 @@ class TextLines(Data):
         return found
 
     @cached_property
-    def vocabulary(self) -> list[str]:
+    def vocabulary(self) -> list[str]:  # type: ignore[override]  # known when the file has been read
         """The word of each token; reads the file."""
         found = vocabulary_of(self.lines["train"], self.unit, self.minimum)
         if len(found) == len(vocabulary_of([], self.unit, self.minimum)):

@@ -133,7 +133,9 @@ class UnpairedImages(FileData):
                 refuse_shared(paths, val, f"{printable(source)} and in {printable(other)}")
                 return {"train": paths, "val": val}
         base = source if source.is_dir() else self.root
-        splits = {split: self.apart(paths, base, split) for split in ("train", "val")}
+        splits: dict[Split, list[Path]] = {"train": [], "val": []}
+        for split in splits:
+            splits[split] = self.apart(paths, base, split)
         if not splits["train"]:
             raise ValueError(f"domain {letter} is empty: all {len(paths)} images of {printable(source)} are held out")
         return splits
@@ -152,12 +154,11 @@ class UnpairedImages(FileData):
         return [path for (path,) in once([(path,) for path in paths], source)]
 
     def load(self, split: Split) -> Domains:
-        return Domains(
-            *(
-                Pictures(self.paths[letter][split], self.image_shape, "middle", self.crop, reading=self.reading)
-                for letter in ("A", "B")
-            )
+        a, b = (
+            Pictures(self.paths[letter][split], self.image_shape, "middle", self.crop, reading=self.reading)
+            for letter in ("A", "B")
         )
+        return Domains(a, b)
 
     def sets(self, split: Split) -> list[Pictures]:
         both = self.reference(split)

@@ -123,10 +123,11 @@ def off_diagonal_penalty(weights: Iterable[Tensor]) -> Tensor:
     Args:
         weights: each (filters, ...).
     """
-    total: Tensor | float = 0.0
-    for weight in weights:
-        with torch.autocast(weight.device.type, enabled=False):
-            filters = weight.to(torch.promote_types(weight.dtype, torch.float32)).flatten(1)
-            products = filters @ filters.T
-            total = total + (products - products.diag().diag()).square().sum()
-    return total
+    return sum(map(_off_diagonal, weights), torch.zeros(()))
+
+
+def _off_diagonal(weight: Tensor) -> Tensor:
+    with torch.autocast(weight.device.type, enabled=False):
+        filters = weight.to(torch.promote_types(weight.dtype, torch.float32)).flatten(1)
+        products = filters @ filters.T
+        return (products - products.diag().diag()).square().sum()

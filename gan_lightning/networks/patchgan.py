@@ -15,12 +15,21 @@ class PatchDiscriminator(nn.Module):
         layers: with stride 2: 3 see patches of 70 px (the papers' choice), 2 of 34, 1 of 16, 0 single pixels.
         width: channels of the first layer, doubled by each further one up to `8 * width`.
         affine: whether instance norms have gain and bias (Pix2Pix's batch norms have, CycleGAN's norms do not).
+
+    Raises:
+        ValueError: images so small that no patch of so many layers fits in: below 3 * 2**layers pixels.
     """
 
     def __init__(
         self, image_shape: tuple[int, int, int], *, layers: int = 3, width: int = 64, affine: bool = True
     ) -> None:
         super().__init__()
+        least, sides = 3 * 2**layers if layers else 1, image_shape[1:]
+        if min(sides) < least:
+            raise ValueError(
+                f"PatchDiscriminator of {layers} layers judges images of {least} px and more, not "
+                f"{sides[0]}x{sides[1]}: take fewer layers or larger images"
+            )
         kernel, padding = (4, 1) if layers else (1, 0)
         built: list[nn.Module] = [
             nn.Conv2d(image_shape[0], width, kernel, 2 if layers else 1, padding),

@@ -47,6 +47,16 @@ class ResidualBlock(nn.Module):
         return self.last(x + self.layers(x))
 
 
+def _require_multiples(name: str, image_shape: tuple[int, int, int]) -> None:
+    """Refuse images that two halvings and doublings would change, or leave no neighbours in."""
+    _, height, width = image_shape
+    if height % 4 or width % 4 or min(height, width) < 8:
+        raise ValueError(
+            f"{name} cannot build {height}x{width} images: sides must be multiples of 4, 8 at least; set the data's "
+            "size or choose another network"
+        )
+
+
 class ResNetTranslator(nn.Module):
     """c7s1-64, d128, d256, residual blocks, u128, u64, c7s1-3, tanh (Zhu et al. 2017, arXiv:1703.10593, appendix 7.2).
 
@@ -56,12 +66,16 @@ class ResNetTranslator(nn.Module):
         image_shape: (channels, height, width) in and out; sides must be multiples of 4, and may be others.
         blocks: residual ones; None for the paper's 9 for 256 px and more, 6 below.
         width: channels of the first layer, four times as many in the blocks.
+
+    Raises:
+        ValueError: sides that are no multiples of 4, or below 8.
     """
 
     multiple = 4
 
     def __init__(self, image_shape: tuple[int, int, int], *, blocks: int | None = None, width: int = 64) -> None:
         super().__init__()
+        _require_multiples(type(self).__name__, image_shape)
         channels, *sides = image_shape
         if blocks is None:
             blocks = 9 if min(sides) >= 256 else 6
@@ -103,12 +117,16 @@ class AttributeTranslator(nn.Module):
         attributes: how many.
         blocks: residual ones.
         width: channels of the first layer, four times as many in the blocks.
+
+    Raises:
+        ValueError: sides that are no multiples of 4, or below 8.
     """
 
     multiple = 4
 
     def __init__(self, image_shape: tuple[int, int, int], attributes: int, *, blocks: int = 6, width: int = 64) -> None:
         super().__init__()
+        _require_multiples(type(self).__name__, image_shape)
         channels = image_shape[0]
 
         def normed(layer: nn.Module, out: int) -> list[nn.Module]:

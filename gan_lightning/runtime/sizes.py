@@ -23,7 +23,8 @@ def sides_of(size: int | Sequence[int], name: str = "size") -> Sides:
     whole = isinstance(sides, (list, tuple)) and all(type(side) is int and side > 0 for side in sides)
     if not whole or len(sides) != 2:
         raise ValueError(f"{name} must be a positive whole number, or two: [height, width], not {size!r}")
-    return tuple(sides)
+    height, width = sides
+    return height, width
 
 
 def size_of(sides: Sides) -> Size:
@@ -59,4 +60,5 @@ def largest_crop(height: int, width: int, sides: Sides, short: int | None = None
         short: the most that the shorter side may have; None for no limit.
     """
     scale = min(height / sides[0], width / sides[1], *([] if short is None else [short / min(sides)]))
-    return tuple(max(1, min(round(side * scale), most)) for side, most in zip(sides, (height, width), strict=True))
+    tall, wide = (max(1, min(round(side * scale), most)) for side, most in zip(sides, (height, width), strict=True))
+    return tall, wide

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_lightning.batches import Labeled
 from gan_lightning.metrics import Extractor
 from gan_lightning.metrics.base import FeatureMetric
 from gan_lightning.runtime.processes import place, together
 from gan_lightning.scoring.protocol import Source
-from gan_lightning.scoring.samples import Samples
+from gan_lightning.scoring.samples import Drawn, Samples
 
 
 def look(
@@ -58,7 +57,7 @@ def look(
 def _show(
     extractor: Extractor,
     index: Tensor,
-    batch: Labeled,
+    batch: Drawn,
     shown: Sequence[tuple[FeatureMetric, Tensor]],
     real: bool,
     device: torch.device,
@@ -76,7 +75,7 @@ def _show(
             metric.update(seen.at(member.to(device)), real, number[member])
 
 
-def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
+def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Drawn]:
     """The batches. Threads, one for each core, read files one batch ahead: decoding releases the interpreter's lock."""
     if isinstance(source, Samples):
         yield from (source.__getitems__(index.tolist()) for index in indices)
@@ -90,7 +89,7 @@ def _fetched(source: Source, indices: list[Tensor]) -> Iterator[Labeled]:
         ahead = begin(indices[0]) if indices else []
         for following in [*indices[1:], None]:
             parts, ahead = ahead, [] if following is None else begin(following)
-            yield Labeled(torch.cat([part.result().image for part in parts]), None)
+            yield Drawn(torch.cat([part.result().image for part in parts]), None)
 
 
 def keeper(device: torch.device) -> torch.device:

@@ -58,7 +58,8 @@ def references(
         return {}
     if protocol.stats is not None:
         return dict.fromkeys(wanted, given_reference(protocol, extractor, any(wanted.values())))
-    seen = {}
+    assert reals is not None  # only a file could do without
+    seen: dict[str, Any] = {}
     with together():
         if place()[0] == 0:  # to hash all images is work for one
             seen = {"fingerprint": reals.fingerprint, "image_shape": list(reals.__getitems__([0]).image.shape[1:])}
@@ -66,25 +67,26 @@ def references(
     seen |= {"feature_dim": extractor.feature_dim, "version": VERSION}
     seen = from_first(seen | {"data": real_name, "split": protocol.split})
     held = len(reals)
-    made = {n: seen | {"n_real": n, "choice_seed": CHOICE if n < held else None} for n in wanted}
-    found: dict[int, Reference] = {}
+    counts = {n: features for n, features in wanted.items() if n is not None}
+    made = {n: seen | {"n_real": n, "choice_seed": CHOICE if n < held else None} for n in counts}
+    found: dict[int | None, Reference] = {}
     with together():
-        for n, features in wanted.items() if place()[0] == 0 else ():
+        for n, features in counts.items() if place()[0] == 0 else ():
             reference = cached(made[n])
             if reference is not None and not (features and reference.features is None):
                 found[n] = reference._replace(protocol=made[n])  # under the name that the set has here
     found = from_first(found)
-    if missing := [n for n in wanted if n not in found]:
+    if missing := [n for n in counts if n not in found]:
         moments = {n: FID(extractor.feature_dim).to(keeper(device)) for n in missing}
-        rows = {n: RowMetric(extractor.feature_dim).to(keeper(device)) for n in missing if wanted[n]}
+        rows = {n: RowMetric(extractor.feature_dim).to(keeper(device)) for n in missing if counts[n]}
         chosen = {n: subset(held, n, CHOICE) for n in missing}
         shown = [(metric, chosen[n]) for kept in (moments, rows) for n, metric in kept.items()]
         look(extractor, reals, shown, True, protocol.batch_size, device, progress)
         for n in missing:
-            features = rows[n].rows(real=True).cpu() if n in rows else None
+            kept_rows = rows[n].rows(real=True).cpu() if n in rows else None
             gaussian = moments[n].statistics(real=True)
             gaussian = gaussian._replace(mean=gaussian.mean.cpu(), covariance=gaussian.covariance.cpu())
-            found[n] = Reference(gaussian, features, made[n])
+            found[n] = Reference(gaussian, kept_rows, made[n])
         with together():
             for n in missing if place()[0] == 0 else ():
                 keep(found[n])
@@ -98,6 +100,7 @@ def given_reference(protocol: Protocol, extractor: Extractor, features: bool) ->
         FileNotFoundError: there is no such file.
         ValueError: its extractor, its number of images or its content is not what the score needs.
     """
+    assert protocol.stats is not None
     path = Path(protocol.stats).expanduser()
     given = load_reference(path)
     made, dim = given.protocol, len(given.gaussian.mean)

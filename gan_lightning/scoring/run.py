@@ -89,11 +89,12 @@ def check_request(
         raise _too_few(request, name, "images", f"n_fake={request.protocol.n_fake}", request.protocol.n_fake)
     if fakes is not None and len(fakes) < request.protocol.n_fake:
         raise ValueError(f"{name} asks for n_fake={request.protocol.n_fake}, there are {len(fakes)} fake images")
-    if request.kind.conditional and getattr(fakes, "num_classes", None) is None:
+    classes = getattr(fakes, "num_classes", None)
+    if request.kind.conditional and classes is None:
         raise ValueError(f"{name} is for conditional models: of these images no class was asked for")
-    if request.kind.conditional and fakes.num_classes != extractor.num_classes:
+    if request.kind.conditional and classes != extractor.num_classes:
         raise ValueError(
-            f"{name}: the model has {fakes.num_classes} classes, the extractor {extractor.name} tells "
+            f"{name}: the model has {classes} classes, the extractor {extractor.name} tells "
             f"{extractor.num_classes} apart"
         )
     if not request.kind.needs:
@@ -104,7 +105,7 @@ def check_request(
         raise ValueError(f"{name} compares with real images: say which")
     else:
         held = request.real_count(reals)
-        if len(reals) < held:
+        if held is not None and len(reals) < held:
             raise ValueError(f"{name} asks for n_real={held}, {real_name} has {len(reals)} images")
     if held is not None and held < request.fewest:
         raise _too_few(request, name, "real images", str(held), min(held, request.protocol.n_fake))

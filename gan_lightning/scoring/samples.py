@@ -5,17 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gan_lightning.batches import Labeled
 from gan_lightning.core import ImageGenerator
 from gan_lightning.metrics.extractor import full_float32
 from gan_lightning.runtime.processes import together
 from gan_lightning.scoring.protocol import Protocol
 
 CHOICE = 0  # seed of the choice of real images: that of the latents must not change what they are compared with
+
+
+class Drawn(NamedTuple):
+    """Images that are scored, and the classes that they were asked to be of; None where none was asked for."""
+
+    image: Tensor  # (B, C, H, W)
+    label: Tensor | None  # (B,) int64
 
 
 class Samples:
@@ -44,13 +51,13 @@ class Samples:
                 stack.enter_context(self.module.standing_statistics(self.protocol.standing, **self.which))
             yield
 
-    def __getitems__(self, index: list[int]) -> Labeled:
+    def __getitems__(self, index: list[int]) -> Drawn:
         """Images of these numbers, with the classes that they were asked to be of."""
         how = self.protocol
         condition = self.module.condition_of(index)
         with full_float32():
             image = self.module.sample(index, how.seed, truncation=how.truncation, condition=condition, **self.which)
-        return Labeled(image, condition)
+        return Drawn(image, condition)
 
 
 def subset(held: int, n: int, seed: int) -> Tensor:
