@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning import convert, evaluate, fit, load_model, sample, translate
+from gan_lightning import convert, evaluate, fit, load_model, networks, sample, translate
+from gan_lightning.networks.peers import LAYOUTS, layout_of
 from gan_lightning.runtime import programs
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "peers.npz")
@@ -90,53 +90,47 @@ WANTED = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
 LABEL = torch.tensor([0, 3, 6])
 
 
-def cased(name: str, run: Callable, size: int | None = None, generator: str | None = None, loose: bool = False) -> Any:
-    """A network, how ours is run, the size its file does not show, and the generator that it comes with."""
-    return pytest.param(name, run, size, generator, loose, id=name)
+Z6, X3, X64, X128 = number((3, 6), 1), *(number((3, 3, size, size), 100) for size in (32, 64, 128))
+PAIR = number((1, 6, 32, 32), 100)
+INPUTS = {
+    "resnet": (X,),
+    "resnet old": (X,),
+    "patch": (X,),
+    "unet": (X1,),
+    "unet instance": (number((1, 3, 128, 128), 100),),
+    "patch pair": (PAIR,),
+    "pixel pair": (PAIR,),
+    "stargan G": (X, WANTED),
+    "stargan D": (number((2, 3, 64, 64), 100),),
+    "BigGAN G": (number((3, 24), 1), LABEL),
+    "BigGAN G mybn": (number((3, 24), 1), LABEL),
+    "BigGAN G unshared": (Z6, LABEL),
+    "BigGAN G 64": (number((3, 10), 1), LABEL),
+    "BigGAN D": (X3, LABEL),
+    "BigGAN D 64": (X64, LABEL),
+    "SNGAN G 32": (Z6,),
+    "SNGAN G 48": (Z6,),
+    "SNGAN G 64": (Z6,),
+    "SNGAN G 128": (Z6,),
+    "SNGAN D 32": (X3,),
+    "SNGAN D 64": (X64,),
+    "SNGAN D 128": (X128,),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "run", "size", "generator", "loose"),
-    [
-        cased("resnet", lambda model: model.generator[0](X)),
-        cased("resnet old", lambda model: model.generator[0](X)),
-        cased("patch", lambda model: model.discriminator[1](X), generator="resnet"),
-        cased("unet", lambda model: model.generator(X1)),
-        cased("unet instance", lambda model: model.generator(number((1, 3, 128, 128), 100)), 128),
-        cased("patch pair", lambda model: model.discriminator(number((1, 6, 32, 32), 100)), generator="unet"),
-        cased("pixel pair", lambda model: model.discriminator(number((1, 6, 32, 32), 100)), generator="unet"),
-        cased("stargan G", lambda model: model.generator(X, WANTED)),
-        cased("stargan D", lambda model: model.discriminator(number((2, 3, 64, 64), 100)), None, "stargan G"),
-        cased("BigGAN G", lambda model: model.generator(number((3, 24), 1), LABEL), loose=True),
-        cased("BigGAN G mybn", lambda model: model.generator(number((3, 24), 1), LABEL), loose=True),
-        cased("BigGAN G unshared", lambda model: model.generator(number((3, 6), 1), LABEL), loose=True),
-        cased("BigGAN G 64", lambda model: model.generator(number((3, 10), 1), LABEL), loose=True),
-        cased("BigGAN D", lambda model: model.discriminator(X3, LABEL), None, "BigGAN G", True),
-        cased("BigGAN D 64", lambda model: model.discriminator(X64, LABEL), None, "BigGAN G 64", True),
-        cased("SNGAN G 32", lambda model: model.generator(number((3, 6), 1))),
-        cased("SNGAN G 48", lambda model: model.generator(number((3, 6), 1))),
-        cased("SNGAN G 64", lambda model: model.generator(number((3, 6), 1))),
-        cased("SNGAN G 128", lambda model: model.generator(number((3, 6), 1))),
-        cased("SNGAN D 32", lambda model: model.discriminator(X3), None, "SNGAN G 32"),
-        cased("SNGAN D 64", lambda model: model.discriminator(X64), None, "SNGAN G 64"),
-        cased("SNGAN D 128", lambda model: model.discriminator(number((3, 3, 128, 128), 100)), None, "SNGAN G 128"),
-    ],
-)
-def test_it_computes_what_the_other_code_computes(
-    name: str, run: Callable, size: int | None, generator: str | None, loose: bool, tmp_path: Path
-) -> None:
-    """BigGAN's singular vectors are made of the file's and kept in float32, which shows in the eighth digit."""
-    wrap = steps if name.startswith("SNGAN") else parallel if "old" in name else dict
-    files = {part.replace(" ", "_"): wrap(theirs(part)) for part in (name, generator) if part}
-    model = converted(tmp_path, files, *([f"--size={size}"] if size else [])).double().eval()
-    for layer in model.modules():
+@pytest.mark.parametrize("name", INPUTS)
+def test_it_computes_what_the_other_code_computes(name: str) -> None:
+    weights = {key: value.double() for key, value in theirs(name).items()}
+    (layout, prefix), *_ = filter(None, (layout_of(weights, key, LAYOUTS) for key in weights))
+    assert prefix == ""
+    arguments = layout.arguments(weights)
+    arguments["image_shape"] = tuple(side or 64 for side in arguments["image_shape"])
+    network = getattr(networks, layout.network)(**arguments).double().eval()
+    network.load_state_dict(layout.ours(weights))
+    for layer in network.modules():
         if type(layer).__name__ == "NoisyDropout":
             layer.p = 0.0
-    tolerance = 1e-6 if loose else 1e-12
-    np.testing.assert_allclose(probed(run(model)), REFERENCE[f"{name}/outputs"], rtol=tolerance, atol=tolerance)
-
-
-X3, X64 = number((3, 3, 32, 32), 100), number((3, 3, 64, 64), 100)
+    np.testing.assert_allclose(probed(network(*INPUTS[name])), REFERENCE[f"{name}/outputs"], rtol=1e-12, atol=1e-12)
 
 
 # Which network is which.
@@ -149,6 +143,7 @@ def test_the_letters_of_cyclegan(tmp_path: Path, capsys: pytest.CaptureFixture) 
     given = {
         name: theirs("resnet" if part == "G" else "patch", factor[letter]) for name, (part, letter) in files.items()
     }
+    given["latest_net_G_B"] = parallel(given["latest_net_G_B"])
     model = converted(tmp_path, given)
     first = theirs("resnet")["model.1.weight"]
     assert [torch.equal(model.generator[at].layers[0].weight, factor["AB"[at]] * first) for at in (0, 1)] == [True] * 2
@@ -359,6 +354,4 @@ def test_a_bottleneck_without_a_bias_has_none(tmp_path: Path) -> None:
 
 def test_every_program_is_known_by_name(tmp_path: Path) -> None:
     converted(tmp_path, {"a": theirs("resnet")}, f"--from={programs.CYCLEGAN}")
-    from gan_lightning.networks.peers import LAYOUTS
-
     assert {layout.program for layout in LAYOUTS} == set(programs.PROGRAMS)

@@ -22,6 +22,7 @@ SETTINGS = {  # what no shape shows -> its argument here
 FIXED = {"activation": ("lrelu", "linear"), "mapping.fc0.bias_gain": (0.01,)}  # ends of settings -> what ours have
 # Arguments that a discriminator that begins anew has in common with its generator.
 SHARED = ("base", "widest", "clamp", "mapping_layers", "width", "blocks", "group", "expansion", "taps", "attention")
+WRAPPERS = ("", "module", "_orig_mod", "model_state_dict")  # what programs save a network within
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")  # an image has one at the most
 CELEBA = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")  # StarGAN's attributes, in its code's order
 RAFD = ("angry", "contemptuous", "disgusted", "fearful", "happy", "neutral", "sad", "surprised")
@@ -49,8 +50,13 @@ class Network(NamedTuple):
         return self.layout.kind
 
     @property
+    def own_name(self) -> str:
+        """The name that says which network it is: the file's where all that it has are names of wrappers."""
+        return ".".join(part for part in self.name.split(".") if part not in WRAPPERS) or self.stem
+
+    @property
     def averaged(self) -> bool:
-        return "ema" in (self.name or self.stem).lower()
+        return "ema" in self.own_name.lower()
 
     @property
     def channels(self) -> int:
@@ -58,7 +64,7 @@ class Network(NamedTuple):
 
     def called(self, several: bool) -> str:
         """What to call it in a line, where there are several files or one."""
-        return self.stem if several else self.name or "the file"
+        return self.own_name if several else self.name or "the file"
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of our network of the same kind, `image_shape` among them.
@@ -254,7 +260,7 @@ def _common(networks: Sequence[Network], what: str) -> tuple[dict[str, Network],
     placed: dict[str, Network] = {}
     arguments: dict[str, Any] = {}
     for network in networks:
-        letter = re.search(r"(?:^|_)([AB])$", network.name or network.stem)
+        letter = re.search(r"(?:^|_)([AB])$", network.own_name)
         place = letter[1] if letter else next((free for free in "AB" if free not in placed), "")
         if not place or place in placed:
             raise ValueError(f"{network.stem}: there are too many {what}, or two of {place or 'one letter'}")
