@@ -191,12 +191,12 @@ def test_biggan_s_average_is_the_file_of_that_name(tmp_path: Path, capsys: pytes
 
 
 def test_stargan_s_attributes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    weights = {"g": theirs("stargan G")}
-    model = converted(tmp_path, weights)
+    model = converted(tmp_path, {"g": theirs("stargan G")})
     assert model.attributes == ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"]
     assert (model.exclusive, model.image_shape) == ([0, 1, 2], (3, 128, 128))
     assert "no tensor shows them: --attributes" in capsys.readouterr().out
-    model = converted(tmp_path, weights, "--attributes=a,b,Black_Hair,c,Gray_Hair", "--size=64")
+    files = {"g": theirs("stargan G"), "d": theirs("stargan D")}
+    model = converted(tmp_path, files, "--attributes=a,b,Black_Hair,c,Gray_Hair")
     assert (model.attributes[0], model.exclusive, model.image_shape) == ("a", [2, 4], (3, 64, 64))
 
 
