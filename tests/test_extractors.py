@@ -406,7 +406,7 @@ def test_stacked_digits_are_read_channel_by_channel(extractor: DigitFeatures) ->
 
 
 def test_the_documented_adapter_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DINOv2 as docs/scores.md has it, with a stand-in for the network that no one can download here."""
+    """DINO as docs/scores.md has it, with a stand-in for the network that no one can download here."""
     text = (Path(__file__).parents[1] / "docs" / "scores.md").read_text()
     code = re.search(r"```python\n(.+?)```", text, re.S).group(1)
     asked = []
@@ -419,11 +419,11 @@ def test_the_documented_adapter_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "load", load)
     space: dict = {}
     exec(compile(code.replace("from __future__ import annotations", ""), "docs/scores.md", "exec"), space)
-    extractor = space["DINOv2"]()
-    assert asked == [("facebookresearch/dinov2", "dinov2_vits14")]
+    extractor = space["DINO"]()
+    assert asked == [("facebookresearch/dino:main", "dino_vits16")]
     protocol = Protocol(n_fake=20, batch_size=8)
     requests = [FID(protocol=protocol).request, PRDC(protocol=protocol).request]
     sides = (InMemory(pictures(20, 30, seed), torch.zeros(20, dtype=torch.int64)) for seed in (0, 1))
     (fid, card), (prdc, _) = scores_of(requests, extractor, *sides, "made", {}, torch.device("cpu"))
-    assert list(fid) == ["FID-dinov2-vits14"] and "recall-dinov2-vits14" in prdc
+    assert list(fid) == ["FID-dino-vits16"] and "recall-dino-vits16" in prdc
     assert (card["hash"], card["resizer"]) == (extractor.hash[:12], "bicubic-antialias-224")

@@ -16,6 +16,7 @@ from gan_lightning.metrics.codes import (
     total_correlation,
 )
 from gan_lightning.metrics.digits import DigitFeatures, StackedDigitFeatures
+from gan_lightning.metrics.dinov2 import DINOv2
 from gan_lightning.metrics.extractor import Extractor, Features
 from gan_lightning.metrics.fid import FID, Gaussian, frechet_distance
 from gan_lightning.metrics.images import PICTURE_CHANNELS, to_uint8, unit_interval, visible
@@ -35,6 +36,7 @@ from gan_lightning.metrics.units import Guided, Strongest, guided_gradients, res
 
 __all__ = [
     "CIFARResNet56",
+    "DINOv2",
     "DigitFeatures",
     "Extractor",
     "FID",

@@ -41,6 +41,7 @@ class Extractor(nn.Module):
         feature_dim: numbers in a feature vector.
         num_classes: of the logits; None for a network that is no classifier.
         channels: that images may have; None for any number.
+        distance: what the Fréchet distance of its features is called: FID-<name>, or FD-<name>.
         hash: SHA-256 of the weights. Scores with different hashes are different scores.
 
     Args:
@@ -53,6 +54,7 @@ class Extractor(nn.Module):
     feature_dim: int
     num_classes: int | None = None
     channels: tuple[int, ...] | None = None
+    distance: str = "FID"
 
     def __init__(self, network: nn.Module, hash: str | None = None) -> None:
         super().__init__()

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import orthogonal_init, pyramid, spectral_normalise
-from gan_lightning.networks.resnet import BigGANDiscriminator, widths
+from gan_lightning.networks.layers import orthogonal_init, pyramid, spectral_normalise, widths
+from gan_lightning.networks.resnet import BigGANDiscriminator
 
 SCORES = ("image", "latent", "joint")  # the discriminator's, in this order
 

@@ -50,6 +50,25 @@ def channels(levels: int, base: int, widest: int) -> list[int]:
     return [min(base // (4 * 2**level), widest) for level in range(levels)]
 
 
+def widths(stages: int, width: int, widest: int | None) -> list[int]:
+    """Channels of stages from the finest to the coarsest: doubled with each up to `widest`; None: all `width`."""
+    return [min(width * 2**stage, widest or width) for stage in range(stages)]
+
+
+def attention_stage(network: str, attention: int | None, sizes: list[int]) -> int | None:
+    """Which stage's map is followed by attention: the last of the greatest among these sizes that `attention` allows.
+
+    Raises:
+        ValueError: all maps are greater.
+    """
+    if attention is None:
+        return None
+    allowed = [size for size in sizes if size <= attention]
+    if not allowed:
+        raise ValueError(f"{network}: no map is as small as attention {attention}; the smallest is {min(sizes)}")
+    return len(sizes) - 1 - sizes[::-1].index(max(allowed))
+
+
 def maybe_spectral(layer: nn.Module, wanted: bool) -> nn.Module:
     """The layer with its weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 

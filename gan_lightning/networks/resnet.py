@@ -15,11 +15,13 @@ from gan_lightning.networks.layers import (
     ClassEmbedding,
     ConditionalBatchNorm2d,
     SelfAttention,
+    attention_stage,
     class_batch_norm,
     normed,
     orthogonal_init,
     pyramid,
     spectral_normalise,
+    widths,
 )
 
 
@@ -35,25 +37,6 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def widths(stages: int, width: int, widest: int | None) -> list[int]:
-    """Channels of stages from the finest to the coarsest: doubled with each up to `widest`; None: all `width`."""
-    return [min(width * 2**stage, widest or width) for stage in range(stages)]
-
-
-def attention_stage(network: str, attention: int | None, sizes: list[int]) -> int | None:
-    """Which stage's map is followed by attention: the last of the greatest among these sizes that `attention` allows.
-
-    Raises:
-        ValueError: all maps are greater.
-    """
-    if attention is None:
-        return None
-    allowed = [size for size in sizes if size <= attention]
-    if not allowed:
-        raise ValueError(f"{network}: no map is as small as attention {attention}; the smallest is {min(sizes)}")
-    return len(sizes) - 1 - sizes[::-1].index(max(allowed))
 
 
 class UpBlock(nn.Module):
@@ -88,11 +71,12 @@ class DownBlock(nn.Module):
     ReLU is never in place: in place it would change the shortcut's input too, which costs FID without a word.
     """
 
-    def __init__(self, inputs: int, outputs: int, down: bool, first: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, down: bool, first: bool, wide: bool = True) -> None:
         super().__init__()
         self.down, self.first = down, first
-        self.conv1 = _conv(inputs, outputs, 3, math.sqrt(2))
-        self.conv2 = _conv(outputs, outputs, 3, math.sqrt(2))
+        hidden = outputs if wide or first else inputs
+        self.conv1 = _conv(inputs, hidden, 3, math.sqrt(2))
+        self.conv2 = _conv(hidden, outputs, 3, math.sqrt(2))
         plain = inputs == outputs and not down
         self.shortcut = nn.Identity() if plain else _conv(inputs, outputs, 1, 1.0)
 
@@ -257,8 +241,10 @@ class ResNetDiscriminator(nn.Module):
         num_classes: of a conditional discriminator.
         width: channels of the first block.
         widest: channels are doubled with each block after it, up to so many; None: all blocks have `width`.
-        plain_blocks: at the end, which do not halve the map: 2 stop at 8x8, 1 at 4x4, as for 64 px and more.
+        plain_blocks: at the end, which do not halve the map: 2 stop at 8x8, 1 at 4x4, as for 64 px and more, 0 at 2x2.
         attention: self-attention follows the greatest map of at most this size (the shorter side); None for none.
+        wide: a block's first convolution has the channels of its output, as in BigGAN; False: those of its input, as
+            in the code of SNGAN's authors. The first block is wide in both.
         spectral_norm: on every layer and embedding; off for a critic with a gradient penalty.
         sum_pool: sum over places, as SNGAN has it; False for the mean of WGAN-GP.
         initialise: sets the initial weights; None: SNGAN's, of Glorot and Bengio 2010.
@@ -276,19 +262,20 @@ class ResNetDiscriminator(nn.Module):
         widest: int | None = None,
         plain_blocks: int = 2,
         attention: int | None = None,
+        wide: bool = True,
         spectral_norm: bool = True,
         sum_pool: bool = True,
         initialise: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__()
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)
-        if not 1 <= plain_blocks <= doublings + 1:
-            raise ValueError(f"plain_blocks must lie in 1 .. {doublings + 1} for this size, not {plain_blocks}")
+        if not 0 <= plain_blocks <= doublings + 1:
+            raise ValueError(f"plain_blocks must lie in 0 .. {doublings + 1} for this size, not {plain_blocks}")
         down = [True] * (doublings + 1 - plain_blocks) + [False] * plain_blocks
         channels = [image_shape[0], *widths(len(down), width, widest)]
         sizes = [min(height, breadth) * 2**doublings // 2 ** sum(down[: i + 1]) for i in range(len(down))]
         self.blocks = nn.ModuleList(
-            DownBlock(channels[i], channels[i + 1], d, first=i == 0) for i, d in enumerate(down)
+            DownBlock(channels[i], channels[i + 1], d, first=i == 0, wide=wide) for i, d in enumerate(down)
         )
         self.attention_after = attention_stage(type(self).__name__, attention, sizes)
         if attention is not None:

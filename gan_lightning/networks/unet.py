@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_lightning.networks.layers import instance_norm, normal_init
 
-DROPPED = 3  # decoder layers with dropout, from the bottleneck up
+DROPPED = (0, 1, 2)  # decoder layers with dropout, from the bottleneck up
 
 
 class NoisyDropout(nn.Module):
@@ -35,14 +35,22 @@ class UNetGenerator(nn.Module):
         image_shape: (channels, height, width) in and out; sides may be other multiples of 2**halvings.
         halvings: down to the bottleneck; None for as many as both sides take, 8 for 256 px.
         width: channels of the first halving, doubled by each further one up to `8 * width`.
-        dropout: share that is dropped in the first three decoder layers, in training and at test time.
+        dropout: share that is dropped in some decoder layers, in training and at test time.
+        dropped: which, counted from the bottleneck; None for the paper's first three, 0, 1 and 2. The authors' PyTorch
+            code has it in 1, 2 and 3 at 256 px.
 
     Raises:
         ValueError: less than two halvings, or sides that do not halve so often.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], *, halvings: int | None = None, width: int = 64, dropout: float = 0.5
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        halvings: int | None = None,
+        width: int = 64,
+        dropout: float = 0.5,
+        dropped: list[int] | None = None,
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
@@ -67,8 +75,8 @@ class UNetGenerator(nn.Module):
         for level in range(halvings - 1, 0, -1):
             joined = widths[level] * (1 if level == halvings - 1 else 2)
             up = nn.ConvTranspose2d(joined, widths[level - 1], 4, 2, 1, bias=False)
-            dropped = dropout > 0 and halvings - 1 - level < DROPPED
-            noise = [NoisyDropout(dropout)] if dropped else []
+            drops = dropout > 0 and halvings - 1 - level in (DROPPED if dropped is None else dropped)
+            noise = [NoisyDropout(dropout)] if drops else []
             self.up.append(nn.Sequential(nn.ReLU(), up, instance_norm(widths[level - 1]), *noise))
         self.out = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * width, channels, 4, 2, 1), nn.Tanh())
         normal_init(self)

@@ -18,6 +18,7 @@ SUBJECT = ("model", "step", "images_seen")  # fields of a card that say what was
 def figure_name(name: str, extractor: Extractor) -> str:
     """A figure's name: `FID` with Inception, as publications report it, `FID-digits` with another extractor."""
     base, slash, rest = name.partition("/")
+    base = extractor.distance if base == "FID" else base
     return name if extractor.name == "inception" else f"{base}-{extractor.name}{slash}{rest}"
 
 
