@@ -127,7 +127,7 @@ def traced(part: Traceable, model: str) -> torch.export.ExportedProgram:
     rows = torch.export.Dim("rows", min=1)
     dynamic: list[dict[int, Any]] = [{0: rows} for _ in inputs]
     if part.sides is not None:
-        least = least_sides(part.sides)
+        least = min(least_sides(part.sides), *(side // part.sides for side in inputs["image"].shape[2:]))
         sides = (torch.export.Dim(name, min=least) for name in ("height", "width"))
         dynamic[0] |= {axis: part.sides * side for axis, side in zip((2, 3), sides, strict=True)}
     try:
@@ -150,15 +150,15 @@ def write_onnx(program: torch.export.ExportedProgram, part: Traceable, path: Pat
     inputs = part.inputs(2, 1)
     try:
         made = torch.onnx.export(
-            program, tuple(inputs.values()), dynamo=True, input_names=list(inputs), output_names=["image"]
+            program, tuple(inputs.values()), dynamo=True, input_names=list(inputs), output_names=[part.output]
         )
         made.save(path, external_data=False)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
         raise ValueError(f"{part.name} cannot be exported as ONNX: {one_line(error.__cause__ or error)}") from error
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(given: dict[str, Tensor]) -> Tensor:
-        return torch.from_numpy(session.run(["image"], {name: value.numpy() for name, value in given.items()})[0])
+        return torch.from_numpy(session.run(None, {name: value.numpy() for name, value in given.items()})[0])
 
     return run
 

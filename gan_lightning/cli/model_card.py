@@ -101,13 +101,14 @@ def about_graphs(graphs: list[str], module: AdversarialModule, files: list[str],
     """How the graphs are called."""
     first = graphs[0]
     lines = ["## As a graph", f"Without this package: {', '.join(f'`{name}`' for name in graphs)}."]
-    lines.append(f"Inputs: {inputs(module)}. Output: `image`, (n, C, H, W) in [-1, 1].")
+    output = "image" if isinstance(module, ImageGenerator) else "translated"
+    lines.append(f"Inputs: {inputs(module)}. Output: `{output}`, (n, C, H, W) in [-1, 1].")
     lines += notes
     if any(name.endswith(".onnx") for name in graphs):
         onnx = next(name for name in graphs if name.endswith(".onnx"))
         feed = "latent" if isinstance(module, ImageGenerator) else "image"
         code = f'session = onnxruntime.InferenceSession("{onnx}")\n'
-        code += f'(image,) = session.run(None, {{"{feed}": {feed}}})  # and the other inputs, by name'
+        code += f'(made,) = session.run(None, {{"{feed}": {feed}}})  # and the other inputs, by name'
         lines.append(f"```python\nimport onnxruntime\n\n{code}\n```")
     else:
         lines.append(f'```python\nimport torch\n\nnetwork = torch.export.load("{first}").module()\n```')

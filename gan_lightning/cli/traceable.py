@@ -23,9 +23,14 @@ from gan_lightning.core.exported import used_networks
 from gan_lightning.core.image_generator import LAYERS
 from gan_lightning.core.tiling import LEAST
 from gan_lightning.models import Pix2Pix
+from gan_lightning.networks.layers import SelfAttention
 from gan_lightning.networks.singan import SinGANGenerator
+from gan_lightning.networks.stackgan import StackedGenerator
 from gan_lightning.networks.unet import NoisyDropout
 from gan_lightning.noise import Noise, SampleNoise, drawn_by_layers, key, seed_torch
+
+
+STAGES = {SinGANGenerator: "reached", StackedGenerator: "stage"}  # buffers that say which layers there are: numbers
 
 
 class Traceable(NamedTuple):
@@ -33,6 +38,7 @@ class Traceable(NamedTuple):
 
     Attributes:
         name: of its files: "generator", or the direction of a translator.
+        output: the name of its output.
         network: takes the inputs in their order, gives images (n, C, H, W) in [-1, 1].
         inputs: from a number of rows and a seed to the inputs by name; all tensors begin with the rows.
         sides: what the sides of an input image must be multiples of; None where they are fixed.
@@ -40,6 +46,7 @@ class Traceable(NamedTuple):
     """
 
     name: str
+    output: str
     network: nn.Module
     inputs: Callable[[int, int], dict[str, Tensor]]
     sides: int | None = None
@@ -133,13 +140,21 @@ class ConstantDropout(nn.Module):
         return x * self.factor
 
 
+class WrittenOutAttention(SelfAttention):
+    """Attention in plain products: ONNX has none of one head."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return (query @ key.mT).softmax(2) @ value
+
+
 def _generator(module: ImageGenerator, weights: str) -> Traceable:
     module = copy.deepcopy(module).float().eval()
     network = _plain(used_networks(module, weights)["generator"])
-    if isinstance(network, SinGANGenerator):
-        reached = int(network.reached)
-        del network.reached
-        network.reached = reached  # a number: it says how many scales there are
+    for kind, name in STAGES.items():
+        if isinstance(network, kind):
+            number = int(getattr(network, name))
+            delattr(network, name)
+            setattr(network, name, number)
     drawing = Drawing(module, network).eval()
     condition = "token" if isinstance(module, TextToImage) else "label"
 
@@ -151,13 +166,8 @@ def _generator(module: ImageGenerator, weights: str) -> Traceable:
 
     with torch.no_grad():
         drawing(*inputs(1, 0).values())  # draws what is constant, and makes what is made once
-    return Traceable(
-        "generator",
-        drawing,
-        inputs,
-        None,
-        "the noise that its layers add, that of sample 0" if drawing.noise.used else "",
-    )
+    constant = "the noise that its layers add, that of sample 0" if drawing.noise.used else ""
+    return Traceable("generator", "image", drawing, inputs, constant=constant)
 
 
 def _conditions(module: ImageGenerator, n: int, seed: int) -> Tensor | None:
@@ -203,7 +213,9 @@ def _translators(module: Translator) -> list[Traceable]:
         with torch.no_grad():
             seed_torch(key(0), torch.device("cpu"))  # as `Pix2Pix.translate` does for its dropout
             network(*inputs(1, 0).values())
-        found.append(Traceable(name, network, inputs, sides, "what its dropout leaves out" if kept else ""))
+        found.append(
+            Traceable(name, "translated", network, inputs, sides, "what its dropout leaves out" if kept else "")
+        )
     return found
 
 
@@ -216,6 +228,8 @@ def _plain(network: nn.Module) -> nn.Module:
         for name, child in list(parent.named_children()):
             if isinstance(child, NoisyDropout):
                 setattr(parent, name, ConstantDropout(child.p))
+            elif isinstance(child, SelfAttention):
+                child.__class__ = WrittenOutAttention  # the same layers
     return network
 
 
