@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument("--live", action="store_true", help="the trained weights in place of their average")
     weights.add_argument("--average", metavar="NAME", help="another average, of a model that keeps several")
-    parser.add_argument("--license", default="mit", help="of the weights, for the card (default %(default)s)")
+    parser.add_argument("--license", default="unknown", help="of the weights, such as mit (default %(default)s)")
     parser.add_argument("--web", type=Path, metavar="FOLDER", help="the dist folder of the npm package onnxruntime-web")
     parser.add_argument("--push", metavar="NAME", help="upload to this repository of the Hugging Face Hub, user/name")
     parser.add_argument("--private", action="store_true", help="make the repository of --push private")

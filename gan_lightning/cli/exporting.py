@@ -22,13 +22,11 @@ from gan_lightning.cli.traceable import Traceable, float32_alone, least_sides, t
 from gan_lightning.core import AdversarialModule, ImageGenerator, Translator
 from gan_lightning.core.exported import tensors_of, used_networks, weights_name
 from gan_lightning.core.hyperparameters import one_line, plain_hyperparameters
-from gan_lightning.core.resume import position
 from gan_lightning.runtime import checkpoint_io, exported, hub
 from gan_lightning.runtime.errors import printable
 
 BOUND = 1e-4  # of the difference from torch, of images in [-1, 1]
 CHECKED = (1, 3)  # rows of the batches that are compared
-MOST = 2 * 10**9  # bytes of an ONNX file: what its format can hold
 
 
 class DifferentError(RuntimeError):
@@ -49,11 +47,13 @@ def export(given: argparse.Namespace) -> None:
     if not isinstance(module, (ImageGenerator, Translator)):
         raise ValueError(f"{type(module).__name__} is neither a generator of images nor a translator: no export")
     weights = weights_name(module, given.live, given.average)
+    if not isinstance(content.get("global_step"), int):
+        raise ValueError(f"{given.checkpoint} is damaged: it does not say how long it was trained")
     with staged(given.out) as folder:
         lines, notes = write_formats(given, folder, module, weights, content)
         card = model_card.text(given, folder, module, weights, content, notes)
         (folder / model_card.NAME).write_text(card, "utf-8")
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        files = sorted(path.name for path in folder.iterdir())
     print("\n".join([f"{type(module).__name__}, weights {weights}: {printable(given.out)}", *lines]))
     if given.push is not None:
         print(f"pushed to {hub.push(given.out, files, given.push, given.private)}")
@@ -66,12 +66,8 @@ def staged(out: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.part-", dir=out.parent) as part:
         yield Path(part)
         out.mkdir(exist_ok=True)
-        for path in sorted(Path(part).rglob("*")):
-            target = out / path.relative_to(part)
-            if path.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                path.replace(target)  # a link that stands there is replaced, not followed
+        for path in Path(part).iterdir():
+            path.replace(out / path.name)  # a link that stands there is replaced, not followed
 
 
 def write_formats(
@@ -85,7 +81,7 @@ def write_formats(
     """
     lines = []
     if "safetensors" in given.format:
-        record = position(module) | {"exported": weights}
+        record = content["gan_lightning"] | {"exported": weights}
         networks = used_networks(module, weights)
         exported.write(folder, record, arguments_of(module), content["global_step"], tensors_of(networks))
         count = sum(p.numel() for network in networks.values() for p in network.parameters()) / 1e6
@@ -194,9 +190,13 @@ def check(run: Any, part: Traceable, name: str) -> str:
         worst = max(worst, difference) if difference == difference else float("nan")
     if not worst < BOUND:
         raise DifferentError(f"{name} differs from torch by {worst:.2g}, {BOUND:g} or more: it is not written")
-    shapes = [f"{key} ({', '.join(['n', *map(str, value.shape[1:])])})" for key, value in part.inputs(1, 2).items()]
-    sides = "" if part.sides is None else f", or other sides, multiples of {part.sides}"
-    return f"{', '.join(shapes)}{sides}; at most {worst:.2g} from torch"
+    found = {name: list(map(str, value.shape[1:])) for name, value in part.inputs(1, 2).items()}
+    free = ""
+    if part.sides is not None:
+        found["image"][1:] = "H", "W"
+        free = "" if part.sides == 1 else f", H and W multiples of {part.sides}"
+    shapes = ", ".join(f"{name} ({', '.join(['n', *shape])})" for name, shape in found.items())
+    return f"{shapes}{free}: at most {worst:.2g} from torch"
 
 
 def other_sides(image: Tensor, more: int) -> Tensor:

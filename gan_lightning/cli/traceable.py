@@ -29,7 +29,6 @@ from gan_lightning.networks.stackgan import StackedGenerator
 from gan_lightning.networks.unet import NoisyDropout
 from gan_lightning.noise import Noise, SampleNoise, drawn_by_layers, key, seed_torch
 
-
 STAGES = {SinGANGenerator: "reached", StackedGenerator: "stage"}  # buffers that say which layers there are: numbers
 
 
@@ -164,7 +163,7 @@ def _generator(module: ImageGenerator, weights: str) -> Traceable:
             found[condition] = rows
         return found
 
-    with torch.no_grad():
+    with float32_alone():
         drawing(*inputs(1, 0).values())  # draws what is constant, and makes what is made once
     constant = "the noise that its layers add, that of sample 0" if drawing.noise.used else ""
     return Traceable("generator", "image", drawing, inputs, constant=constant)
@@ -210,12 +209,11 @@ def _translators(module: Translator) -> list[Traceable]:
     found = []
     for name, function in functions.items():
         network = Translating(module, function).eval()
-        with torch.no_grad():
+        with float32_alone():
             seed_torch(key(0), torch.device("cpu"))  # as `Pix2Pix.translate` does for its dropout
             network(*inputs(1, 0).values())
-        found.append(
-            Traceable(name, "translated", network, inputs, sides, "what its dropout leaves out" if kept else "")
-        )
+        constant = "what its dropout leaves out" if kept else ""
+        found.append(Traceable(name, "translated", network, inputs, sides, constant))
     return found
 
 

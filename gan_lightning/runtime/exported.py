@@ -34,11 +34,17 @@ def write(folder: Path, record: dict[str, Any], hyperparameters: dict[str, Any],
         hyperparameters: of the model, in plain values.
         step: generator steps of its training.
         weights: tensors by dotted names.
+
+    Raises:
+        ValueError: what should be plain values is not.
     """
     from safetensors.torch import save
 
     config = dict(zip(PARTS, (record, hyperparameters, step), strict=True))
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+    try:
+        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the checkpoint holds more about its model than JSON can: {error}") from error
     own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}  # no views
     (folder / WEIGHTS).write_bytes(save(own))
 
