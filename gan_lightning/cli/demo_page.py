@@ -16,10 +16,22 @@ from gan_lightning.runtime.errors import printable
 
 NAME = "demo.html"
 PAGE = Path(__file__).with_name(NAME)
-RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"  # the npm package's files, at their usual address
+VERSION = "1.30.0"  # of onnxruntime-web, that the page was tried with
+RUNTIME = f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{VERSION}/dist/"  # the npm package's files, at a usual address
 SCRIPT = "ort.wasm.min.js"
 FILES = (SCRIPT, "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")  # what the script loads
 CHOICES = 1000  # classes or texts to choose from, at most
+
+
+def require_runtime(web: Path) -> None:
+    """Refuse a folder that is not `dist` of the npm package onnxruntime-web.
+
+    Raises:
+        FileNotFoundError: it lacks a file.
+    """
+    for name in FILES:
+        if not (web / name).is_file():
+            raise FileNotFoundError(f"--web {printable(web)}: no {name}, as in dist of onnxruntime-web {VERSION}")
 
 
 def write(folder: Path, module: AdversarialModule, parts: list[Traceable], web: Path | None) -> str:
@@ -33,13 +45,8 @@ def write(folder: Path, module: AdversarialModule, parts: list[Traceable], web: 
 
     Returns:
         a line on how it is opened.
-
-    Raises:
-        FileNotFoundError: `web` lacks a file.
     """
     for name in FILES if web is not None else ():
-        if not (web / name).is_file():
-            raise FileNotFoundError(f"--web {printable(web)}: there is no {name}, as in dist/ of onnxruntime-web 1.30")
         shutil.copyfile(web / name, folder / name)
     base = RUNTIME if web is None else "./"
     settings = settings_of(module, parts) | {"runtime": base}

@@ -42,6 +42,8 @@ def export(given: argparse.Namespace) -> None:
     """
     if given.push is not None:
         hub.require_token(given.push)
+    if given.web is not None:
+        demo_page.require_runtime(given.web)
     content = checkpoint_io.read(given.checkpoint)
     module = loading.model_of(content, given.checkpoint, trust=given.trust).float().eval()
     if not isinstance(module, (ImageGenerator, Translator)):
