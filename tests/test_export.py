@@ -23,6 +23,7 @@ import gan_lightning
 from gan_lightning import export, sample
 from gan_lightning.cli import exporting
 from gan_lightning.cli.conversion import save
+from gan_lightning.cli.traceable import traceable
 from gan_lightning.core import AdversarialModule, ImageStep
 from gan_lightning.runtime import exported, hub
 
@@ -230,17 +231,16 @@ def test_an_onnx_translator_takes_other_sides(tmp_path: Path) -> None:
     assert not exported.is_exported(out), "no folder to load: it holds no weights"
 
 
-def test_each_direction_is_a_graph(tmp_path: Path) -> None:
+def test_each_direction_is_a_function() -> None:
     model, source = translator("CycleGAN"), images(3, 24, 40)
-    out = taken(model, tmp_path, "--format", "torch_export")
-    for direction in model.directions:
-        made = torch.export.load(out / f"{direction}.pt2").module()(source)
-        assert (made - model.translate(source, direction)).abs().max() < 1e-5
+    made = {part.name: part.network(source) for part in traceable(model, "live")}
+    assert list(made) == ["AtoB", "BtoA"]
+    assert_same(made, {direction: model.translate(source, direction) for direction in made})
 
 
 def test_what_layers_draw_becomes_constant(tmp_path: Path) -> None:
     """That of sample 0 in a generator; in Pix2Pix's dropout what it draws for an image of the size of training."""
-    model = tiny("StyleGAN")
+    model = tiny("StyleGAN", image_shape=(1, 8, 8))
     for name, weight in model.ema.network.named_parameters():
         if name.endswith("strength"):
             nn.init.constant_(weight, 0.5)
@@ -250,9 +250,10 @@ def test_what_layers_draw_becomes_constant(tmp_path: Path) -> None:
     assert (made[2:] - model.sample([1])).abs().max() > 1e-3, "sample 1 has other noise"
     assert "noise that its layers add" in (tmp_path / "out" / "README.md").read_text()
     shutil.rmtree(tmp_path / "out")
-    model = translator("Pix2Pix")
+    model = translator("Pix2Pix", image_shape=(1, 8, 8))
     network = torch.export.load(taken(model, tmp_path, "--format", "torch_export") / "generator.pt2").module()
-    assert (network(images(3)) - model.translate(images(3))).abs().max() < 1e-5
+    source = images(3, 8, 8)
+    assert (network(source) - model.translate(source)).abs().max() < 1e-5
 
 
 def test_a_graph_that_differs_is_not_kept(
@@ -264,13 +265,16 @@ def test_a_graph_that_differs_is_not_kept(
         return lambda *args: lambda given: write(*args)(given) + difference
 
     args = [checkpoint, "--out", str(tmp_path / "out"), "--format", "safetensors,torch_export"]
-    for difference in (1.1e-4, float("nan")):
-        monkeypatch.setattr(exporting, "write_program", off_by(difference))
-        assert "generator.pt2 differs from torch by" in refused(capsys, args, code=1)
-        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(exporting, "write_program", off_by(1.1e-4))
+    assert "generator.pt2 differs from torch by 0.00011" in refused(capsys, args, code=1)
+    assert not list(tmp_path.iterdir())
     monkeypatch.setattr(exporting, "write_program", off_by(5e-5))
     export.main(args)
     assert "at most 5e-05 from torch" in capsys.readouterr().out
+    (part,) = traceable(tiny("CGAN"), "ema")
+    for wrong in (float("nan"), torch.zeros(2, 1, 1, 1)):  # no number, another shape
+        with pytest.raises(exporting.DifferentError):
+            exporting.check(lambda given, wrong=wrong: part.network(*given.values())[:1] + wrong, part, "it")
 
 
 @pytest.mark.slow

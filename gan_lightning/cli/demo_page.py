@@ -51,7 +51,8 @@ def write(folder: Path, module: AdversarialModule, parts: list[Traceable], web: 
     base = RUNTIME if web is None else "./"
     settings = settings_of(module, parts) | {"runtime": base}
     inline = json.dumps(settings).replace("<", "\\u003c")  # nothing in it ends the element
-    title = html.escape(f"{type(module).__name__}: {printable(module.trained_on.get('name', 'demo'))}")
+    data = module.trained_on.get("name")
+    title = html.escape(type(module).__name__ + (f": {printable(data)}" if data else ""))
     page = Template(PAGE.read_text("utf-8")).safe_substitute(title=title, settings=inline, script=base + SCRIPT)
     (folder / NAME).write_text(page, "utf-8")
     where = "" if web is None else ", also without the internet"

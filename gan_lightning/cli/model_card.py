@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gan_lightning import __version__, scoring
+from gan_lightning import scoring
 from gan_lightning.cli import catalog, demo_page
 from gan_lightning.core import AdversarialModule, ImageGenerator, TextToImage
 from gan_lightning.runtime import exported
@@ -52,7 +52,7 @@ def text(
     if graphs := [file for file in files if file.endswith((".onnx", ".pt2"))]:
         parts.append(about_graphs(graphs, module, files, notes))
     parts.append(f"## Scores\n\n{scores(content)}")
-    parts.append(f"Written by gan_lightning {__version__}. License: {printable(given.license)}.")
+    parts.append(f"License: {printable(given.license)}. Written by `gan_lightning.export`.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +39,7 @@ class ImageGenerator(AdversarialModule):
         ValueError: `step` is a plain :class:`Step`.
     """
 
-    inference_networks: ClassVar[tuple[str, ...]] = ("generator",)
+    inference_networks: tuple[str, ...] = ("generator",)
     num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
     uniform_latents = False  # latents are from U[-1, 1), not from N(0, 1)
     codes = 0  # of latents that have some: how many :meth:`traverse` knows

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -42,13 +42,12 @@ class AdversarialModule(LightningModule):
         turns: by player, the turns that it has taken.
         noise: where a loss draws its random numbers from; keyed by seed, iteration, turn and place in the batch.
         averages: of its networks, by name; each follows its network after each turn that moves any of it.
-        exported: of a model that was loaded from an exported folder, whose weights it has: see
-            :func:`exported.weights_name`; None of any other.
         trained_on: facts of the training data that no argument holds: its "name", the "fingerprint" of its examples,
             its "classes" (their names, None where there are none) and their "class_counts"; empty before a fit.
     """
 
-    inference_networks: ClassVar[tuple[str, ...]] = ()  # names of those that are of use after training
+    inference_networks: tuple[str, ...] = ()  # names of those that are of use after training
+    exported: str | None = None  # of one from an exported folder: whose weights it has, see `exported.weights_name`
     scored_by = ""  # the callback that scores it, where there is one that fits this model alone
     finished = False  # of a model that ends by itself: whether nothing is left to train
     batches_per_step = 1  # of a model whose players each see a batch of their own in a step: the clock counts one
@@ -64,7 +63,6 @@ class AdversarialModule(LightningModule):
         self.iteration = self.images_seen = self.clock = 0
         self.noise: Noise = Noise()
         self.averages = nn.ModuleDict()
-        self.exported: str | None = None
         self.trained_on: dict[str, Any] = {}
         self.turns: dict[str, int] = {}
         self.training_log = TrainingLog()
