@@ -23,8 +23,8 @@ for _advice in (
 
 
 def __getattr__(name: str) -> Any:
-    """`build` and `load_model`, loaded when they are used: a mistyped flag is answered before torch is there."""
-    if name in ("build", "load_model"):
+    """What builds models, loaded when it is used: a mistyped flag is answered before torch is there."""
+    if name in ("build", "load", "load_model"):
         from gan_lightning import loading
 
         return getattr(loading, name)

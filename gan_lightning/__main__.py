@@ -16,6 +16,7 @@ COMMANDS = {
     "translate": "turn pictures into others with a checkpoint",
     "evaluate": "score a checkpoint, or anyone's images",
     "benchmark": "train, score and keep the results as rows and pictures",
+    "export": "take a model away: safetensors, ONNX, torch.export, the Hugging Face Hub",
     "convert": "turn a file of StyleGAN2-ADA or R3GAN into a checkpoint",
 }
 

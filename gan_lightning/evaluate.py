@@ -45,7 +45,7 @@ def scores_flags(argv: list[str]) -> Given:
     """The flags of `evaluate CKPT` and of `evaluate --fake FOLDER`."""
     parser = Parser(program("evaluate"), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.epilog = "; ".join(f"`{program('evaluate')} {name}`: {words}" for name, words in COMMANDS.items())
-    parser.add_argument("checkpoint", nargs="?", help="a .ckpt file, whose model is scored")
+    parser.add_argument("checkpoint", nargs="?", help="a .ckpt file, or a folder of `export`, whose model is scored")
     parser.add_trust()
     _add_metrics(parser, "of {} (default fid; a model of another kind than an image generator takes none)")
     _add_real(parser)

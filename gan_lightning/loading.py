@@ -1,4 +1,4 @@
-"""Models from a checkpoint file alone, and from arguments as a config file has them."""
+"""Models from a checkpoint file or an exported folder alone, and from arguments as a config file has them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,39 @@ import torch
 from gan_lightning import models
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import instantiate, own_record, rebuilt, resolve
+from gan_lightning.runtime import hub
 from gan_lightning.runtime.checkpoint_io import read
 from gan_lightning.runtime.errors import nearest
 from gan_lightning.runtime.trust import USER, Source
+
+
+def load(
+    name: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = (), revision: str | None = None
+) -> AdversarialModule:
+    """A model for use: of a checkpoint, of an exported folder, or of a repository on the Hugging Face Hub.
+
+    For example `load("drawn/by/export").sample(16)`, or `load("user/name").translate(image)`: images are float32 in
+    [-1, 1].
+
+    Args:
+        name: a path, or "user/name" where there is no such path.
+        device, trust: see :func:`load_model`.
+        revision: a branch, tag or commit of the repository; None for its newest.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`load_model` and :func:`hub.download`.
+    """
+    path = Path(name).expanduser()
+    if not path.exists() and hub.is_name(str(name)):
+        path = hub.download(str(name), revision)
+    return load_model(path, device, trust).eval()
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> AdversarialModule:
     """The model of a checkpoint, from the file alone: its class, networks, weights, average and counters.
 
     Args:
-        path: the file.
+        path: the file, or an exported folder.
         device: where the model goes.
         trust: packages that the file may name beside this one, torch's and Lightning's; so may those that the
             environment's GAN_LIGHTNING_TRUST lists.

@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics",
         "models",
         "networks",
+        "noise",
         "optim",
         "runtime",
         "scoring",

@@ -51,11 +51,16 @@ def listing() -> str:
     models, data = names("models"), names("data")
     lines, width = ["models:"], max(map(len, (*models, *data)))
     for name in models:
-        title, year = re.match(r"(.+), (\d{4})\.", _module_doc("models", name)).groups()
-        arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", _doc("models", name)).group(0)
-        lines.append(f"  {name:<{width}} {year}  {arxiv:<17} {title}")
+        title, year, number = paper(name)
+        lines.append(f"  {name:<{width}} {year}  {'arXiv:' + number:<17} {title}")
     lines += ["data:", *(f"  {name:<{width}} {_doc('data', name).splitlines()[0]}" for name in data)]
     return "\n".join(lines)
+
+
+def paper(model: str) -> tuple[str, str, str]:
+    """The title, the year and the arXiv number of a model's paper."""
+    title, year = re.match(r"(.+), (\d{4})\.", _module_doc("models", model)).groups()
+    return title, year, re.search(r"arXiv:(\d{4}\.\d{4,5})", _doc("models", model)).group(1)
 
 
 def about(room: str, name: str) -> list[str]:

@@ -166,6 +166,8 @@ def discriminator_of(module: ImageGenerator, metric: str) -> nn.Module:
     """
     if not isinstance(module, TwoPlayerGAN):
         raise ValueError(f"{metric} reads the discriminator of images, and {type(module).__name__} has no single one")
+    if module.exported is not None:
+        raise ValueError(f"{metric} reads the discriminator, and an exported folder holds none: name the checkpoint")
     found = module.discriminator
     return found[-1] if isinstance(found, nn.ModuleList) else found
 

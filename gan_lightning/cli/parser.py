@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 from gan_lightning.cli import catalog
 from gan_lightning.cli.arguments import Parser, program
 from gan_lightning.runtime.errors import nearest
+from gan_lightning.runtime.exported import is_exported
 
 if TYPE_CHECKING:  # it loads torch, which takes seconds
     from gan_lightning.core import AdversarialModule
@@ -40,7 +41,7 @@ class ModelParser(Parser):
         self.methods, self.further = methods, further
         self.model = ""  # the name of the model that is loaded
         self._of_method: list[str] = []
-        self.add_argument("checkpoint", help="a .ckpt file")
+        self.add_argument("checkpoint", help="a .ckpt file, or a folder of `export`")
         self.add_trust()
         self.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="default %(default)s")
 
@@ -60,7 +61,7 @@ class ModelParser(Parser):
             args: what was typed; a call for help is left to the model where a file is named.
         """
         self.refuse_checkpoint_flags(args)
-        if any(map(os.path.isfile, args)):
+        if any(os.path.isfile(arg) or is_exported(arg) for arg in args):
             args = [arg for arg in args if arg not in HELP]
         else:
             known = {*self._option_string_actions, *self.flags_of_models()}
@@ -69,7 +70,8 @@ class ModelParser(Parser):
                     self.refuse_flag(flag)
         given, _ = self.parse_known_args(args)
         # The value of a flag that the model adds would be taken for the file.
-        given.checkpoint = next((arg for arg in args if re.fullmatch(r"[^-].*\.ckpt", arg)), given.checkpoint)
+        named = (arg for arg in args if re.fullmatch(r"[^-].*\.ckpt", arg) or is_exported(arg))
+        given.checkpoint = next(named, given.checkpoint)
         return given
 
     def load(self, given: argparse.Namespace) -> AdversarialModule:

@@ -24,6 +24,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import instantiate_module
 from torch import Tensor
 
+from gan_lightning.core.exported import keep_exported
 from gan_lightning.runtime import torchfile
 from gan_lightning.runtime.errors import nearest
 from gan_lightning.runtime.trust import USER, Source
@@ -136,7 +137,7 @@ def rebuilt(kind: type[Model], checkpoint: dict[str, Any], source: Source, stric
     Raises:
         ValueError: it names what a file may not name, or does not fit the class.
     """
-    own_record(checkpoint, source.name)
+    record = own_record(checkpoint, source.name)
     hyperparameters = checkpoint.get("hyper_parameters")
     if not isinstance(hyperparameters, dict) or hyperparameters.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
         raise ValueError(f"{source.name} does not say how its model is built: it holds no hyper_parameters of a fit")
@@ -146,7 +147,10 @@ def rebuilt(kind: type[Model], checkpoint: dict[str, Any], source: Source, stric
     try:
         module = instantiate(kind, arguments | {"_instantiator": INSTANTIATOR})
         module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        if "exported" in record:
+            keep_exported(module, checkpoint["state_dict"], record["exported"])
+        else:
+            module.load_state_dict(checkpoint["state_dict"], strict=strict)
     except (argparse.ArgumentError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise ValueError(f"{source.name} does not fit {name} as it is now: {one_line(error)}") from error

@@ -40,6 +40,7 @@ class ImageGenerator(AdversarialModule):
         ValueError: `step` is a plain :class:`Step`.
     """
 
+    inference_networks: tuple[str, ...] = ("generator",)
     num_classes: int | None = None  # of a conditional model, which sets it: its networks then take labels
     uniform_latents = False  # latents are from U[-1, 1), not from N(0, 1)
     codes = 0  # of latents that have some: how many :meth:`traverse` knows
@@ -87,8 +88,10 @@ class ImageGenerator(AdversarialModule):
             average: name of one of the generator's averages; None for the first.
 
         Raises:
-            ValueError: there is no such average, or both are asked for.
+            ValueError: there is no such average, both are asked for, or one of a model that was exported with one.
         """
+        if self.exported is not None and (live or average is not None):
+            raise ValueError(f"an exported folder holds one set of weights, here {self.exported}: ask for no other")
         if live and average is not None:
             raise ValueError(f"live weights or the average {average}, not both")
         names = [name for name, one in self.averages.items() if one.live is self.generator]

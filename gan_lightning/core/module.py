@@ -46,6 +46,8 @@ class AdversarialModule(LightningModule):
             its "classes" (their names, None where there are none) and their "class_counts"; empty before a fit.
     """
 
+    inference_networks: tuple[str, ...] = ()  # names of those that are of use after training
+    exported: str | None = None  # of one from an exported folder: whose weights it has, see `exported.weights_name`
     scored_by = ""  # the callback that scores it, where there is one that fits this model alone
     finished = False  # of a model that ends by itself: whether nothing is left to train
     batches_per_step = 1  # of a model whose players each see a batch of their own in a step: the clock counts one

@@ -41,6 +41,7 @@ class Translator(AdversarialModule):
         step: see :class:`Step`.
     """
 
+    inference_networks: tuple[str, ...] = ("generator",)
     directions: ClassVar[tuple[str, ...]] = ()
     attributes: Sequence[str] = ()
     scale: int = 1

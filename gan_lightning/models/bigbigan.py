@@ -38,6 +38,8 @@ class BigBiGAN(TwoPlayerGAN, Encoder):
         encoder_rate: the encoder's learning rate in multiples of the generator's; the paper's best model has 10.
     """
 
+    inference_networks = ("generator", "encoder")
+
     def __init__(
         self,
         image_shape: ImageShape,

@@ -85,7 +85,7 @@ class FaceSwap(Translator):
         line = torch.linspace(-self.coverage, self.coverage, 2, device=image.device, dtype=image.dtype)
         corners = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)[None]
         grid = F.interpolate(corners.movedim(3, 1), self.image_shape[1:], mode="bilinear", align_corners=True)
-        return F.grid_sample(image, grid.movedim(1, 3).expand(len(image), -1, -1, -1), align_corners=True)
+        return F.grid_sample(image, grid.movedim(1, 3).expand(image.shape[0], -1, -1, -1), align_corners=True)
 
     def swap(self, image: Tensor, who: int) -> Tensor:
         """(n, *image_shape): the middle of images, as identity 0 or 1."""

@@ -68,6 +68,8 @@ class StackGAN(TextToImage):
             asked to learn and cannot.
     """
 
+    inference_networks = ("generator", "text_encoder")
+
     def __init__(
         self,
         image_shape: ImageShape,

@@ -38,6 +38,7 @@ class StarGAN(Translator):
 
     pairs = {"cycle": ("cycle", "input")}
     domains = {"": ("translated", "input")}
+    inference_networks = ("generator", "discriminator")  # which reads the attributes that an image has
 
     def __init__(
         self,

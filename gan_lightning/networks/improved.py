@@ -85,7 +85,7 @@ class VirtualBatchNorm2d(nn.Module):
         mean, square = x.mean((2, 3), keepdim=True), x.square().mean((2, 3), keepdim=True)
         means = [part[: self.reference].mean(0, keepdim=True) for part in (mean, square)]
         share = 1.0 / (self.reference + 1)
-        own = torch.arange(len(x), device=x.device)[:, None, None, None] >= self.reference  # not of the reference
+        own = torch.arange(x.shape[0], device=x.device)[:, None, None, None] >= self.reference  # not of the reference
         mean, square = (
             torch.where(own, share * part + (1 - share) * of_reference, of_reference)
             for part, of_reference in zip((mean, square), means, strict=True)

@@ -200,5 +200,9 @@ class SelfAttention(nn.Module):
         query = self.query(x).flatten(2).mT  # (n, h w, c / 8)
         key = F.max_pool2d(self.key(x), 2).flatten(2).mT  # (n, h w / 4, c / 8)
         value = F.max_pool2d(self.value(x), 2).flatten(2).mT  # (n, h w / 4, c / 2)
-        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (n, h w, c / 2)
+        seen = self.attend(query, key, value)  # (n, h w, c / 2)
         return x + self.gamma * self.out(seen.mT.unflatten(2, x.shape[2:]))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(n, places, d), (n, others, d), (n, others, e) -> (n, places, e): values by the softmax of inner products."""
+        return F.scaled_dot_product_attention(query, key, value, scale=1.0)

@@ -80,7 +80,7 @@ class StyledConv2d(nn.Module):
         bias = ROOT_TWO * self.bias[:, None, None]
         y = torch.addcmul(bias.to(y.dtype), y, (ROOT_TWO * coefficient).to(y.dtype))
         if noise != "none":
-            drawn = self.noise if noise == "const" else keyed.layer_noise(len(y), 1, *self.noise.shape)
+            drawn = self.noise if noise == "const" else keyed.layer_noise(y.shape[0], 1, *self.noise.shape)
             y = y + (ROOT_TWO * self.strength * drawn).to(y.dtype)
         return clamped(F.leaky_relu(y, 0.2), self.clamp)
 

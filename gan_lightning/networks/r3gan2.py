@@ -92,7 +92,7 @@ class Convolution(Normalized):
         y = F.conv2d(x, weight.to(x.dtype), bias, padding=self.padding, groups=self.groups)
         if self.noise:
             strength = filters[:, self.inputs]  # (outputs, 1, 1)
-            y = y + (strength * layer_noise(len(y), 1, *y.shape[2:])).to(y.dtype)
+            y = y + (strength * layer_noise(y.shape[0], 1, *y.shape[2:])).to(y.dtype)
         return y
 
 

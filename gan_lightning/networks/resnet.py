@@ -219,7 +219,7 @@ class BigGANGenerator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """(n, latent_dim), labels of a conditional generator -> (n, *image_shape) in [-1, 1]."""
         if label is None:
-            label = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+            label = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
         first, *pieces = z.tensor_split(len(self.blocks) + 1, 1)
         shared = self.embedding(label)
         h = self.linear(first).unflatten(1, self.start)

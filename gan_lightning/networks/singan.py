@@ -148,7 +148,7 @@ class SinGANGenerator(nn.Module):
         """The noise maps (n, channels, height, width) of all scales, of latents (n, latent_dim)."""
         shapes = self.shapes(sizes)
         parts = z.split([math.prod(shape) for shape in shapes], 1)
-        return [part.view(len(z), *shape) for part, shape in zip(parts, shapes, strict=True)]
+        return [part.view(z.shape[0], *shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def anchors(self, sizes: Sequence[Sides] | None = None) -> list[Tensor]:
         """z*, the noise maps (1, channels, height, width) that give the picture itself."""
@@ -168,7 +168,8 @@ class SinGANGenerator(nn.Module):
         """
         images = []
         for scale, z in enumerate(maps, first):
-            below = z.new_zeros(len(z), self.channels, *z.shape[2:]) if image is None else resized(image, z.shape[2:])
+            shape = z.shape[0], self.channels, *z.shape[2:]
+            below = z.new_zeros(shape) if image is None else resized(image, z.shape[2:])
             seen = F.pad(below + self.amplitude[scale] * z, [LAYERS] * 4)
             image = below + self.scales[scale](seen).tanh()
             images.append(image)

@@ -72,7 +72,7 @@ class _Styled(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: LayerNoise) -> Tensor:
         """(n, channels, height, width), (n, style_dim) -> (n, channels, height, width)."""
         if noise != "none":
-            drawn = layer_noise(len(x), *self.noise.shape[1:]) if noise == "random" else self.noise
+            drawn = layer_noise(x.shape[0], *self.noise.shape[1:]) if noise == "random" else self.noise
             x = x + drawn.to(x.dtype) * self.strength.to(x.dtype)
         x = F.leaky_relu(x + self.bias.to(x.dtype), SLOPE)
         x = F.instance_norm(x.to(torch.promote_types(x.dtype, torch.float32)), eps=1e-8).to(x.dtype)
@@ -111,7 +111,7 @@ class StyleGANSynthesis(Growing):
     def forward(self, ws: Tensor, noise: LayerNoise = "random") -> Tensor:
         """(n, num_styles, style_dim) -> (n, c, h, w) of the level in use, without bounds."""
         top, fading = self.in_use()
-        h = self.styled[0](self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], noise)
+        h = self.styled[0](self.constant.expand(ws.shape[0], -1, -1, -1), ws[:, 0], noise)
         for i in range(1, 2 * (top + 1)):
             if i % 2 == 0:
                 below, h = h, double(h)

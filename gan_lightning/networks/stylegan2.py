@@ -91,7 +91,7 @@ class StyleGAN2Synthesis(nn.Module):
 
     def forward(self, ws: Tensor, noise: LayerNoise = "random") -> Tensor:
         """(n, num_styles, style_dim) -> (n, *image_shape); a level's image shares its style with the next level."""
-        x, image = self.constant.expand(len(ws), -1, -1, -1), None
+        x, image = self.constant.expand(ws.shape[0], -1, -1, -1), None
         for level, block in enumerate(self.blocks):
             x, image = block(x, image, ws[:, max(2 * level - 1, 0) : 2 * level + 2], noise)
         return image

@@ -40,7 +40,7 @@ class GRUEncoder(nn.Module):
         """(n, T) int64 -> (n, dim)."""
         states, _ = self.gru(self.embedding(token))  # (n, T, dim)
         last = (token != PADDING).sum(1).sub(1).clamp(min=0)
-        return self.norm(states[torch.arange(len(token), device=token.device), last])
+        return self.norm(states[torch.arange(token.shape[0], device=token.device), last])
 
 
 class CharCNNRNN(nn.Module):

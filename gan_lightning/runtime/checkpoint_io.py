@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from gan_lightning.runtime import torchfile
+from gan_lightning.runtime import exported, torchfile
 from gan_lightning.runtime.errors import nearest
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
@@ -85,13 +85,13 @@ def link(source: str | Path, target: str | Path) -> None:
 
 
 def require(path: str | Path) -> None:
-    """Refuse a checkpoint that is not there.
+    """Refuse a checkpoint, or an exported folder, that is not there.
 
     Raises:
         FileNotFoundError: there is no such file; the message names those that are there.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file() and not exported.is_exported(path):
         names = [found.name for found in path.glob("*.ckpt")] if path.is_dir() else []
         if path.is_dir():
             there = f"which holds {', '.join(sorted(names))}" if names else "without a *.ckpt in it"
@@ -104,14 +104,17 @@ def require(path: str | Path) -> None:
 
 
 def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint: tensors and plain values; code in the file is refused, never run.
+    """The content of a checkpoint, or of an exported folder in the same form: tensors and plain values, never code.
 
     Raises:
         FileNotFoundError: see :func:`require`.
-        ValueError: the file is truncated, corrupt, or holds more than data; the message names the previous good one.
+        ValueError: see :func:`exported.read`; or the file is truncated, corrupt, or holds more than data; the message
+            names the previous good one.
     """
     path = Path(path)
     require(path)
+    if path.is_dir():
+        return exported.read(path)
     try:
         return torchfile.load_checkpoint(path, map_location)
     except torchfile.UnreadableError as error:

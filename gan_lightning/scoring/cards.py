@@ -58,8 +58,9 @@ def subject(module: AdversarialModule, step: int) -> dict[str, Any]:
 
 def card_of(module: ImageGenerator, protocol: Protocol) -> dict[str, Any]:
     """The card's fields on how a model makes its fakes."""
+    averaged = module.weights(**protocol.which_weights()) is module.ema.network
     return {
-        "weights": "ema" if module.weights(**protocol.which_weights()) is module.ema.network else protocol.weights,
+        "weights": module.exported or ("ema" if averaged else protocol.weights),
         "batch_norm": f"standing, {protocol.standing} batches" if protocol.standing else "running averages",
         **({} if protocol.truncation is None else {"truncation": protocol.truncation}),
         "generator": str(module.dtype).removeprefix("torch."),
