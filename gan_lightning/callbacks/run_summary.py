@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 
+from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.sample_grid import SampleGrid
 from gan_lightning.core.hyperparameters import one_line
 
@@ -65,6 +66,9 @@ class RunSummary(Callback):
         """Write both files, on the first process. After an error or a signal this is not called: a caller may."""
         if trainer.is_global_zero:
             self.curves, self.progress = _made(_curves, trainer), _made(_film, trainer)
+            if self.progress is not None:
+                caption = f"the same latents up to step {trainer.global_step}"
+                tracking.log_film(trainer, "progress", self.progress, caption)
 
 
 def _made(make: Callable[[Trainer], Path | None], trainer: Trainer) -> Path | None:
