@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "score a checkpoint, or anyone's images",
     "benchmark": "train, score and keep the results as rows and pictures",
     "convert": "turn a file of StyleGAN2-ADA or R3GAN into a checkpoint",
+    "report": "show runs beside each other on a page: curves, scores, samples, what to try",
 }
 
 

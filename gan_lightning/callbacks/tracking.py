@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from PIL.Image import Image
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from gan_lightning.runtime.checkpoint_io import link
 
@@ -27,10 +30,15 @@ def _tensorboards(trainer: Trainer) -> Iterator[Any]:
     return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
 
+def _bytes(picture: Tensor) -> Image:
+    """A picture as Pillow's, since versions of W&B take the numbers of a tensor in different ways."""
+    return to_pil_image((255 * picture).round().to(torch.uint8))
+
+
 def log_picture(trainer: Trainer, name: str, picture: Tensor, caption: str) -> None:
     """A picture (1, 3 or 4, height, width) in [0, 1]; TensorBoard shows it without the caption."""
     for logger in wandb_loggers(trainer):
-        logger.log_image(name, [picture], trainer.global_step, caption=[caption])
+        logger.log_image(name, [_bytes(picture)], trainer.global_step, caption=[caption])
     for writer in _tensorboards(trainer):
         writer.add_image(name, picture, trainer.global_step)
 
@@ -54,7 +62,7 @@ def log_table(trainer: Trainer, name: str, columns: Sequence[str], rows: Sequenc
     import wandb
 
     for logger in wandb_loggers(trainer):
-        shown = [[wandb.Image(cell) if isinstance(cell, Tensor) else cell for cell in row] for row in rows]
+        shown = [[wandb.Image(_bytes(cell)) if isinstance(cell, Tensor) else cell for cell in row] for row in rows]
         logger.log_table(name, list(columns), shown, step=trainer.global_step)
 
 
