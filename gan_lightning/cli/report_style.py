@@ -8,7 +8,8 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 76rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; font-weight: 650; margin: 0 0 1.25rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.7rem; font-weight: 650; margin: 0; overflow-wrap: anywhere; }
+section { margin-top: 1.25rem; }
 h2 { font-size: 1.15rem; margin: 2.25rem 0 .75rem; }
 h3 { font-size: .95rem; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 h4 { margin: 0; color: var(--warn); }
@@ -16,12 +17,14 @@ p, ul { margin: .35rem 0; overflow-wrap: anywhere; }
 ul { padding-left: 1.2rem; }
 a { color: var(--accent); }
 code, pre { font: .85em/1.5 ui-monospace, monospace; }
-code { background: var(--page); border-radius: .25rem; padding: .1em .3em; }
+code { background: var(--page); border-radius: .25rem; padding: .1em .3em; display: inline-block; max-width: 100%; }
 pre { overflow: auto; max-height: 32rem; margin: .75rem 0 0; }
 .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 article, .wide, .panels { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 article { padding: 1.1rem 1.25rem; min-width: 0; }
-article p b { display: inline-block; min-width: 6.5rem; font-weight: 400; color: var(--soft); }
+.fact { display: flex; gap: .75rem; }
+.fact b { flex: 0 0 5.5rem; font-weight: 400; color: var(--soft); }
+.fact span { min-width: 0; }
 dl { display: flex; flex-wrap: wrap; gap: .75rem 2rem; margin: 0 0 .9rem; }
 dt { color: var(--soft); font-size: .85rem; }
 dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
@@ -30,7 +33,9 @@ dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .55rem .7rem; text-align: right; white-space: nowrap; }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
+thead th { white-space: normal; }
+th:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; position: sticky;
+  left: 0; background: var(--card); }
 tbody th { font-weight: 400; }
 thead th { color: var(--soft); font-size: .85rem; font-weight: 500; }
 tbody tr { border-top: 1px solid var(--line); }

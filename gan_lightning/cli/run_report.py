@@ -48,10 +48,11 @@ def html(folders: Sequence[Path]) -> str:
         for name, content in sections.items()
         if content
     )
+    name = f'<p class="small">{_text(runs[0].name)}</p>' if len(runs) == 1 else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body><main><h1>{_text(title)}</h1>{body}</main>"
+        f"<style>{STYLE}</style></head><body><main><h1>{_text(title)}</h1>{name}{body}</main>"
         f"<script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -114,13 +115,13 @@ def _facts(run: RunFolder) -> str:
     on = [machine.get("gpu") or machine.get("processor")]
     on += [f"{machine[name]} {name}" for name in ("cores", "processes") if machine.get(name, 1) != 1]
     on += [f"{name} {machine[name]}" for name in ("torch", "lightning") if name in machine]
-    where = {"run": run.name, "machine": ", ".join(str(part) for part in on if part) or "not recorded"}
+    where = {"machine": ", ".join(str(part) for part in on if part) or "not recorded"}
     if run.checkpoint is not None:
         where["checkpoint"] = run.checkpoint.name
     listed = [
         f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in cost.items() if value is not None
     ]
-    lines = [f"<p><b>{name}</b> {_text(value)}</p>" for name, value in where.items()]
+    lines = [f'<p class="fact"><b>{name}</b><span>{_text(value)}</span></p>' for name, value in where.items()]
     return f"<dl>{''.join(listed)}</dl>{''.join(lines)}"
 
 
