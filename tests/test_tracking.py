@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import NoisyBatches, quiet, tiny, trained, translator
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
@@ -68,8 +67,17 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[A
 
 def history(part: list[Any]) -> list[dict[str, Any]]:
     """The rows that were logged."""
-    rows = [{item.key or "/".join(item.nested_key): item.value_json for item in one.history.item} for one in part]
-    return [{name: json.loads(value) for name, value in row.items()} for row in rows if row]
+    rows: list[dict[str, Any]] = []
+    for record in part:
+        rows.append({})
+        for item in record.history.item:
+            name, *within = item.nested_key or [item.key]
+            value = json.loads(item.value_json)
+            if within:
+                rows[-1].setdefault(name, {})["/".join(within)] = value
+            else:
+                rows[-1][name] = value
+    return rows
 
 
 def test_both_parts_of_a_run_have_one_id(tracked: tuple) -> None:
@@ -229,7 +237,7 @@ def test_a_sweep_starts_fit_with_its_flags(path: Path, monkeypatch: pytest.Monke
     assert command[:4] == ["${env}", "${interpreter}", "-m", "gan_lightning.fit"] and command[-1] == "${args}"
     monkeypatch.chdir(path.parents[2])
     config = parse(*command[4:-1], *given["args"]).config
-    settings = yaml.safe_load(json.dumps(config.as_dict(), default=str))
+    settings = json.loads(json.dumps(config.as_dict(), default=str))
     for name, value in drawn.items():
         found = settings
         for part in name.split("."):

@@ -102,7 +102,7 @@ def _curves(trainer: Trainer) -> Path | None:
 def read_curves(metrics: Path) -> dict[str, Curve]:
     """The figures of a `metrics.csv`, each where it has a value; columns of words are left out."""
     curves: dict[str, Curve] = {}
-    with metrics.open(newline="") as file:
+    with metrics.open(newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.DictReader(file):
             for name, text in row.items():
                 try:

@@ -102,7 +102,7 @@ def log_model(trainer: Trainer, checkpoint: Path, aliases: Sequence[str], about:
 
     for logger in wandb_loggers(trainer):
         run = logger.experiment
-        kept = Path(run.dir).with_name("model.ckpt")
+        kept = Path(run.dir).absolute().with_name("model.ckpt")  # `wandb sync` may be called from elsewhere
         link(checkpoint, kept)
         artifact = wandb.Artifact(f"model-{run.id}", "model", metadata=dict(about))
         artifact.add_file(str(kept), policy="immutable", skip_cache=True)  # no copies of a large file

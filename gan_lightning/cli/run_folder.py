@@ -102,6 +102,11 @@ class RunFolder:
         return _class_name(self.config.get("data"))
 
     @property
+    def steps(self) -> int | None:
+        """Generator steps up to the last line of the log; None where there is none."""
+        return max(self.curves["step"][0]) if "step" in self.curves else None
+
+    @property
     def checkpoint(self) -> Path | None:
         """`best.ckpt`, else `last.ckpt`; None where there is neither."""
         files = (self.path / name for name in ("best.ckpt", "last.ckpt"))

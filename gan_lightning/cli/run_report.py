@@ -106,7 +106,7 @@ def _facts(run: RunFolder) -> str:
     """The run in a few figures: how far it went, what that cost, on which machine, which checkpoint to take."""
     machine, best = run.machine, run.best()
     cost = {
-        "steps": _number(run.last("step")),
+        "steps": _number(run.steps),
         "images": _number(run.last("images_seen")),
         "hours": _number(run.last("hours")),
         "images per second": _number(run.last("images_per_second")),
