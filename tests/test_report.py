@@ -184,8 +184,8 @@ def test_the_page_holds_all_that_it_shows(tmp_path: Path) -> None:
     page = Page(run_report.html([run_in(tmp_path / "GAN-Digits" / "one", [*LOSS, scored(20.5)])]))
     for told in ("GAN on Digits", "GAN-Digits/one", "P8000, 2 cores, torch 2.14", "20.5 at step 10", "seed_everything"):
         assert told in page.text
-    facts = dict(re.findall(r" (steps|images|hours) +([\d.,]+) ", page.text))
-    assert facts == {"steps": "40", "images": "256", "hours": "0.5"}
+    facts = dict(re.findall(r" (steps|images|time) +([\d.,]+(?: min)?) ", page.text))
+    assert facts == {"steps": "40", "images": "256", "time": "30.0 min"}
     sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
     assert sources and all(source.startswith("data:image/") for source in sources)
     assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "object")]
@@ -346,17 +346,10 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
     folders = [run_in(tmp_path / name, [*LOSS, scored(20.0)]) for name in "ab"]
     path = tmp_path / "report.html"
     path.write_text(run_report.html(folders), "utf-8")
-    quiet = (
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    )
+    services = [f"--disable-{name}" for name in ("background-networking", "component-update", "sync")]
+    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", *services]
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=[*quiet, "--disable-sync", "--no-first-run"]
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         told: list[str] = []
         page.on("console", lambda message: told.append(message.text))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import NoisyBatches, quiet, tiny, trained, translator
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger
 from PIL import Image
 from test_configs import parse
 from test_fit import TINY, here, offline_records
@@ -139,19 +139,23 @@ def test_watch_needs_wandb() -> None:
 # Other trackers
 
 
-def test_tensorboard_has_the_curves_and_the_pictures(tmp_path: Path) -> None:
+def test_tensorboard_has_the_curves_and_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that goes on, in the run's folder."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    board = TensorBoardLogger(tmp_path / "board")
-    options = {"logger": [board, CSVLogger(tmp_path, name="", version="")], "log_every_n_steps": 1}
-    grid = SampleGrid(every_n_steps=2, rows=2)
-    trained(tiny("GAN"), 4, callbacks=[grid, RunSummary()], default_root_dir=tmp_path, **options)
-    board.finalize("success")
-    events = accumulator.EventAccumulator(board.log_dir, {"images": 0, "scalars": 0}).Reload()
-    assert {"generator/loss", "discriminator/loss", "images_seen"} <= set(events.Tags()["scalars"])
-    assert [event.value for event in events.Scalars("images_seen")] == [16, 32, 48, 64]
+    small = ["--model=GAN", "--data=Digits", *TINY, "--trainer.enable_progress_bar=false", "--grid.every_n_steps=2"]
+    small += ["--trainer.log_every_n_steps=1", "--trainer.logger", "TensorBoardLogger", "--trainer.max_steps=2"]
+    here(monkeypatch, tmp_path, *small)
+    here(monkeypatch, tmp_path, "--ckpt_path=last", "--trainer.max_steps=4")
+    (made,) = tmp_path.glob("runs/*/*")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and (made / "report.html").exists()
+    events = accumulator.EventAccumulator(str(made / "tensorboard"), {"images": 0, "scalars": 0}).Reload()
+    assert {"generator/loss", "discriminator/loss"} <= set(events.Tags()["scalars"])
+    assert [(event.step, event.value) for event in events.Scalars("images_seen")] == [
+        *((1, 16), (2, 32), (3, 48), (4, 64))
+    ]
     pictures = events.Images("samples")
-    assert [event.step for event in pictures][-1] == 4
-    with Image.open(io.BytesIO(pictures[-1].encoded_image_string)) as handed, Image.open(grid.path) as own:
+    assert [event.step for event in pictures] == [2, 2, 4, 4]  # at the step, and at the end
+    with Image.open(io.BytesIO(pictures[-1].encoded_image_string)) as handed, Image.open(made / "samples.png") as own:
         difference = np.asarray(handed, float) - np.asarray(own, float)
     assert np.abs(difference).max() <= 1  # one rounds, the other cuts off
 

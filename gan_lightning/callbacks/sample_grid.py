@@ -100,7 +100,7 @@ class SampleGrid(Callback):
         if shown and not hasattr(trainer.datamodule, "reference"):
             raise ValueError("SampleGrid needs a data module of gan_lightning, for what it shows: train without it")
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # a checkpoint's step is known now
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:

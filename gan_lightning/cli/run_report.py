@@ -108,7 +108,7 @@ def _facts(run: RunFolder) -> str:
     cost = {
         "steps": _number(run.steps),
         "images": _number(run.last("images_seen")),
-        "hours": _number(run.last("hours")),
+        "time": _time(run.last("hours")),
         "images per second": _number(run.last("images_per_second")),
         **({best[0]: f"{best[1].value:.4g} at step {best[1].step}"} if best else {}),
     }
@@ -129,6 +129,12 @@ def _number(value: float | None) -> str | None:
     if value is None:
         return None
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def _time(hours: float | None) -> str | None:
+    if hours is None:
+        return None
+    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def _findings(run: RunFolder) -> str:

@@ -164,9 +164,7 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
         rank_zero_only(log.warning)(f"W&B cannot hold {printable(odd)}: this run is tracked by metrics.csv alone")
         return [RunCSVLogger(folder, reached)]
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault(
-        "WANDB_DATA_DIR", str(folder.absolute() / "wandb")
-    )  # of pictures in tables until they are sent
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder.absolute() / "wandb"))  # of tables until they are sent
     commit = git_commit()
 
     sweep = "WANDB_SWEEP_ID" in os.environ  # its agent has chosen both
