@@ -19,7 +19,8 @@ a { color: var(--accent); }
 code, pre { font: .85em/1.5 ui-monospace, monospace; }
 code { background: var(--page); border-radius: .25rem; padding: .1em .3em; display: inline-block; max-width: 100%; }
 pre { overflow: auto; max-height: 32rem; margin: .75rem 0 0; }
-.cards { display: grid; gap: 1rem; align-items: start; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+.cards { display: grid; gap: 1rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 article, .wide, .panels { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 article { padding: 1.1rem 1.25rem; min-width: 0; }
 .fact { display: flex; gap: .75rem; }
