@@ -18,6 +18,7 @@ COMMANDS = {
     "benchmark": "train, score and keep the results as rows and pictures",
     "export": "take a model away: safetensors, ONNX, torch.export, the Hugging Face Hub",
     "convert": "turn a file of StyleGAN2-ADA or R3GAN into a checkpoint",
+    "report": "show runs beside each other on a page: curves, scores, samples, what to try",
 }
 
 

@@ -25,7 +25,7 @@ SMALL = (
     "oracle_small",
     "picture",
 )  # what needs neither files nor much time
-EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name != "trainer")
+EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name not in ("trainer", "sweeps"))
 
 
 class Parsed(Exception):

@@ -80,7 +80,7 @@ def test_the_quick_start_leaves_everything_in_one_folder(quickstart: tuple) -> N
     assert made.parent.parent == folder / "runs" and made.parent.name == "R3GAN-Digits"
     assert [path.name for path in folder.iterdir()] == ["runs"], "something was written outside of runs/"
     files = ["last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "samples.png", "samples/step-000003.png"]
-    for name in (*files, "progress.gif", "curves.png"):
+    for name in (*files, "progress.gif", "curves.png", "report.html", "machine.json"):
         assert (made / name).stat().st_size > 0, name
     assert list(made.glob("wandb/offline-run-*/*.wandb"))
 
@@ -94,6 +94,7 @@ def test_the_quick_start_says_where_things_are_and_what_to_type_next(quickstart:
         f"samples     {relative}/samples.png",
         f"progress    {relative}/progress.gif",
         f"curves      {relative}/curves.png",
+        f"report      {relative}/report.html",
     ):
         assert line in done.stdout
     for score in ("FID-digits ", "IS-digits ", "precision-digits ", "coverage-digits ", "modes-digits "):

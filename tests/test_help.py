@@ -215,9 +215,14 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
         "benchmark",
         "export",
         "convert",
+        "report",
     ]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
+<<<<<<< HEAD
     assert ": give fit, sample, project, directions, translate, evaluate, benchmark, export, convert" in refused(
+=======
+    assert ": give fit, sample, project, directions, translate, evaluate, benchmark, convert, report" in refused(
+>>>>>>> report
         capfd, gan.main, ["--list"]
     )
 
@@ -230,7 +235,11 @@ def test_the_script_is_that_of_setup_cfg() -> None:
 
 
 @pytest.mark.parametrize(
+<<<<<<< HEAD
     "command", ["sample", "project", "directions", "translate", "evaluate", "benchmark", "export", "convert"]
+=======
+    "command", ["sample", "project", "directions", "translate", "evaluate", "benchmark", "convert", "report"]
+>>>>>>> report
 )
 def test_gan_runs_a_command_under_its_name(
     command: str, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,7 @@ from gan_lightning.callbacks.scores.ranking import RankingScores
 from gan_lightning.callbacks.scores.single_image import SingleImageScores
 from gan_lightning.callbacks.scores.text import TextScores
 from gan_lightning.callbacks.scores.translation import TranslationScores
+from gan_lightning.callbacks.watch import Watch
 
 __all__ = [
     "Checkpoint",
@@ -44,5 +45,6 @@ __all__ = [
     "SingleImageScores",
     "TextScores",
     "TranslationScores",
+    "Watch",
     "When",
 ]

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from gan_lightning import scoring
+from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.scores.base import ScheduledScore
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import AdversarialModule, resume
@@ -50,6 +51,7 @@ class Checkpoint(callbacks.Checkpoint):
             it must be logged on every process. None for no `best.ckpt`. Scores with different cards are not compared:
             a run that goes on with another protocol begins with no best score, and a line says why.
         mode: whether the best score is the least ("min") or the greatest ("max").
+        log_model: when the run has ended, hand W&B `best.ckpt`, else `last.ckpt`, as an artifact.
 
     Attributes:
         config: the run's resolved config as YAML, kept in every file as `checkpoint["config"]`, and written to
@@ -66,6 +68,7 @@ class Checkpoint(callbacks.Checkpoint):
         every_minutes: float | None = 10.0,
         monitor: str | None = "FID",
         mode: Literal["min", "max"] = "min",
+        log_model: bool = True,
     ) -> None:
         super().__init__()
         if every_n_steps is not None and every_n_steps < 1:
@@ -73,7 +76,7 @@ class Checkpoint(callbacks.Checkpoint):
         if mode not in ("min", "max"):
             raise ValueError(f'mode must be "min" or "max", not {mode!r}')
         self.folder, self.every_n_steps, self.every_minutes = folder, every_n_steps, every_minutes
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode, self.log_model = monitor, mode, log_model
         self.config: str | None = None
         self.last_path: str | None = None
         self.best_path: str | None = None
@@ -177,8 +180,21 @@ class Checkpoint(callbacks.Checkpoint):
         if improved or pl_module.iteration != self._saved:
             self._save(trainer, pl_module, improved)
         self._saved = None
+        if self.log_model and trainer.is_global_zero:
+            self._track(trainer)
         if trainer.world_size == 1:  # from now on nothing is to be saved, nor to be agreed on
             self._listener.saving = False
+
+    def _track(self, trainer: Trainer) -> None:
+        """Hand the model to trackers; the run has its files, and does not end by what a tracker cannot take."""
+        path, step, aliases = self.last_path, trainer.global_step, []
+        if self.best_path is not None:
+            path, step, aliases = self.best_path, self.best_step, ["best"]
+        about = {"step": step, "score": self.best_score, "monitor": self.monitor, "card": self.best_card}
+        try:
+            tracking.log_model(trainer, Path(path), [*aliases, "latest", f"step-{step}"], about)
+        except OSError as error:
+            rank_zero_warn(f"W&B is not handed the model: {error}")
 
     def on_exception(self, trainer: Trainer, pl_module: AdversarialModule, exception: BaseException) -> None:
         """Save what the run has reached, if every process is here, in between two batches, and the weights are good."""

@@ -1,23 +1,28 @@
-"""An alarm for a generator that draws one picture only, and the hours that a run has cost."""
+"""An alarm for a generator that draws one picture only, and what a run has cost: hours, on which machine."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 from gan_lightning import batches
+from gan_lightning.callbacks import tracking
+from gan_lightning.runtime.machine import machine
 
 log = logging.getLogger(__name__)
 
 
 class Health(Callback):
-    """Warns, in the log and in W&B, when the fakes of a batch hardly differ from one another.
+    """Warns when the fakes of a batch hardly differ from one another: in the log, in `metrics.csv` and in W&B.
 
     The deviation over a batch, averaged over pixels, is compared with the real batch's; `patience` log lines in a row
     below `share` of it ring the alarm, once until it has recovered.
+
+    It logs the run's hours, and writes `machine.json` to the trainer's root: what the run is computed on.
     """
 
     def __init__(self, share: float = 0.02, patience: int = 3) -> None:
@@ -28,6 +33,11 @@ class Health(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            found = machine(pl_module.device.type == "cuda") | {"processes": trainer.world_size}
+            Path(trainer.default_root_dir, "machine.json").write_text(json.dumps(found))
 
     @property
     def hours(self) -> float:
@@ -51,9 +61,8 @@ class Health(Callback):
                 f"{float(fake):.2g} only"
             )
             log.warning(text)
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.experiment.alert(title="collapse", text=text)
+            if trainer.is_global_zero:
+                tracking.alert(trainer, "collapse", text)
 
     def state_dict(self) -> dict[str, float]:
         return {"hours": self.hours}

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 
+from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.sample_grid import SampleGrid
 from gan_lightning.core.hyperparameters import one_line
 
@@ -65,6 +66,9 @@ class RunSummary(Callback):
         """Write both files, on the first process. After an error or a signal this is not called: a caller may."""
         if trainer.is_global_zero:
             self.curves, self.progress = _made(_curves, trainer), _made(_film, trainer)
+            if self.progress is not None:
+                caption = f"the same latents up to step {trainer.global_step}"
+                tracking.log_film(trainer, "progress", self.progress, caption)
 
 
 def _made(make: Callable[[Trainer], Path | None], trainer: Trainer) -> Path | None:
@@ -98,7 +102,7 @@ def _curves(trainer: Trainer) -> Path | None:
 def read_curves(metrics: Path) -> dict[str, Curve]:
     """The figures of a `metrics.csv`, each where it has a value; columns of words are left out."""
     curves: dict[str, Curve] = {}
-    with metrics.open(newline="") as file:
+    with metrics.open(newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.DictReader(file):
             for name, text in row.items():
                 try:
@@ -147,15 +151,20 @@ def means(curve: Curve) -> Curve:
 
 
 def draw_curves(curves: dict[str, Curve]) -> Figure:
-    """The panels of some curves, three a row."""
+    """The panels of a run's figures; see :func:`draw_panels`."""
+    lines = panels(curves).items()
+    return draw_panels({title: {label: curves[name] for label, name in names.items()} for title, names in lines})
+
+
+def draw_panels(shown: dict[str, dict[str, Curve]]) -> Figure:
+    """Panels, three a row, by their titles: curves by their labels."""
     import matplotlib  # here: its import takes a second
     from matplotlib.figure import Figure  # and no pyplot, which would keep figures and look for a display
 
-    shown = panels(curves)
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
     width, height = 4.0 * columns, 2.4 * rows + 0.2
-    last = max(max(steps) for steps, _ in curves.values())
+    last = max(max(steps) for curves in shown.values() for steps, _ in curves.values())
     look = {
         "font.size": 8.0,
         "axes.formatter.limits": (-3, 4),
@@ -174,16 +183,16 @@ def draw_curves(curves: dict[str, Curve]) -> Figure:
         figure.subplots_adjust(
             0.55 / width, 0.5 / height, 1 - 0.3 / width, 1 - 0.3 / height, wspace=0.85 / 3.1, hspace=0.6 / 1.8
         )
-        for number, (title, lines) in enumerate(shown.items(), 1):
+        for number, (title, curves) in enumerate(shown.items(), 1):
             ax = figure.add_subplot(rows, columns, number, title=title, xlim=(0, 1.02 * max(last, 1)))
-            for colour, (label, name) in zip(itertools.cycle(COLOURS), lines.items(), strict=False):
-                if len(curves[name][0]) > POINTS:
-                    ax.plot(*curves[name], color=colour, alpha=0.2)
-                ax.plot(*means(curves[name]), color=colour, label=label, marker="o")
+            for colour, (label, curve) in zip(itertools.cycle(COLOURS), curves.items(), strict=False):
+                if len(curve[0]) > POINTS:
+                    ax.plot(*curve, color=colour, alpha=0.2)
+                ax.plot(*means(curve), color=colour, label=label, marker="o")
             ax.ticklabel_format(axis="x", style="plain")
-            if title == "gradient norm" and all(value > 0 for name in lines.values() for value in curves[name][1]):
+            if title.endswith("gradient norm") and all(value > 0 for _, values in curves.values() for value in values):
                 ax.set_yscale("log")
-            if list(lines) != [title]:
+            if list(curves) != [title]:
                 ax.legend()
             if number > len(shown) - columns:
                 ax.set_xlabel("generator steps")

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
 
+from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.scores.base import apart
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import Columns, ImageGenerator, SequenceGenerator, Translator
@@ -19,6 +19,7 @@ from gan_lightning.metrics import visible
 from gan_lightning.text import sentence
 
 PICTURED = 1000  # samples that a model makes a picture of
+TABLED = 32  # samples of the table at the end
 
 
 def scatter(points: Tensor, pixels: int = 256) -> Tensor:
@@ -57,6 +58,16 @@ def side_by_side(columns: Columns) -> Tensor:
     return torch.stack([image.expand(-1, channels, -1, -1) for image in grown], 1).flatten(0, 1)
 
 
+def asked_for(pl_module: ImageGenerator, numbers: list[int]) -> tuple[str, list[str]] | None:
+    """What samples of these numbers are conditioned on, by the name of its kind; None for nothing."""
+    if captions := pl_module.trained_on.get("captions"):
+        return "prompt", [captions[number % len(captions)] for number in numbers]
+    if count := pl_module.num_classes:
+        names = pl_module.trained_on.get("classes") or range(count)
+        return "class", [str(names[number % count]) for number in numbers]
+    return None
+
+
 class SampleGrid(Callback):
     """Shows what the generator makes, of inputs that stay the same, while it trains; it leaves no trace in training.
 
@@ -64,7 +75,8 @@ class SampleGrid(Callback):
     :class:`Translator`'s grid has a row for each of the first validation samples (training samples where there are none
     for validation), and a column for each of the model's `columns`. A model that says how its validation samples look
     (`picture(batch)`) is shown so. A model of sequences (`vocabulary`) writes sentences to text files. Any other model
-    shows nothing. Images of 2 channels, or more than 4, show each channel in grey, side by side.
+    shows nothing. Images of 2 channels, or more than 4, show each channel in grey, side by side. W&B and TensorBoard
+    are handed each grid, and W&B a table of samples at the end.
 
     Args:
         every_n_steps: generator steps between two grids; a last one is drawn at the end. None: only that.
@@ -88,7 +100,7 @@ class SampleGrid(Callback):
         if shown and not hasattr(trainer.datamodule, "reference"):
             raise ValueError("SampleGrid needs a data module of gan_lightning, for what it shows: train without it")
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # a checkpoint's step is known now
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
@@ -98,6 +110,9 @@ class SampleGrid(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._draw(trainer, pl_module)
+        with apart(pl_module):
+            if trainer.is_global_zero and tracking.wandb_loggers(trainer):
+                self._tabulate(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with apart(pl_module):  # every process takes part in what puts their batch statistics together
@@ -113,12 +128,29 @@ class SampleGrid(Callback):
                 path.write_text(shown, encoding="utf-8")
             else:
                 save_image(shown, path)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                if isinstance(shown, str):
-                    logger.log_text("samples", ["sentence"], [[line] for line in shown.splitlines()])
-                else:
-                    logger.log_image("samples", [shown], step=None)
+        if isinstance(shown, str):
+            tracking.log_lines(trainer, "samples", shown.splitlines())
+        else:
+            name = type(pl_module).__name__
+            caption = f"{name}, step {trainer.global_step}, {pl_module.images_seen} images"
+            tracking.log_picture(trainer, "samples", shown, caption)
+
+    def _tabulate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hand W&B a table of samples: number, class or prompt, picture; of a translator, what `columns` shows."""
+        if isinstance(pl_module, Translator):
+            split, index = self._first(trainer, self.rows)
+            torch.manual_seed(0)
+            pictures = columns_of(trainer.datamodule, pl_module, index, split)
+            asked = None
+        elif isinstance(pl_module, ImageGenerator) and tuple(pl_module.image_shape[1:]) != (1, 1):
+            index = list(range(TABLED))
+            pictures, asked = {"picture": pl_module.sample(TABLED)}, asked_for(pl_module, index)
+        else:
+            return
+        words = {} if asked is None else {asked[0]: asked[1]}
+        shown = {name: [picture(image[None], 1) for image in images] for name, images in pictures.items()}
+        columns = {"number": index, **words, **shown}
+        tracking.log_table(trainer, "samples/table", list(columns), list(zip(*columns.values(), strict=True)))
 
     def _shown(self, trainer: Trainer, pl_module: LightningModule) -> Tensor | str | None:
         """A picture (1, 3 or 4, height, width) in [0, 1], or lines of text; None for nothing."""

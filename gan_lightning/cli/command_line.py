@@ -258,8 +258,8 @@ def data_module(args: list[str]) -> LightningDataModule:
     return parser.instantiate_classes(config).data
 
 
-def closing(cli: LightningCLI) -> str:
-    """What a run ends with: where its files are, its scores, and what to type next."""
+def closing(cli: LightningCLI, report: Path | None) -> str:
+    """What a run ends with: where its files are, its report among them, its scores, and what to type next."""
     trainer, checkpoint, grid = cli.trainer, cli.config_init.checkpoint, cli.config_init.grid
     if not cli.model.begun:
         step = trainer.global_step
@@ -280,7 +280,7 @@ def closing(cli: LightningCLI) -> str:
     lines += [f"checkpoint  {last}"]
     if checkpoint.best_path:
         lines += [f"best        {os.path.relpath(checkpoint.best_path)} ({checkpoint.best_score:.4g})"]
-    made = {"samples": grid.path, "progress": cli.summary.progress, "curves": cli.summary.curves}
+    made = {"samples": grid.path, "progress": cli.summary.progress, "curves": cli.summary.curves, "report": report}
     lines += [f"{name:<12}{os.path.relpath(path)}" for name, path in made.items() if path]
     last += "".join(f" --trust {package}" for package in packages_beyond(checkpoint.config or ""))
     if isinstance(cli.model, Translator):

@@ -21,18 +21,19 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
-from gan_lightning.cli import command_line
+from gan_lightning.cli import command_line, run_report
 from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
 from gan_lightning.loading import init_from
 from gan_lightning.runtime import checkpoint_io, runs, signals, slurm, trainer_arguments
 from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
-from gan_lightning.runtime.trust import USER
+from gan_lightning.runtime.trust import RUN_FOLDER, USER
 
 PACKAGE = Path(__file__).parents[1]
 FREEZE_HELP = "a module that does not move, which is model.step.freeze"
@@ -149,6 +150,8 @@ class FitCLI(LightningCLI):
             logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text), reached)
         elif logger:
             logger = [*command_line.listed(logger), runs.RunCSVLogger(self.folder, reached)]
+            for board in (one for one in logger if isinstance(one, TensorBoardLogger) and one.save_dir == RUN_FOLDER):
+                board._root_dir, board._version = str(self.folder), ""  # not known when it was made; one for all parts
         own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))
         bar = [] if own_bar or asked.enable_progress_bar is False or asked.barebones else [GANProgressBar()]
         self.summary = RunSummary()
@@ -166,6 +169,16 @@ def frozen(args: list[str]) -> list[str]:
     """The arguments with all of `--freeze NAME` as the model's argument `step.freeze`."""
     names, others = taken_out(args, "--freeze", "name a module of the model, such as discriminator.layers.0")
     return [*others, f"--model.step.freeze={json.dumps(names)}"] if names else others
+
+
+def with_board(args: list[str]) -> list[str]:
+    """The arguments with the run's folder for a TensorBoardLogger that is given none."""
+    words = " ".join(args).replace("=", " ")
+    if "--trainer.logger TensorBoardLogger" not in words or "--trainer.logger.save_dir" in words:
+        return args
+    own = {"save_dir": RUN_FOLDER, "name": "tensorboard"}
+    missing = [name for name in own if f"--trainer.logger.{name} " not in words]
+    return [*args, *(f"--trainer.logger.{name}={own[name]}" for name in missing)]
 
 
 def taken_out(args: list[str], flag: str, hint: str) -> tuple[list[str], list[str]]:
@@ -274,7 +287,7 @@ def run(args: list[str]) -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of the fonts that it looks for when it is new
     with signals.listening() as listener, short_errors():
         trust, given = trusted(args)
-        args, resumed = with_base_config(frozen(given), trust)
+        args, resumed = with_base_config(with_board(frozen(given)), trust)
         cli = FitCLI(
             resumed,
             given,
@@ -303,6 +316,7 @@ def run(args: list[str]) -> None:
             if cli.trainer.is_global_zero:
                 print(how_it_stopped(cli, stopped.signal), flush=True)
                 cli.summary.draw(cli.trainer)
+                run_report.keep(cli.folder)
             raise
         except (ValueError, *misconfiguration()):
             with suppress(OSError):
@@ -320,4 +334,5 @@ def run(args: list[str]) -> None:
         if not cli.model.begun and resumed is None:
             leave("nothing was trained: the trainer's limits leave no batch")
         if cli.trainer.is_global_zero:
-            print(command_line.closing(cli))
+            report = run_report.keep(cli.folder) if cli.model.begun and not cli.trainer.fast_dev_run else None
+            print(command_line.closing(cli, report))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import platform
 import re
 import subprocess
 import sys
@@ -13,9 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import lightning
 import torch
 import yaml
 from PIL import Image, ImageChops
@@ -26,6 +22,7 @@ from gan_lightning.cli.results import Run
 from gan_lightning.core.hyperparameters import own_record
 from gan_lightning.runtime import checkpoint_io, runs
 from gan_lightning.runtime.errors import complain
+from gan_lightning.runtime.machine import machine
 from gan_lightning.runtime.processes import device_named
 from gan_lightning.scoring import SUBJECT, merged
 
@@ -139,27 +136,6 @@ def scores_and_cards(found: Found) -> results.Row:
         "scores": {name: float(f"{entry['value']:.6g}") for name, entry in found.items()},
         "cards": [{name: value for name, value in card.items() if name not in SUBJECT} for card in cards],
     }
-
-
-def machine(gpu: bool) -> dict[str, Any]:
-    """What a run was measured on, the GPU where it used one: neither a host's name nor a path."""
-    found = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "lightning": lightning.__version__,
-    }
-    if gpu:
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def processor() -> str:
-    """The processor's name, else its kind."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
-    return names[0].strip() if names else platform.processor() or platform.machine()
 
 
 def picture_name(path: Path, row: results.Row) -> str:

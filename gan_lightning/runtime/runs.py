@@ -155,7 +155,8 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
         config: for W&B.
         reached: see :class:`_AppendingWriter`.
 
-    W&B's run is named after the folder, so that a resumed run continues the same curves. WANDB_MODE wins over both; a
+    W&B's run is named after the folder, so that a resumed run continues the same curves; in a sweep its agent chooses
+    id and project. WANDB_MODE wins over both; a
     server that does not answer within half a minute is done without, and `wandb sync` sends the run later. W&B keeps
     the command line and the folder, and fails where these are no UTF-8: it is done without there, too.
     """
@@ -163,13 +164,16 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
         rank_zero_only(log.warning)(f"W&B cannot hold {printable(odd)}: this run is tracked by metrics.csv alone")
         return [RunCSVLogger(folder, reached)]
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder.absolute() / "wandb"))  # of tables until they are sent
     commit = git_commit()
+
+    sweep = "WANDB_SWEEP_ID" in os.environ  # its agent has chosen both
+    own = {} if sweep else {"project": "gan_lightning", "id": f"{name}-{folder.name}"}
 
     def tracker(offline: bool) -> WandbLogger:
         logger = WandbLogger(
-            project="gan_lightning",
             name=f"{name}/{folder.name}",
-            id=f"{name}-{folder.name}",
+            **own,
             save_dir=folder,
             offline=offline,
             config={**config, "git_commit": commit and commit[0]},

@@ -37,6 +37,7 @@ PACKAGES = (
 )
 # Of these packages, what removes or replaces files that its arguments or its state name.
 FILE_KEEPERS = ("ModelCheckpoint", "OnExceptionCheckpoint")
+RUN_FOLDER = "$GAN_LIGHTNING_RUN"  # stands for the run's folder where a writer is told its own
 WRITERS = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers")  # write where they are told, by many protocols
 FUNCTIONS = (f"{OURS}.networks", f"{OURS}.losses")  # initialisers, and the losses that a model is given
 SPEC = {"class_path", "init_args", "dict_kwargs"}
@@ -210,12 +211,14 @@ class Source:
     def _check_writer(self, name: str, value: Any, known: bool, where: str) -> None:
         """Refuse that a file sends Lightning's writers elsewhere than into the folder that the user works in."""
         way = f"; if you trust it, add --trust lightning or set {VARIABLE}=lightning"
-        if not known:
+        if not known and value not in (None, "") and type(value) not in (int, float):
             self.refuse(where, f"is an argument that is handed on unseen{way}")
         if name in ("version", "id") and value is not None:
             self.refuse(where, f"is {_short(value)}, which could write over an earlier run{way}")
         for text in _texts(value):
-            if "://" in text or "::" in text or os.path.isabs(text) or text.startswith("~") or ".." in Path(text).parts:
+            variable = "$" in text and text != RUN_FOLDER  # which TensorBoard's reads in paths
+            remote = "://" in text or "::" in text
+            if variable or remote or os.path.isabs(text) or text.startswith("~") or ".." in Path(text).parts:
                 self.refuse(where, f"is {_short(text)}, which is outside of this folder{way}")
 
     def _may_keep(self, thing: Any, place: Place) -> bool:

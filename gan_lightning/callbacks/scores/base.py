@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import AdversarialModule
 from gan_lightning.scoring import subject
@@ -187,9 +188,12 @@ def held_out(data: Any) -> dict[str, Any]:
 
 
 def log_scores(trainer: Trainer, scores: Sequence[ScheduledScore]) -> None:
-    """Hand figures to every logger; cards, which are words, to the CSV file and to W&B's summary."""
+    """Hand figures to every logger; cards, which are words, to the CSV file and to trackers that take words.
+
+    The card of `IS-digits` and `IS-digits/std` is `IS-digits/card`.
+    """
     figures = {name: value for score in scores for name, value in score.scores.items()}
-    cards = {f"{next(iter(score.scores))}/card": score.card for score in scores if score.scores}
+    cards = {f"{name.partition('/')[0]}/card": score.card for score in scores for name in score.scores}
     for name, value in figures.items():
         trainer.callback_metrics[name] = torch.tensor(value, dtype=torch.float64)
     if not trainer.is_global_zero:
@@ -197,9 +201,7 @@ def log_scores(trainer: Trainer, scores: Sequence[ScheduledScore]) -> None:
     for logger in trainer.loggers:
         words = {name: json.dumps(card) for name, card in cards.items()} if isinstance(logger, CSVLogger) else {}
         logger.log_metrics(figures | words, step=trainer.global_step)
-        if isinstance(logger, WandbLogger):
-            for name, card in cards.items():
-                logger.experiment.summary[name] = card
+    tracking.log_cards(trainer, cards)
 
 
 @contextmanager
