@@ -14,6 +14,7 @@ COMMANDS = {
     "project": "find the latents of a picture",
     "directions": "show what directions in latent space change",
     "translate": "turn pictures into others with a checkpoint",
+    "demo": "play with checkpoints on a page in the browser",
     "evaluate": "score a checkpoint, or anyone's images",
     "benchmark": "train, score and keep the results as rows and pictures",
     "convert": "turn a file of StyleGAN2-ADA or R3GAN into a checkpoint",
