@@ -63,8 +63,9 @@ class Explorer:
     @property
     def classes(self) -> list[str]:
         """Names of the classes; none where the model has none."""
-        names = self.module.trained_on.get("classes") or []
-        return [str(name) for name in names] or [str(label) for label in range(self.module.num_classes or 0)]
+        count = self.module.num_classes or 0
+        names = self.module.trained_on.get("classes") or range(count)  # the data has names that no model reads, too
+        return [str(name) for name in names][:count]
 
     @property
     def reads(self) -> list[str]:

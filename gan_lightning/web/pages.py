@@ -27,10 +27,13 @@ THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monos
 STYLE = """
 footer { display: none !important; }
 .pixels img { image-rendering: pixelated; width: 100%; height: auto; }
+.pixels .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)); }
 .pixels .grid-wrap { max-height: none; height: auto; }
-.heading { margin-bottom: -8px; opacity: 0.75; }
+.pixels .image-frame, .pixels .image-container, .pixels .image-container button { width: 100%; }
+.heading { opacity: 0.75; overflow: visible; }
 .about { opacity: 0.75; }
 table.sentences { width: 100%; border-collapse: collapse; }
+table.sentences td, table.sentences th, table.sentences tr { border: 0 !important; }
 table.sentences td, table.sentences th { padding: 4px 8px; text-align: left; vertical-align: top; }
 table.sentences tr { border-bottom: 1px solid rgba(128, 128, 128, 0.3); }
 .word { display: inline-block; margin: 2px; padding: 2px 6px; border-radius: 4px; text-align: center; }
@@ -47,17 +50,22 @@ class Shown(NamedTuple):
     path: Path
 
     @property
-    def title(self) -> str:
-        """Of its tab: the model, and the file with its folder."""
-        return f"{type(self.module).__name__}: {printable(Path(*self.path.absolute().parts[-2:]))}"
+    def name(self) -> str:
+        """Of the model."""
+        return type(self.module).__name__
+
+    @property
+    def file(self) -> str:
+        """The file with its folder."""
+        return printable(Path(*self.path.absolute().parts[-2:]))
 
     @property
     def about(self) -> str:
         """A line of HTML."""
         module, data = self.module, self.module.trained_on.get("name")
-        parts = [*([f"trained on {data}"] if data else []), f"{module.images_seen:,} examples seen"]
+        parts = [self.file, *([f"trained on {data}"] if data else []), f"{module.images_seen:,} examples seen"]
         if shape := getattr(module, "image_shape", None):
-            parts.insert(0, "{2}x{1} pixels, {0} channel{3}".format(*shape, "s" * (shape[0] > 1)))
+            parts.insert(1, "{2}x{1} pixels, {0} channel{3}".format(*shape, "s" * (shape[0] > 1)))
         return f'<p class="about">{html.escape(printable("; ".join(parts)))}</p>'
 
 
@@ -87,16 +95,18 @@ def page(models: Sequence[Shown], run: Path | None = None) -> gr.Blocks:
         models: a tab each; generators of images side by side too.
         run: a folder whose report is the first tab.
     """
-    generators = [one for one in models if is_sampled(one.module)]
+    names = [one.name for one in models]
+    titles = [one.name if names.count(one.name) == 1 else f"{one.name}, {one.file}" for one in models]
+    generators = [(title, one.module) for title, one in zip(titles, models, strict=True) if is_sampled(one.module)]
     with gr.Blocks(title="gan_lightning", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as whole, gr.Tabs():
         if run is not None:
             with gr.Tab("Report"):
                 report_page(whole, run)
         if len(generators) > 1:
             with gr.Tab("Side by side"):
-                comparison_page(whole, [(one.title, one.module) for one in generators])
-        for one in models:
-            with gr.Tab(one.title):
+                comparison_page(whole, generators)
+        for title, one in zip(titles, models, strict=True):
+            with gr.Tab(title):
                 gr.HTML(one.about)
                 model_page(whole, one.module)
     return whole

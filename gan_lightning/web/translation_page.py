@@ -17,7 +17,7 @@ from gan_lightning.web.translation import AS_READ, beside, changed, holed
 Compared = tuple[tuple[Image.Image, Image.Image] | None, str | None]  # before and after, and the file of the latter
 
 SIDES = (("256", 256), ("512", 512), ("1024", 1024), ("as it is", AS_READ))  # the longest side of a picture
-KEPT, WITH, WITHOUT = "as it is", "with", "without"  # what shall become of an attribute
+KEPT, WITH, WITHOUT = "keep", "with", "without"  # what shall become of an attribute
 DRAWN, ENLARGED = "draw it anew from a scale on", "enlarge it"  # what a model of one picture does with others
 HOLE = "#ff00ff"
 
@@ -90,8 +90,8 @@ def one_picture_page(page: gr.Blocks, module: Manipulator) -> None:
             grid = gallery("Variants", columns=3)
 
     @answered
-    def variants(seed: int, scale: int, size: str) -> list[Image.Image]:
-        made = module.sample(SAMPLES // 2, seed, size=size.strip() or None, from_scale=int(scale))
+    def variants(seed: int, scale: int, size: str | None) -> list[Image.Image]:
+        made = module.sample(SAMPLES // 2, seed, size=(size or "").strip() or None, from_scale=int(scale))
         return shown(pixels(made))
 
     redraw(page, variants, [seed, scale, size], grid)
