@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
+import io
 import tempfile
 import threading
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import gradio as gr
+from PIL import Image
 
 from gan_lightning.runtime.errors import out_of_memory
 
@@ -37,6 +40,18 @@ def answered(function: Callable[..., T]) -> Callable[..., T]:
         raise gr.Error(said, SHOWN_FOR, title="This cannot be done", print_exception=False)
 
     return call
+
+
+def file_of(image: Image.Image) -> str:
+    """The file of a picture, named by its content.
+
+    Gradio writes a picture once more over the same file while a browser reads it, and a file it does not.
+    """
+    image.save(content := io.BytesIO(), "PNG")
+    path = Path(FILES.name) / f"{hashlib.sha256(content.getvalue()).hexdigest()}.png"
+    if not path.exists():
+        path.write_bytes(content.getvalue())
+    return str(path)
 
 
 def folder() -> Path:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from gan_lightning.cli import flags
 from gan_lightning.cli.painting import AROUND
 from gan_lightning.core import ImageGenerator, TextToImage
-from gan_lightning.web.answers import answered, folder
+from gan_lightning.web.answers import answered, file_of, folder
 from gan_lightning.web.images import Centre, Explorer
 
-Tiles = list[tuple[Image.Image, str | None]]  # pictures of a gallery with their captions
+Tiles = list[tuple[str, str | None]]  # files of a gallery's pictures with their captions
 
 IN_TURN = "each in turn"
 FAST: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}  # of what follows a slider
@@ -114,7 +113,8 @@ def tiles_of(explorer: Explorer) -> Callable[[int, str | None, float], Tiles]:
     @answered
     def draw(seed: int, asked: str | None, truncation: float) -> Tiles:
         wanted = asked_of(explorer, asked)
-        return list(zip(explorer.samples(seed, wanted, truncation), explorer.names(wanted), strict=True))
+        files = map(file_of, explorer.samples(seed, wanted, truncation))
+        return list(zip(files, explorer.names(wanted), strict=True))
 
     return draw
 
@@ -148,28 +148,32 @@ def centre_part(explorer: Explorer, inputs: Sequence[Any], grid: gr.Gallery) -> 
         along, of_codes = amounts[: len(strengths)], amounts[len(strengths) :]
         return explorer.moved(centre, along, [int(value) for value in of_codes], method)
 
-    @answered
-    def choose(seed: int, asked: str | None, truncation: float, old: Centre | None, event: gr.SelectData) -> list:
-        chosen = explorer.centre(event.index, seed, asked_of(explorer, asked), truncation)
-        return [chosen, old, gr.Row(visible=True), *[0] * (len(moves) - 1)]
+    def instead(chosen: Centre, old: Centre | None, *amounts: Any) -> list:
+        """The new centre and the one before as it was moved, and sliders in the middle."""
+        before = None if old is None else moved(old, *amounts)
+        return [chosen, before, gr.Row(visible=True), *[0] * (len(moves) - 1)]
 
     @answered
-    def choose_neighbour(near: list[Centre], old: Centre, event: gr.SelectData) -> list:
-        return [near[event.index], old, gr.Row(visible=True), *[0] * (len(moves) - 1)]
+    def choose(event: gr.SelectData, seed: int, asked: str | None, truncation: float, *old: Any) -> list:
+        return instead(explorer.centre(event.index, seed, asked_of(explorer, asked), truncation), *old)
+
+    @answered
+    def choose_neighbour(event: gr.SelectData, near: list[Centre], *old: Any) -> list:
+        return instead(near[event.index], *old)
 
     @answered
     def show(centre: Centre | None, *amounts: Any) -> list:
         if centre is None:
             return [None, None, None]
-        now = moved(centre, *amounts)
-        return [explorer.pictures(now)[0], *map(str, explorer.save(now, folder()))]
+        latents, picture = map(str, explorer.save(moved(centre, *amounts), folder()))
+        return [picture, latents, picture]
 
     @answered
     def surround(centre: Centre | None, radius: float, *amounts: Any) -> tuple[Tiles, list[Centre]]:
         if centre is None:
             return [], []
         found = explorer.around(moved(centre, *amounts), radius, centre.seed)
-        return [(picture, None) for one in found for picture in explorer.pictures(one)], found
+        return [(file_of(explorer.pictures(one)[0]), None) for one in found], found
 
     @answered
     def walked(before: Centre | None, centre: Centre, seconds: float, *amounts: Any) -> str:
@@ -179,8 +183,8 @@ def centre_part(explorer: Explorer, inputs: Sequence[Any], grid: gr.Gallery) -> 
 
     chosen = [centre, before, part, *moves[1:]]
     for clicked in (
-        grid.select(choose, [*inputs, centre], chosen, show_progress="hidden"),
-        around.select(choose_neighbour, [near, centre], chosen, show_progress="hidden"),
+        grid.select(choose, [*inputs, centre, *moves], chosen, show_progress="hidden"),
+        around.select(choose_neighbour, [near, centre, *moves], chosen, show_progress="hidden"),
     ):
         shown = clicked.then(show, [centre, *moves], [large, *files], show_progress="hidden")
         shown.then(surround, [centre, radius, *moves], [around, near], show_progress="hidden")
@@ -220,9 +224,9 @@ def mixing_part(explorer: Explorer, inputs: Sequence[Any]) -> None:
     seed, asked, _ = inputs
 
     @answered
-    def mixed(rows: str, columns: str, crossover: int, seed: int, asked: str | None) -> Image.Image:
+    def mixed(rows: str, columns: str, crossover: int, seed: int, asked: str | None) -> str:
         numbers = flags.numbers(rows), flags.numbers(columns)
-        return explorer.table(*numbers, int(crossover), seed, asked_of(explorer, asked))
+        return file_of(explorer.table(*numbers, int(crossover), seed, asked_of(explorer, asked)))
 
     with gr.Accordion("Mix styles", open=False), gr.Row():
         with gr.Column(scale=1, min_width=260):

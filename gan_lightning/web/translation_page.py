@@ -9,12 +9,12 @@ from PIL import Image
 
 from gan_lightning.cli.pictures import pixels
 from gan_lightning.core import Inpainter, Manipulator, Translator
-from gan_lightning.web.answers import answered, folder
+from gan_lightning.web.answers import answered, file_of
 from gan_lightning.web.image_page import FAST, gallery, redraw, seed_box
 from gan_lightning.web.images import SAMPLES, shown
 from gan_lightning.web.translation import AS_READ, beside, changed, holed
 
-Compared = tuple[tuple[Image.Image, Image.Image] | None, str | None]  # before and after, and the file of the latter
+Compared = tuple[tuple[str, str] | None, str | None]  # files, of before and after, and the latter
 
 SIDES = (("256", 256), ("512", 512), ("1024", 1024), ("as it is", AS_READ))  # the longest side of a picture
 KEPT, WITH, WITHOUT = "keep", "with", "without"  # what shall become of an attribute
@@ -84,22 +84,22 @@ def one_picture_page(page: gr.Blocks, module: Manipulator) -> None:
     with gr.Tab("Variants"), gr.Row():
         with gr.Column(scale=1, min_width=260):
             seed = seed_box()
-            scale = gr.Slider(0, module.finest, 0, step=1, label="First scale with random noise (0: all)")
+            scale = scale_box(0, module.finest, 0, "First scale with random noise (0: all)")
             size = gr.Textbox(label="Size, HEIGHTxWIDTH, and Enter", placeholder="that of the picture")
         with gr.Column(scale=2):
             grid = gallery("Variants", columns=3)
 
     @answered
-    def variants(seed: int, scale: int, size: str | None) -> list[Image.Image]:
+    def variants(seed: int, scale: int, size: str | None) -> list[str]:
         made = module.sample(SAMPLES // 2, seed, size=(size or "").strip() or None, from_scale=int(scale))
-        return shown(pixels(made))
+        return [file_of(picture) for picture in shown(pixels(made))]
 
     redraw(page, variants, [seed, scale, size], grid)
     with gr.Tab("Change a picture"), gr.Row():
         with gr.Column(scale=1, min_width=260):
             file, longest = upload(), longest_side(module)
             way = gr.Radio([DRAWN, ENLARGED], value=DRAWN, label="How")
-            start = gr.Slider(1, max(2, module.finest), max(1, module.finest - 1), step=1, label="From scale (1: most)")
+            start = scale_box(1, module.finest, max(1, module.finest - 1), "From scale (1: it changes most)")
             factor = gr.Slider(1, 4, 2, step=0.5, label="Factor")
             noise = gr.Number(0, label="Seed", precision=0, minimum=0)
         with gr.Column(scale=2):
@@ -114,6 +114,11 @@ def one_picture_page(page: gr.Blocks, module: Manipulator) -> None:
 
     controls = [file, longest, way, start, factor, noise]
     gr.on([one.change for one in controls if not isinstance(one, gr.State)], made, controls, outputs, **FAST)
+
+
+def scale_box(least: int, most: int, value: int, label: str) -> gr.Slider | gr.State:
+    """A choice of scales, where there are several."""
+    return gr.Slider(least, most, value, step=1, label=label) if most > least else gr.State(least)
 
 
 def upload() -> gr.File:
@@ -136,6 +141,5 @@ def comparison() -> list[Any]:
 
 def compared(pictures: tuple[Image.Image, Image.Image]) -> Compared:
     """What :func:`comparison` shows."""
-    file = folder() / "picture.png"
-    pictures[1].save(file)
-    return pictures, str(file)
+    before, after = map(file_of, pictures)
+    return (before, after), after
