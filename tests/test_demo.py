@@ -275,7 +275,7 @@ class Tab:
     def find(self, selector: str) -> Any:
         return self.page.locator(f"{selector}:visible")
 
-    def picture(self, selector: str = ".pixels button img", number: int = 0) -> Image.Image:
+    def picture(self, selector: str = ".pixels .thumbnail-lg img", number: int = 0) -> Image.Image:
         """What an <img> shows, as it came over the wire."""
         image = self.find(selector).nth(number)
         image.wait_for(timeout=WAIT)
@@ -309,6 +309,9 @@ class Tab:
         """Wait for a sentence, and for nothing that a programmer alone reads."""
         self.page.get_by_text(text).first.wait_for(timeout=WAIT)
         assert "Traceback" not in self.page.content() and 'File "' not in self.page.content()
+
+
+SLIDER = ".slider-wrap img"  # before and after
 
 
 def shown(name: str, module: Any) -> pages.Shown:
@@ -411,7 +414,7 @@ def test_codes_have_sliders(tab: Tab) -> None:
 
 def test_two_models_stand_side_by_side(tab: Tab) -> None:
     tab.open("Side by side")
-    tab.until(lambda: tab.find(".pixels button img").count() == 3 * 16)
+    tab.until(lambda: tab.find(".pixels .thumbnail-lg img").count() == 3 * 16)
     pair = [tab.picture(number=number) for number in (0, 16)]
     tab.open("StyleGAN2")
     assert same(tab.picture(), pair[0], 0)
@@ -439,7 +442,7 @@ def test_a_picture_is_translated_and_what_is_none_is_refused_in_a_sentence(tab: 
     tab.upload(whole)
     tab.said("broken.png cannot be read")
     tab.upload(tmp_path / "photo.jpg")
-    after = {"selector": "[data-testid=imageslider] img, .slider-wrap img", "number": 1}
+    after = {"selector": SLIDER, "number": 1}
     first = tab.picture(**after)
     assert first.size == (16, 24)
     tab.page.get_by_label("with", exact=True).locator("visible=true").first.check()
@@ -453,18 +456,19 @@ def test_a_hole_is_painted_and_filled(tab: Tab, tmp_path: Path) -> None:
     Image.new("RGB", (160, 120), (0, 90, 200)).save(tmp_path / "plain.png")
     tab.page.locator("input[type=file]").first.wait_for(state="attached", timeout=WAIT)
     tab.page.locator("input[type=file]").first.set_input_files(tmp_path / "plain.png")
-    tab.page.wait_for_timeout(3000)
+    tab.until(lambda: tab.find("canvas").count() > 0)
+    tab.page.wait_for_timeout(1000)  # the editor fits its canvas to the picture
     canvas = tab.find("canvas").first.bounding_box()
-    tab.page.screenshot(path="/tmp/edit0.png", full_page=True)
     x, y = canvas["x"] + canvas["width"] / 2, canvas["y"] + canvas["height"] / 2
     tab.page.mouse.move(x - 10, y)
     tab.page.mouse.down()
-    tab.page.mouse.move(x + 30, y + 5, steps=5)
+    tab.page.mouse.move(x + 30, y, steps=5)
     tab.page.mouse.up()
-    tab.page.wait_for_timeout(1000)
     tab.button("Fill")
-    tab.page.wait_for_timeout(6000)
-    tab.page.screenshot(path="/tmp/edit.png", full_page=True)
+    after = array(tab.picture(SLIDER, number=1))
+    assert after.shape == (120, 160, 3)
+    grey = after[0, 0]
+    assert (after[:, :20] == grey).all() and (after[60, 80] != grey).any()
 
 
 def test_variants_of_one_picture(tab: Tab) -> None:

@@ -211,12 +211,13 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
         "project",
         "directions",
         "translate",
+        "demo",
         "evaluate",
         "benchmark",
         "convert",
     ]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
-    assert ": give fit, sample, project, directions, translate, evaluate, benchmark, convert" in refused(
+    assert ": give fit, sample, project, directions, translate, demo, evaluate, benchmark, convert" in refused(
         capfd, gan.main, ["--list"]
     )
 
@@ -229,7 +230,7 @@ def test_the_script_is_that_of_setup_cfg() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["sample", "project", "directions", "translate", "evaluate", "benchmark", "convert"]
+    "command", ["sample", "project", "directions", "translate", "demo", "evaluate", "benchmark", "convert"]
 )
 def test_gan_runs_a_command_under_its_name(
     command: str, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch

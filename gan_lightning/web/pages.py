@@ -26,10 +26,11 @@ MOST_SENTENCES = 50
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 STYLE = """
 footer { display: none !important; }
-.pixels img { image-rendering: pixelated; width: 100%; height: auto; }
+.pixels img { image-rendering: pixelated; object-fit: contain !important; }
+.pixels img { width: 100% !important; height: auto !important; }
 .pixels .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)); }
 .pixels .grid-wrap { max-height: none; height: auto; }
-.pixels .image-frame, .pixels .image-container, .pixels .image-container button { width: 100%; }
+.pixels .image-frame, .pixels .image-container, .pixels .image-container button { width: 100% !important; }
 .heading { opacity: 0.75; overflow: visible; }
 .about { opacity: 0.75; }
 table.sentences { width: 100%; border-collapse: collapse; }
