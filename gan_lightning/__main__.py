@@ -14,11 +14,12 @@ COMMANDS = {
     "project": "find the latents of a picture",
     "directions": "show what directions in latent space change",
     "translate": "turn pictures into others with a checkpoint",
+    "demo": "play with checkpoints on a page in the browser",
     "evaluate": "score a checkpoint, or anyone's images",
     "benchmark": "train, score and keep the results as rows and pictures",
-    "export": "take a model away: safetensors, ONNX, torch.export, the Hugging Face Hub",
-    "convert": "turn a file of StyleGAN2-ADA or R3GAN into a checkpoint",
     "report": "show runs beside each other on a page: curves, scores, samples, what to try",
+    "export": "take a model away: safetensors, ONNX, torch.export, the Hugging Face Hub",
+    "convert": "turn published weights of others into a checkpoint",
 }
 
 

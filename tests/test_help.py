@@ -211,6 +211,7 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
         "project",
         "directions",
         "translate",
+        "demo",
         "evaluate",
         "benchmark",
         "export",
@@ -218,13 +219,8 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
         "report",
     ]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
-<<<<<<< HEAD
-    assert ": give fit, sample, project, directions, translate, evaluate, benchmark, export, convert" in refused(
-=======
-    assert ": give fit, sample, project, directions, translate, evaluate, benchmark, convert, report" in refused(
->>>>>>> report
-        capfd, gan.main, ["--list"]
-    )
+    commands = "fit, sample, project, directions, translate, demo, evaluate, benchmark, report, export, convert"
+    assert f": give {commands}" in refused(capfd, gan.main, ["--list"])
 
 
 def test_the_script_is_that_of_setup_cfg() -> None:
@@ -235,11 +231,8 @@ def test_the_script_is_that_of_setup_cfg() -> None:
 
 
 @pytest.mark.parametrize(
-<<<<<<< HEAD
-    "command", ["sample", "project", "directions", "translate", "evaluate", "benchmark", "export", "convert"]
-=======
-    "command", ["sample", "project", "directions", "translate", "evaluate", "benchmark", "convert", "report"]
->>>>>>> report
+    "command",
+    ["sample", "project", "directions", "translate", "demo", "evaluate", "benchmark", "report", "export", "convert"],
 )
 def test_gan_runs_a_command_under_its_name(
     command: str, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch

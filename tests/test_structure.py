@@ -73,6 +73,7 @@ ALLOWED: dict[str, set[str]] = {
         "runtime",
         "scoring",
         "text",
+        "translate",
     },
     "__main__": {"cli", "fit", "runtime"},
     "__init__": {"loading"},

@@ -17,7 +17,7 @@ from torch import Tensor
 from gan_lightning.cli.flags import ALPHA, BETA, GRID_MOST
 from gan_lightning.cli.pictures import FRAMES_A_SECOND, pixels, tiles, write
 from gan_lightning.core import ImageGenerator
-from gan_lightning.core.sampling import closed_walk, lerp, slerp
+from gan_lightning.core.sampling import Between, closed_walk, lerp, slerp
 from gan_lightning.latents import Latents, LatentSpace, directions
 from gan_lightning.metrics import to_uint8
 from gan_lightning.networks.lapgan import upsample
@@ -115,6 +115,12 @@ def shift(space: LatentSpace, given: argparse.Namespace) -> Tensor:
     return (1.0 if given.strength is None else given.strength) * found[given.direction]
 
 
+def way(space: LatentSpace, name: str | None = None) -> Between:
+    """How a walk goes from point to point: "slerp" or "lerp"; None for what suits the distribution of the points."""
+    straight = space.has_styles or space.module.uniform_latents
+    return {"slerp": slerp, "lerp": lerp}[name or ("lerp" if straight else "slerp")]
+
+
 # What the flags ask for.
 
 
@@ -138,8 +144,7 @@ def walk(painter: Painter, given: argparse.Namespace) -> Iterator[Image.Image]:
     pictures of the same numbers: shares of classes change, or embeddings of texts.
     """
     asked, frames = given.asked, max(2, round(given.seconds * FRAMES_A_SECOND))
-    straight = painter.space.has_styles or painter.module.uniform_latents
-    between = {"slerp": slerp, "lerp": lerp}[given.interpolate or ("lerp" if straight else "slerp")]
+    between = way(painter.space, given.interpolate)
     first = range(min(WALKERS, given.n))
     if len(asked) > 1:
         stations = [painter.module.mixable(painter.condition(one, first)) for one in asked]

@@ -65,18 +65,23 @@ def save(image: Image.Image, path: Path) -> None:
 
 
 def save_film(frames: Iterator[Image.Image], path: Path, name: str = "walk") -> None:
-    """Write a film, an endless one as GIF; says where, by the name of the flag that asked for it.
+    """Write a film; says where, by the name of the flag that asked for it.
 
     Raises:
         ValueError: nothing here encodes mp4.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_film(frames, path, name)
+    print(f"{name}: {printable(path)}")
+
+
+def write_film(frames: Iterator[Image.Image], path: Path, name: str = "walk") -> None:
+    """Write a film, an endless one as GIF; see :func:`save_film`."""
     if path.suffix.lower() == ".gif":
         first, *more = frames
         first.save(path, save_all=True, append_images=more, duration=1000 // FRAMES_A_SECOND, loop=0)
     else:
         write_mp4(frames, path, name)
-    print(f"{name}: {printable(path)}")
 
 
 def write_mp4(frames: Iterator[Image.Image], path: Path, name: str) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from gan_lightning.batches import Ranked
 from gan_lightning.core.module import AdversarialModule
+from gan_lightning.text import padded, spoken
 
 
 class SequenceGenerator(AdversarialModule):
@@ -34,9 +36,17 @@ class SequenceGenerator(AdversarialModule):
         """
         raise TypeError(f"{type(self).__name__} must define sample(numbers, seed)")
 
+    def log_likelihood(self, token: Tensor) -> Tensor:
+        """(n, length) the log-likelihood of each token of sequences (n, length), given those before it, in nats."""
+        raise TypeError(f"{type(self).__name__} must define log_likelihood(token)")
+
     def nll(self, token: Tensor) -> Tensor:
-        """(n,) the mean negative log-likelihood of the tokens of sequences (n, length), in nats."""
-        raise TypeError(f"{type(self).__name__} must define nll(token)")
+        """(n,) the mean negative log-likelihood of the tokens of sequences (n, length), in nats.
+
+        Where there is padding, of the tokens up to its first.
+        """
+        counted = spoken(token) if padded(self.vocabulary) else torch.ones_like(token)
+        return -(self.log_likelihood(token) * counted).sum(1) / counted.sum(1)
 
 
 class Ranker(AdversarialModule):

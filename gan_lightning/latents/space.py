@@ -63,9 +63,11 @@ class LatentSpace:
             return z
         return self.network.styles(in_own_precision(self.network.mapping, z, condition))
 
-    def moved(self, z: Tensor) -> Tensor:
-        """Latents (n, latent_dim) as the generator is given them: truncated, then shifted."""
-        return (z if self.truncation is None else self.module.truncate(z, self.truncation)) + self.shift
+    def moved(self, points: Tensor) -> Tensor:
+        """Points (n, *shape) as the generator is given them: truncated, then shifted."""
+        if self.has_styles:
+            return self.network.styles(points, self.truncation) + self.shift
+        return (points if self.truncation is None else self.module.truncate(points, self.truncation)) + self.shift
 
     def images(self, points: Tensor, condition: Tensor | None = None) -> Tensor:
         """(n, *image_shape) of points (n, *shape), differentiable; nothing bounds them.
@@ -78,8 +80,7 @@ class LatentSpace:
         """
         if not self.has_styles:
             return self.module.images_of(self.network, self.moved(points), condition)
-        styles = self.network.styles(points, self.truncation) + self.shift
-        styles = styles.to(next(self.network.parameters()).dtype)
+        styles = self.moved(points).to(next(self.network.parameters()).dtype)
         layers = {name: value.to(styles) for name, value in self.layers.items()}
         return torch.func.functional_call(self.network.synthesis, layers, (styles, self.noise))
 

@@ -13,7 +13,6 @@ from gan_lightning.batches import Sequences, gather_batch, size
 from gan_lightning.core import Player, SequenceGenerator, Step, Terms, evaluating
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.noise import SampleNoise
-from gan_lightning.text import padded, spoken
 
 SequenceNetwork = Callable[[int, int], nn.Module]  # builds a network for a vocabulary and a length
 
@@ -214,9 +213,6 @@ class SeqGAN(SequenceGenerator):
             return self.generator.sample(noise.uniform(len(numbers), self.length))
 
     @torch.no_grad()
-    def nll(self, token: Tensor) -> Tensor:
-        """As :meth:`SequenceGenerator.nll`; where there is padding, of the tokens up to its first."""
+    def log_likelihood(self, token: Tensor) -> Tensor:
         with evaluating(self.generator):
-            nll = -self.generator.log_likelihood(token)
-        counted = spoken(token) if padded(self.vocabulary) else torch.ones_like(token)
-        return (nll * counted).sum(1) / counted.sum(1)
+            return self.generator.log_likelihood(token)

@@ -1,0 +1,59 @@
+"""How a page answers: one call at a time, and a sentence where something is wrong that a user can put right."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import io
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import gradio as gr
+from PIL import Image
+
+from gan_lightning.runtime.errors import out_of_memory
+
+T = TypeVar("T")
+ONE = threading.RLock()  # networks go into evaluation mode and back, and Gradio has a thread for each call
+SHOWN_FOR = 10  # seconds that a sentence stays
+FILES = tempfile.TemporaryDirectory(prefix="gan_lightning_demo_")  # what is downloaded, until the program ends
+
+
+def answered(function: Callable[..., T]) -> Callable[..., T]:
+    """A function for a page: what it raises that a user can put right is shown as a sentence, without a traceback."""
+
+    @functools.wraps(function)
+    def call(*inputs: object) -> T:
+        with ONE:
+            try:
+                return function(*inputs)
+            except (ValueError, OSError, argparse.ArgumentTypeError) as error:
+                said = str(error)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                said = "this does not fit into memory: ask for less, or for a smaller picture"
+        raise gr.Error(said, SHOWN_FOR, title="This cannot be done", print_exception=False)
+
+    return call
+
+
+def file_of(image: Image.Image) -> str:
+    """The file of a picture, named by its content.
+
+    Gradio writes a picture once more over the same file while a browser reads it, and a file it does not.
+    """
+    image.save(content := io.BytesIO(), "PNG")
+    path = Path(FILES.name) / f"{hashlib.sha256(content.getvalue()).hexdigest()}.png"
+    if not path.exists():
+        path.write_bytes(content.getvalue())
+    return str(path)
+
+
+def folder() -> Path:
+    """A new folder for files to download."""
+    return Path(tempfile.mkdtemp(dir=FILES.name))
