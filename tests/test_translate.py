@@ -18,8 +18,8 @@ from conftest import TRANSLATORS, Noisy, NoisyBatches, quiet, tiny, translator
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from gan_lightning import translate
 from gan_lightning.batches import Paired, central_hole
+from gan_lightning.cli import translation
 from gan_lightning.cli.parser import signed
 from gan_lightning.cli.samples import require_images
 from gan_lightning.core import AdversarialModule, ImageShape, Inpainter, Step, Terms, Translator
@@ -264,7 +264,7 @@ def test_tiles_show_no_seams(
     path = kept(noise(*size, 3), tmp_path / "photo.png")
     whole = np.asarray(made_of(checkpoint(kind), path))
     calls: list[int] = []
-    network_of = translate.network_of
+    network_of = translation.network_of
 
     def counted(*what: object) -> Callable[[Tensor], Tensor]:
         network = network_of(*what)
@@ -275,7 +275,7 @@ def test_tiles_show_no_seams(
 
         return watched
 
-    monkeypatch.setattr(translate, "network_of", counted)
+    monkeypatch.setattr(translation, "network_of", counted)
     tiles = np.asarray(made_of(checkpoint(kind), path, "--tile", 64, "--overlap", 13))
     assert len(calls) > 1 and max(calls) <= 64
     assert np.array_equal(tiles, whole)
@@ -682,9 +682,9 @@ def test_models_that_do_not_translate(tmp_path: Path, capsys: pytest.CaptureFixt
     message = refusal(capsys, path, "--input", tmp_path / "a.png", "--out", tmp_path / "out")
     assert "DCGAN makes images from latents: use python -m gan_lightning.sample" in message
     with pytest.raises(ValueError, match="Other does not translate images"):
-        translate.require_pictures(Other((3, 8, 8)))
+        translation.require_pictures(Other((3, 8, 8)))
     with pytest.raises(ValueError, match="images of 2 channels"):
-        translate.require_pictures(Linear((2, 8, 8)))
+        translation.require_pictures(Linear((2, 8, 8)))
 
 
 def test_sampling_a_translator_says_what_to_use(checkpoint: Checkpoints, tmp_path: Path) -> None:

@@ -60,13 +60,12 @@ class AdversarialModule(LightningModule):
         self._rates = Rates(step)
         self.seed = global_seed()
         self.seed_wins = False  # over a checkpoint's: where the user of a resumed run named one
-        self.iteration = self.images_seen = self.clock = 0
+        self.iteration = self.images_seen = self.clock = self._turn_in_batch = 0
         self.noise: Noise = Noise()
         self.averages: Any = nn.ModuleDict()  # of EMA
         self.trained_on: dict[str, Any] = {}
         self.turns: dict[str, int] = {}
         self.training_log = TrainingLog()
-        self._turn_in_batch = 0
         self._moves: dict[str, Move] = {}
 
     # What a model says.
@@ -94,8 +93,7 @@ class AdversarialModule(LightningModule):
             checkpoint_path: the file.
             map_location: where its tensors go, as in `torch.load`; the model follows them.
             strict: whether all weights must be there, and no others.
-            weights_only: for callers who say it; nothing else is ever loaded.
-            trust: packages of your own that the file may name.
+            weights_only, trust: nothing else is ever loaded; packages of your own that the file may name.
 
         Raises:
             FileNotFoundError: there is no such file.

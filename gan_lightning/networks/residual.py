@@ -51,10 +51,7 @@ def _require_multiples(name: str, image_shape: tuple[int, int, int]) -> None:
     """Refuse images that two halvings and doublings would change, or leave no neighbours in."""
     _, height, width = image_shape
     if height % 4 or width % 4 or min(height, width) < 8:
-        raise ValueError(
-            f"{name} cannot build {height}x{width} images: sides must be multiples of 4, 8 at least; set the data's "
-            "size or choose another network"
-        )
+        raise ValueError(f"{name} cannot build {height}x{width} images: set a size of multiples of 4, 8 at least")
 
 
 class ResNetTranslator(nn.Module):

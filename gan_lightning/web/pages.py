@@ -10,12 +10,12 @@ from typing import NamedTuple
 import gradio as gr
 
 from gan_lightning.cli.samples import require_images
+from gan_lightning.cli.translation import require_pictures
 from gan_lightning.core import AdversarialModule, ImageGenerator, Manipulator, Ranker, SequenceGenerator, Translator
 from gan_lightning.loading import load_model
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.processes import device_named
 from gan_lightning.text import padded
-from gan_lightning.translate import require_pictures
 from gan_lightning.web import words
 from gan_lightning.web.answers import answered
 from gan_lightning.web.image_page import comparison_page, generator_page, redraw, seed_box

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gan_lightning import translate
+from gan_lightning.cli import translation
+from gan_lightning.cli.translation import Picture
 from gan_lightning.core import Manipulator, Translator
 from gan_lightning.core.tiling import resized, resized_alpha
 from gan_lightning.runtime.reading import Reading
-from gan_lightning.translate import Picture
 
 BEFORE_AND_AFTER = tuple[Image.Image, Image.Image]
 AS_READ = 0  # a longest side that leaves a picture as it is
@@ -37,7 +37,7 @@ def changed(
         ValueError: the file cannot be read, or the model makes no pictures of it.
     """
     try:
-        picture = translate.read(Path(path), module.image_shape[0], Reading())
+        picture = translation.read(Path(path), module.image_shape[0], Reading())
     except ValueError as error:
         raise ValueError(str(error).replace(str(path), Path(path).name)) from None
     return beside(module, smaller(picture, longest), how, **flags)
@@ -47,9 +47,9 @@ def beside(module: Translator | Manipulator, picture: Picture, how: dict[str, An
     """A picture at the size of what the model makes of it, and that."""
     reading = Reading()
     given = argparse.Namespace(tile=None, mask=None, white=reading.white, max_pixels=reading.max_pixels, **flags)
-    with translate.exact(module.device.type):
-        made = translate.translated(module, picture, given, how)
-    before, after = translate.drawn(picture), translate.drawn(made)
+    with translation.exact(module.device.type):
+        made = translation.translated(module, picture, given, how)
+    before, after = translation.drawn(picture), translation.drawn(made)
     return before if before.size == after.size else before.resize(after.size, Image.Resampling.BICUBIC), after
 
 
