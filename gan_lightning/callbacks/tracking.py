@@ -32,7 +32,7 @@ def _tensorboards(trainer: Trainer) -> Iterator[Any]:
 
 def _bytes(picture: Tensor) -> Image:
     """A picture as Pillow's, since versions of W&B take the numbers of a tensor in different ways."""
-    return to_pil_image((255 * picture).round().to(torch.uint8))
+    return to_pil_image((255 * picture + 0.5).clamp(0, 255).to(torch.uint8))  # as `save_image` rounds
 
 
 def log_picture(trainer: Trainer, name: str, picture: Tensor, caption: str) -> None:
