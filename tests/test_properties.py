@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import shapes_alone
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_networks import ALWAYS_CONDITIONAL, DISCRIMINATORS, GENERATORS
@@ -30,7 +30,13 @@ from gan_lightning.runtime.sizes import largest_crop, middle, sides_of, size_fla
 from gan_lightning.schedules import Cosine, EDM2Rate, Linear, Schedule
 
 settings.register_profile(
-    "few", max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    "few",
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.generate, Phase.shrink),  # to explain a failure takes minutes
+    suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("few")
 

@@ -90,10 +90,11 @@ class Pictures(Examples):
         reading: Reading = Reading(),
         fast: bool = False,
     ) -> None:
-        self.paths, self.shape, self.frame, self.crop = list(paths), shape, frame, crop
+        channels, height, width = shape
+        self.paths, self.shape, self.frame, self.crop = list(paths), (channels, height, width), frame, crop
         self.kind: Any = kind
         self.beside = torch.zeros(len(self.paths), dtype=torch.int64) if beside is None else beside
-        self.sides: Sides = shape[1:]
+        self.sides: Sides = height, width
         self.seed, self.jitter = 0, self.sides
         self._draw: Jitter | None = None
         self.reading, self.fast = reading, fast

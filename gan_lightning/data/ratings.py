@@ -156,6 +156,7 @@ def _read(path: Path, line: int, fields: list[str], columns: Columns) -> tuple[f
         given = number(fields[columns.rating], columns.decimal_comma)
         if given is None:
             raise _broken(path, line, f"the rating {shown([fields[columns.rating]])} is not a finite number")
+        rating = given
     if columns.time is not None:
         time = moment(fields[columns.time], columns.decimal_comma)
         if time is None:

@@ -39,6 +39,20 @@ def _impossible(
     )
 
 
+def require_multiples_of_four(name: str, image_shape: tuple[int, int, int]) -> None:
+    """Refuse images that two halvings and doublings would change, or leave no neighbours in.
+
+    Raises:
+        ValueError: sides that are no multiples of 4, or below 8.
+    """
+    _, height, width = image_shape
+    if height % 4 or width % 4 or min(height, width) < 8:
+        raise ValueError(
+            f"{name} cannot build {height}x{width} images: sides must be multiples of 4, 8 at least; set the data's "
+            "size or choose another network"
+        )
+
+
 def channels(levels: int, base: int, widest: int) -> list[int]:
     """Of each level from the coarsest on: base / resolution up to `widest`; the coarsest counts as a resolution of 4.
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import instance_norm, normal_init
+from gan_lightning.networks.layers import instance_norm, normal_init, require_multiples_of_four
 
 Norm = Callable[[int], nn.Module]
 
@@ -47,13 +47,6 @@ class ResidualBlock(nn.Module):
         return self.last(x + self.layers(x))
 
 
-def _require_multiples(name: str, image_shape: tuple[int, int, int]) -> None:
-    """Refuse images that two halvings and doublings would change, or leave no neighbours in."""
-    _, height, width = image_shape
-    if height % 4 or width % 4 or min(height, width) < 8:
-        raise ValueError(f"{name} cannot build {height}x{width} images: set a size of multiples of 4, 8 at least")
-
-
 class ResNetTranslator(nn.Module):
     """c7s1-64, d128, d256, residual blocks, u128, u64, c7s1-3, tanh (Zhu et al. 2017, arXiv:1703.10593, appendix 7.2).
 
@@ -72,7 +65,7 @@ class ResNetTranslator(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], *, blocks: int | None = None, width: int = 64) -> None:
         super().__init__()
-        _require_multiples(type(self).__name__, image_shape)
+        require_multiples_of_four(type(self).__name__, image_shape)
         channels, *sides = image_shape
         if blocks is None:
             blocks = 9 if min(sides) >= 256 else 6
@@ -123,7 +116,7 @@ class AttributeTranslator(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], attributes: int, *, blocks: int = 6, width: int = 64) -> None:
         super().__init__()
-        _require_multiples(type(self).__name__, image_shape)
+        require_multiples_of_four(type(self).__name__, image_shape)
         channels = image_shape[0]
 
         def normed(layer: nn.Module, out: int) -> list[nn.Module]:
