@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     if given.out.is_dir() and any(given.out.iterdir()) and not given.overwrite:
         parser.error(f"--out {printable(given.out)} is not empty: give another, or --overwrite to replace files in it")
 
-    from gan_lightning.cli import exporting  # after the flags are known to be right: this takes seconds
+    from gan_lightning import exporting  # after the flags are known to be right: this takes seconds
 
     try:
         exporting.export(given)

@@ -22,9 +22,9 @@ def main(argv: list[str] | None = None) -> None:
     if given.out.suffix not in (".html", ".htm"):
         parser.error(f"--out {printable(given.out)}: a page's name ends in .html")
 
-    from gan_lightning.cli import run_report  # after the flags are known to be right: this takes seconds
+    from gan_lightning import reporting  # after the flags are known to be right: this takes seconds
 
-    text = run_report.html(given.runs)
+    text = reporting.html(given.runs)
     make_folder(given.out.parent, "--out")
     given.out.write_text(text, "utf-8")
     print(printable(given.out))

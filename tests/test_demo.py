@@ -335,11 +335,11 @@ def tab(run_folder: Path) -> Iterator[Tab]:
         "IRGAN": game("IRGAN"),
     }
     every = [*pages.load([run_folder / "best.ckpt"]), *(shown(name, module) for name, module in models.items())]
-    report = ModuleType("gan_lightning.cli.run_report")
+    report = ModuleType("gan_lightning.reporting.page")
     report.html = lambda folders: f"<h1>Of {folders[0].name}</h1>"
     with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
-        patch.setitem(sys.modules, "gan_lightning.cli.run_report", report)
-        patch.setattr("gan_lightning.cli.run_report", report, raising=False)
+        patch.setitem(sys.modules, "gan_lightning.reporting.page", report)
+        patch.setattr("gan_lightning.reporting.page", report, raising=False)
         whole = pages.page(every, run_folder)
         address = pages.open_page(whole)
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 import gan_lightning
 from gan_lightning import export, sample
-from gan_lightning.cli import exporting
 from gan_lightning.cli.conversion import save
-from gan_lightning.cli.traceable import traceable
 from gan_lightning.core import AdversarialModule, ImageStep
+from gan_lightning.exporting import files
+from gan_lightning.exporting.graphs import traceable
 from gan_lightning.runtime import exported, hub
 
 WEB = os.environ.get("GAN_LIGHTNING_ORT_WEB")  # the folder dist of the npm package onnxruntime-web
@@ -127,10 +127,10 @@ def test_the_card(folder: Path, checkpoint: str) -> None:
 
 
 def test_scores_stand_on_the_card_with_their_own_cards() -> None:
-    from gan_lightning.cli import model_card
+    from gan_lightning.exporting import card
 
     fid = {"step": 3, "scores": {"FID-digits": 12.345}, "card": {"n_real": 1500, "extractor": "digits"}}
-    text = model_card.scores({"callbacks": {"FID": fid, "Health": {"hours": 1.0}}})
+    text = card.scores({"callbacks": {"FID": fid, "Health": {"hours": 1.0}}})
     assert "| FID-digits | 12.35 |" in text or "| FID-digits | 12.34 |" in text
     assert "n_real 1500, extractor digits" in text and "hours" not in text
 
@@ -259,22 +259,22 @@ def test_what_layers_draw_becomes_constant(tmp_path: Path) -> None:
 def test_a_graph_that_differs_is_not_kept(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = exporting.write_program
+    write = files.write_program
 
     def off_by(difference: float) -> Any:
         return lambda *args: lambda given: write(*args)(given) + difference
 
     args = [checkpoint, "--out", str(tmp_path / "out"), "--format", "safetensors,torch_export"]
-    monkeypatch.setattr(exporting, "write_program", off_by(1.1e-4))
+    monkeypatch.setattr(files, "write_program", off_by(1.1e-4))
     assert "generator.pt2 differs from torch by 0.00011" in refused(capsys, args, code=1)
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(exporting, "write_program", off_by(5e-5))
+    monkeypatch.setattr(files, "write_program", off_by(5e-5))
     export.main(args)
     assert "at most 5e-05 from torch" in capsys.readouterr().out
     (part,) = traceable(tiny("CGAN"), "ema")
     for wrong in (float("nan"), torch.zeros(2, 1, 1, 1)):  # no number, another shape
-        with pytest.raises(exporting.DifferentError):
-            exporting.check(lambda given, wrong=wrong: part.network(*given.values())[:1] + wrong, part, "it")
+        with pytest.raises(files.DifferentError):
+            files.check(lambda given, wrong=wrong: part.network(*given.values())[:1] + wrong, part, "it")
 
 
 @pytest.mark.slow

@@ -214,9 +214,9 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
         "demo",
         "evaluate",
         "benchmark",
+        "report",
         "export",
         "convert",
-        "report",
     ]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
     commands = "fit, sample, project, directions, translate, demo, evaluate, benchmark, report, export, convert"

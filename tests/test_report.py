@@ -16,11 +16,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from gan_lightning import report
-from gan_lightning.cli import run_report
-from gan_lightning.cli.run_findings import findings
-from gan_lightning.cli.run_folder import RunFolder
-from gan_lightning.cli.run_scores import columns, signs_of
+from gan_lightning import report, reporting
+from gan_lightning.reporting.findings import findings
+from gan_lightning.reporting.folder import RunFolder
+from gan_lightning.reporting.scores import columns, signs_of
 
 CARD = {"data": "Digits", "data_hash": "01b362845a01", "n_fake": 2000, "extractor": "digits", "hash": "e81c9b0281fb"}
 SUBJECT = {"model": "GAN", "step": 10, "images_seen": 640}
@@ -140,14 +139,14 @@ def test_a_damaged_file_still_gives_a_page(case: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_bytes(BROKEN[case])
     (tmp_path / "samples" / "step-000010.png").write_bytes(b"\x89PNG cut")
     (tmp_path / "config.yaml").write_text("model: {")
-    page = Page(run_report.html([tmp_path]))
+    page = Page(reporting.html([tmp_path]))
     assert ("alt", "samples at step 20") in [pair for _, attrs in page.tags for pair in attrs.items()]
     assert "samples at step 10" not in str(page.tags)
 
 
 def test_a_run_without_figures_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").touch()
-    assert "no metrics.csv" in Page(run_report.html([tmp_path])).text
+    assert "no metrics.csv" in Page(reporting.html([tmp_path])).text
 
 
 def test_bad_input_gets_a_line(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -172,16 +171,16 @@ def test_bad_input_gets_a_line(tmp_path: Path, capfd: pytest.CaptureFixture) -> 
 
 def test_a_report_that_cannot_be_made_costs_a_warning(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="report of the run could not be made: .*not the folder of a run"):
-        assert run_report.keep(tmp_path) is None
+        assert reporting.keep(tmp_path) is None
     run_in(tmp_path / "run", LOSS)
-    assert run_report.keep(tmp_path / "run").read_text().startswith("<!doctype html>")
+    assert reporting.keep(tmp_path / "run").read_text().startswith("<!doctype html>")
 
 
 # What the page says
 
 
 def test_the_page_holds_all_that_it_shows(tmp_path: Path) -> None:
-    page = Page(run_report.html([run_in(tmp_path / "GAN-Digits" / "one", [*LOSS, scored(20.5)])]))
+    page = Page(reporting.html([run_in(tmp_path / "GAN-Digits" / "one", [*LOSS, scored(20.5)])]))
     for told in ("GAN on Digits", "GAN-Digits/one", "P8000, 2 cores, torch 2.14", "20.5 at step 10", "seed_everything"):
         assert told in page.text
     facts = dict(re.findall(r" (steps|images|time) +([\d.,]+(?: min)?) ", page.text))
@@ -206,7 +205,7 @@ def test_names_with_html_in_them_are_text(tmp_path: Path) -> None:
     folder = run_in(tmp_path / "<b>bold&amp;" / "one", rows, arguments={"name": bad})
     (folder / "samples" / "step-000099.txt").write_text(f"{bad} & more\n")
     (folder / "machine.json").write_text(json.dumps({"processor": bad}))
-    page = Page(run_report.html([folder, folder]))
+    page = Page(reporting.html([folder, folder]))
     assert [tag for tag, _ in page.tags].count("script") == 1 and "b" not in {tag for tag, attrs in page.tags if attrs}
     assert page.text.count(bad) >= 8 and "<b>bold&amp;/one" in page.text
 
@@ -231,7 +230,7 @@ def test_scores_of_different_cards_never_share_a_column(tmp_path: Path) -> None:
     ]
     signs, cards = signs_of(made)
     assert len(set(signs[:4])) == 4 and set(cards) == set(signs)
-    table = Page(run_report.html(folders[:4])).table[:5]
+    table = Page(reporting.html(folders[:4])).table[:5]
     assert table[0] == ["run", "FID-digitsa", "FID-digitsb"]
     assert [row[1:] for row in table[1:]] == [["1", "–"], ["2", "–"], ["–", "3"], ["–", "–"]]
 
@@ -240,8 +239,8 @@ def test_curves_of_different_cards_never_share_a_panel(tmp_path: Path) -> None:
     cards = ({}, {"n_fake": 50}, {})
     folders = [run_in(tmp_path / str(n), [*LOSS, scored(1.0 + n, **card)]) for n, card in enumerate(cards)]
     drawn = {}
-    with patch("gan_lightning.cli.run_pictures._svg", lambda title, lines: drawn.update({title: lines}) or b""):
-        run_report.html(folders)
+    with patch("gan_lightning.reporting.pictures._svg", lambda title, lines: drawn.update({title: lines}) or b""):
+        reporting.html(folders)
     assert {name: list(lines) for name, lines in drawn.items()} == {
         "generator/loss": ["1", "2", "3"],
         "FID-digits (a)": ["1", "3"],
@@ -251,14 +250,14 @@ def test_curves_of_different_cards_never_share_a_panel(tmp_path: Path) -> None:
 
 def test_the_settings_that_differ_are_told(tmp_path: Path) -> None:
     folders = [run_in(tmp_path / str(n), LOSS, arguments={"n_critic": n, "width": 8}) for n in (1, 5)]
-    rows = Page(run_report.html(folders)).table
+    rows = Page(reporting.html(folders)).table
     assert ["model.n_critic", "1", "5"] in rows and not [row for row in rows if row[0] == "model.width"]
 
 
 def test_a_long_run_shows_few_grids_and_small_ones(tmp_path: Path) -> None:
     folder = run_in(tmp_path, LOSS, grids=40)
     Image.effect_noise((1600, 800), 90).save(folder / "samples" / "step-000390.png")
-    page = Page(run_report.html([folder]))
+    page = Page(reporting.html([folder]))
     shown = [attrs for tag, attrs in page.tags if tag == "img" and attrs["alt"].startswith("samples")]
     assert len(shown) == 16 and (shown[0]["alt"], shown[-1]["alt"]) == ("samples at step 0", "samples at step 390")
     assert (shown[-1]["width"], shown[-1]["height"]) == ("768", "384")
@@ -345,7 +344,7 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
         pytest.skip("there is no chromium")
     folders = [run_in(tmp_path / name, [*LOSS, scored(20.0)]) for name in "ab"]
     path = tmp_path / "report.html"
-    path.write_text(run_report.html(folders), "utf-8")
+    path.write_text(reporting.html(folders), "utf-8")
     services = [f"--disable-{name}" for name in ("background-networking", "component-update", "sync")]
     quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", *services]
     with api.sync_playwright() as playwright:

@@ -24,9 +24,10 @@ from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from gan_lightning import reporting
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
-from gan_lightning.cli import command_line, run_report
+from gan_lightning.cli import command_line
 from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
@@ -316,7 +317,7 @@ def run(args: list[str]) -> None:
             if cli.trainer.is_global_zero:
                 print(how_it_stopped(cli, stopped.signal), flush=True)
                 cli.summary.draw(cli.trainer)
-                run_report.keep(cli.folder)
+                reporting.keep(cli.folder)
             raise
         except (ValueError, *misconfiguration()):
             with suppress(OSError):
@@ -334,5 +335,5 @@ def run(args: list[str]) -> None:
         if not cli.model.begun and resumed is None:
             leave("nothing was trained: the trainer's limits leave no batch")
         if cli.trainer.is_global_zero:
-            report = run_report.keep(cli.folder) if cli.model.begun and not cli.trainer.fast_dev_run else None
+            report = reporting.keep(cli.folder) if cli.model.begun and not cli.trainer.fast_dev_run else None
             print(command_line.closing(cli, report))

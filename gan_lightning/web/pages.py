@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import gradio as gr
 
+from gan_lightning import reporting
 from gan_lightning.cli.samples import require_images
 from gan_lightning.cli.translation import require_pictures
 from gan_lightning.core import AdversarialModule, ImageGenerator, Manipulator, Ranker, SequenceGenerator, Translator
@@ -169,9 +170,7 @@ def report_page(whole: gr.Blocks, run: Path) -> None:
 
     @answered
     def report() -> str:
-        from gan_lightning.cli import run_report
-
-        document = html.escape(run_report.html([run]), quote=True)
+        document = html.escape(reporting.html([run]), quote=True)
         return f'<iframe class="report" sandbox="allow-scripts" srcdoc="{document}"></iframe>'
 
     whole.load(report, None, gr.HTML())

@@ -9,8 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from gan_lightning.cli.traceable import Traceable, least_sides
 from gan_lightning.core import AdversarialModule, ImageGenerator, Inpainter, TextToImage
+from gan_lightning.exporting.graphs import Traceable, least_sides
 from gan_lightning.models import InfoGAN
 from gan_lightning.runtime.errors import printable
 

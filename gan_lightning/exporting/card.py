@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from gan_lightning import scoring
-from gan_lightning.cli import catalog, demo_page
+from gan_lightning.cli import catalog
 from gan_lightning.core import AdversarialModule, ImageGenerator, TextToImage
+from gan_lightning.exporting import browser
 from gan_lightning.runtime import exported
 from gan_lightning.runtime.errors import printable
 
@@ -112,10 +113,10 @@ def about_graphs(graphs: list[str], module: AdversarialModule, files: list[str],
         lines.append(f"```python\nimport onnxruntime\n\n{code}\n```")
     else:
         lines.append(f'```python\nimport torch\n\nnetwork = torch.export.load("{first}").module()\n```')
-    if demo_page.NAME in files:
+    if browser.NAME in files:
         lines.append(
-            f"`{demo_page.NAME}` draws in a browser: run `python -m http.server` in this folder, and open "
-            f"http://localhost:8000/{demo_page.NAME}."
+            f"`{browser.NAME}` draws in a browser: run `python -m http.server` in this folder, and open "
+            f"http://localhost:8000/{browser.NAME}."
         )
     return "\n\n".join(lines)
 

@@ -13,8 +13,8 @@ from string import ascii_lowercase
 from PIL import Image
 
 from gan_lightning.callbacks.run_summary import Curve, draw_panels, panels
-from gan_lightning.cli.run_folder import RunFolder
-from gan_lightning.cli.run_scores import columns
+from gan_lightning.reporting.folder import RunFolder
+from gan_lightning.reporting.scores import columns
 from gan_lightning.runtime.errors import printable
 
 GRIDS = 16  # of a run, at most

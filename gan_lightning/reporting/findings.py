@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from gan_lightning import models
-from gan_lightning.cli.run_folder import RunFolder
+from gan_lightning.reporting.folder import RunFolder
 
 FALLEN = 0.1  # of the greatest deviation of fakes so far: below it they have lost their variety
 WON = 0.95  # share of images that the discriminator tells right: above it has won

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import Any
 
-from gan_lightning.cli.run_folder import RunFolder, Scored
+from gan_lightning.reporting.folder import RunFolder, Scored
 from gan_lightning.scoring import differences
 
 Column = tuple[str, dict[str, Any], list[Scored | None]]  # a score's name, how it was made, the newest of each run

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from gan_lightning import loading
-from gan_lightning.cli import demo_page, model_card
-from gan_lightning.cli.traceable import Traceable, float32_alone, least_sides, traceable
 from gan_lightning.core import AdversarialModule, ImageGenerator, Translator
 from gan_lightning.core.exported import tensors_of, used_networks, weights_name
 from gan_lightning.core.hyperparameters import one_line, plain_hyperparameters
+from gan_lightning.exporting import browser, card
+from gan_lightning.exporting.graphs import Traceable, float32_alone, least_sides, traceable
 from gan_lightning.runtime import checkpoint_io, exported, hub
 from gan_lightning.runtime.errors import printable
 
@@ -43,7 +43,7 @@ def export(given: argparse.Namespace) -> None:
     if given.push is not None:
         hub.require_token(given.push)
     if given.web is not None:
-        demo_page.require_runtime(given.web)
+        browser.require_runtime(given.web)
     content = checkpoint_io.read(given.checkpoint)
     module = loading.model_of(content, given.checkpoint, trust=given.trust).float().eval()
     if not isinstance(module, (ImageGenerator, Translator)):
@@ -53,8 +53,8 @@ def export(given: argparse.Namespace) -> None:
         raise ValueError(f"{given.checkpoint} is damaged: it does not say how long it was trained")
     with staged(given.out) as folder:
         lines, notes = write_formats(given, folder, module, weights, content)
-        card = model_card.text(given, folder, module, weights, content, notes)
-        (folder / model_card.NAME).write_text(card, "utf-8")
+        text = card.text(given, folder, module, weights, content, notes)
+        (folder / card.NAME).write_text(text, "utf-8")
         files = sorted(path.name for path in folder.iterdir())
     print("\n".join([f"{type(module).__name__}, weights {weights}: {printable(given.out)}", *lines]))
     if given.push is not None:
@@ -98,7 +98,7 @@ def write_formats(
                 run = write_onnx(program, part, path) if name == "onnx" else write_program(program, path)
                 lines.append(f"{path.name:<18} {check(run, part, path.name)}")
     if "onnx" in given.format:
-        lines.append(demo_page.write(folder, module, parts, given.web))
+        lines.append(browser.write(folder, module, parts, given.web))
     sides = next((part.sides for part in parts), None)
     notes = [] if sides is None else [f"Sides of an image: multiples of {sides}."]
     return lines, notes + [f"Constant in the graph: {part.constant}." for part in parts[:1] if part.constant]
