@@ -23,7 +23,6 @@ from gan_lightning.runtime.errors import out_of_memory, printable, short_errors
 from gan_lightning.runtime.reading import Reading, add_flags, reading_of
 
 if TYPE_CHECKING:  # loaded by main() when the flags are known to be right: they take seconds
-    from PIL import Image
     from torch import Tensor
 
     from gan_lightning.core import AdversarialModule, Translator
@@ -136,21 +135,11 @@ def read(path: Path, channels: int, reading: Reading) -> Picture:
     return Picture(torch.from_numpy(colours.copy()), alpha)
 
 
-def drawn(made: Picture) -> Image.Image:
-    """A picture as Pillow's, with its alpha channel."""
-    from PIL import Image
-
+def write(made: Picture, path: Path) -> None:
     from gan_lightning.cli.pictures import picture
 
-    image = picture(made.image)
-    if made.alpha is not None:
-        image.putalpha(Image.fromarray(made.alpha.numpy()))
-    return image
-
-
-def write(made: Picture, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn(made).save(path)
+    picture(*made).save(path)
 
 
 # What the model can do.
