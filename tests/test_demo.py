@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlparse
 
@@ -29,7 +27,7 @@ from gan_lightning.web.images import Explorer  # noqa: E402
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 QUIET += ["--disable-sync", "--no-first-run"]
-WAIT = 20_000  # milliseconds, of a machine that does other things too
+WAIT = 60_000  # milliseconds, of a machine that does other things too
 
 
 def array(image: Image.Image) -> np.ndarray:
@@ -287,7 +285,7 @@ class Tab:
         end = time.monotonic() + WAIT / 1000
         while not holds():
             assert time.monotonic() < end, "it did not happen"
-            self.page.wait_for_timeout(50)
+            self.page.wait_for_timeout(150)
 
     def changed_from(self, before: Image.Image, **where: Any) -> Image.Image:
         """The picture that takes another's place."""
@@ -311,6 +309,7 @@ class Tab:
         assert "Traceback" not in self.page.content() and 'File "' not in self.page.content()
 
 
+LARGE = ".pixels .image-frame img"
 SLIDER = ".slider-wrap img"  # before and after
 
 
@@ -335,11 +334,8 @@ def tab(run_folder: Path) -> Iterator[Tab]:
         "IRGAN": game("IRGAN"),
     }
     every = [*pages.load([run_folder / "best.ckpt"]), *(shown(name, module) for name, module in models.items())]
-    report = ModuleType("gan_lightning.reporting.page")
-    report.html = lambda folders: f"<h1>Of {folders[0].name}</h1>"
     with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
-        patch.setitem(sys.modules, "gan_lightning.reporting.page", report)
-        patch.setattr("gan_lightning.reporting.page", report, raising=False)
+        patch.setattr("gan_lightning.reporting.html", lambda folders: f"<h1>Of {folders[0].name}</h1>")
         whole = pages.page(every, run_folder)
         address = pages.open_page(whole)
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
@@ -367,7 +363,7 @@ def test_pictures_follow_the_seed_and_the_class(tab: Tab) -> None:
 
 def test_the_centre_is_moved_walked_to_and_downloaded(tab: Tab, tmp_path: Path) -> None:
     tab.open("StyleGAN2")
-    large = {"selector": ".pixels .image-frame img"}
+    large = {"selector": LARGE}
     clicked = tab.picture(number=2)
     tab.find(".pixels button.thumbnail-lg").nth(2).click()
     assert same(tab.picture(**large), clicked, 0)
@@ -397,15 +393,15 @@ def test_styles_are_mixed(tab: Tab) -> None:
     tab.said("write numbers of samples, such as 0,1,2, not 'x'")
     tab.type("Coarse styles of these samples, a row each", "0,1")
     tab.button("Mix")
-    tab.until(lambda: tab.find(".pixels .image-frame img").count() >= 2)
-    sizes = [tab.picture(".pixels .image-frame img", number).size for number in range(2)]
-    assert (5 * 18 + 2, 3 * 18 + 2) in sizes
+    frames = tab.find(LARGE)
+    table = 5 * 18 + 2, 3 * 18 + 2  # cells of 16, a margin of 2: two rows and four columns below and beside the parents
+    tab.until(lambda: table in [tab.picture(LARGE, number).size for number in range(frames.count())])
 
 
 def test_codes_have_sliders(tab: Tab) -> None:
     tab.open("InfoGAN")
     tab.find(".pixels button.thumbnail-lg").first.click()
-    large = {"selector": ".pixels .image-frame img"}
+    large = {"selector": LARGE}
     before = tab.picture(**large)
     tab.open("Codes")
     tab.type("number input for Code 0: its value (0: as it is)", "7")

@@ -31,9 +31,12 @@ def pixels(images: Tensor) -> list[Tensor]:
     return list(to_uint8(images).cpu())
 
 
-def picture(image: Tensor) -> Image.Image:
-    """A picture from (C, H, W) uint8, C 1, 3 or 4."""
-    return Image.fromarray(image[0].numpy() if len(image) == 1 else image.movedim(0, 2).numpy())
+def picture(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
+    """A picture from (C, H, W) uint8, C 1, 3 or 4, and an alpha channel (H, W) uint8 of its own where given."""
+    made = Image.fromarray(image[0].numpy() if len(image) == 1 else image.movedim(0, 2).numpy())
+    if alpha is not None:
+        made.putalpha(Image.fromarray(alpha.numpy()))
+    return made
 
 
 def tiles(images: list[Tensor], columns: int | None = None) -> Image.Image:

@@ -92,17 +92,9 @@ def read(path: Path, channels: int, reading: Reading) -> Picture:
     return Picture(torch.from_numpy(colours.copy()), alpha)
 
 
-def drawn(made: Picture) -> Image.Image:
-    """A picture as Pillow's, with its alpha channel."""
-    image = pictures.picture(made.image)
-    if made.alpha is not None:
-        image.putalpha(Image.fromarray(made.alpha.numpy()))
-    return image
-
-
 def write(made: Picture, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn(made).save(path)
+    pictures.picture(*made).save(path)
 
 
 # What the model can do.

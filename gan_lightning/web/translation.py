@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from gan_lightning.cli import translation
+from gan_lightning.cli.pictures import picture as drawn
 from gan_lightning.cli.translation import Picture
 from gan_lightning.core import Manipulator, Translator
 from gan_lightning.core.tiling import resized, resized_alpha
@@ -49,7 +50,7 @@ def beside(module: Translator | Manipulator, picture: Picture, how: dict[str, An
     given = argparse.Namespace(tile=None, mask=None, white=reading.white, max_pixels=reading.max_pixels, **flags)
     with translation.exact(module.device.type):
         made = translation.translated(module, picture, given, how)
-    before, after = translation.drawn(picture), translation.drawn(made)
+    before, after = drawn(*picture), drawn(*made)
     return before if before.size == after.size else before.resize(after.size, Image.Resampling.BICUBIC), after
 
 
