@@ -21,6 +21,7 @@ gallery: $(READY)  ## the pictures above the README, from those of docs/results.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 arena: $(READY)  ## every GAN of images for BUDGET on digits and on MNIST: more than six hours, goes on where it stopped
 	$(BIN)/python -m gan_lightning.benchmark --suite benchmarks/arena.yaml --budget $(BUDGET) --metrics fid,is,prdc
@@ -32,7 +33,7 @@ clean:
 	rm -rf .venv
 
 $(READY): requirements.txt setup.cfg setup.py
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable .
 	touch $@
