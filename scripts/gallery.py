@@ -1,6 +1,6 @@
 """The wall of pictures above the README, a tile a model: `make gallery`.
 
-The pictures are those of docs/results.md, cut out at their upper left corner.
+The pictures are those of docs/results.md, cut out at their left margin.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WALL = IMAGES / "gallery.jpg"
-PICTURES = {  # model -> its picture, and the side of the square that is shown, in pixels
+PICTURES = {  # model -> its picture, the side of the square that is shown and, unless 0, its first row, in pixels
     "PredictabilityMinimization": ("predictability_minimization-digits.png", 208),
     "GAN": ("gan-digits.png", 138),
     "CGAN": ("cgan-digits.png", 138),
@@ -36,14 +36,14 @@ PICTURES = {  # model -> its picture, and the side of the square that is shown, 
     "GeometricGAN": ("geometric_gan-digits.png", 138),
     "IRGAN": ("irgan-synthetic.png", 240),
     "FaceSwap": ("faceswap-shapes.png", 138),
-    "ProGAN": ("progan-digits.png", 138),
+    "ProGAN": ("progan-digits.png", 138, 186),
     "StarGAN": ("stargan-celeba.png", 266),
     "SNGAN": ("sngan-digits_projection.png", 138),
     "SAGAN": ("sagan-digits.png", 138),
     "RelativisticGAN": ("relativistic_gan-digits.png", 138),
     "BigGAN": ("biggan-digits.png", 138),
     "StyleGAN": ("arena-mnist-stylegan.png", 138),
-    "SinGAN": ("singan-balloons.png", 262),
+    "SinGAN": ("singan-balloons.png", 200),
     "BigBiGAN": ("bigbigan-mnist.png", 138),
     "StyleGAN2": ("stylegan2-mnist.png", 138),
     "R3GAN": ("r3gan-celeba64.png", 266),
@@ -53,11 +53,11 @@ COLUMNS, SIDE, LABEL, GAP = 7, 138, 18, 8  # tiles a row; pixels of a tile, of t
 MOST = 300_000  # bytes
 
 
-def tile(name: str, side: int) -> Image.Image:
-    """The upper left square of a picture, in the size of a tile."""
+def tile(name: str, side: int, top: int = 0) -> Image.Image:
+    """A square of a picture, in the size of a tile."""
     with Image.open(IMAGES / name) as file:
         image = file.convert("RGB")
-    shown = image.crop((0, 0, min(side, image.width), min(side, image.height)))
+    shown = image.crop((0, top, min(side, image.width), min(top + side, image.height)))
     share = SIDE / max(shown.size)
     shown = shown.resize([round(share * length) for length in shown.size], Image.Resampling.LANCZOS)
     square = Image.new("RGB", (SIDE, SIDE))
@@ -71,10 +71,10 @@ def wall() -> Image.Image:
     width, height = GAP + COLUMNS * (SIDE + GAP), GAP + rows * (SIDE + LABEL + GAP)
     image = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(11)
-    for number, (model, (name, side)) in enumerate(PICTURES.items()):
+    for number, (model, cut) in enumerate(PICTURES.items()):
         row, column = divmod(number, COLUMNS)
         left, top = GAP + column * (SIDE + GAP), GAP + row * (SIDE + LABEL + GAP)
-        image.paste(tile(name, side), (left, top))
+        image.paste(tile(*cut), (left, top))
         draw.text((left + SIDE / 2, top + SIDE + LABEL / 2), model, "black", font, anchor="mm")
     return image
 

@@ -20,11 +20,12 @@ def weights_name(module: AdversarialModule, live: bool, average: str | None) -> 
     """
     if module.exported is not None and not live and average is None:
         return module.exported
-    if not hasattr(module, "weights"):  # no image generator
+    weights: Any = getattr(module, "weights", None)
+    if weights is None:  # no image generator
         if average is not None:
             raise ValueError(f"{type(module).__name__} keeps no averages: leave --average out")
         return LIVE
-    module.weights(live, average)
+    weights(live, average)
     return LIVE if live else FIRST if average in (None, "generator") else average
 
 
@@ -46,11 +47,11 @@ def tensors_of(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
 
 
-def keep_exported(module: AdversarialModule, state: dict[str, Any], weights: str) -> None:
+def keep_exported(module: Any, state: dict[str, Any], weights: str) -> None:
     """Give a model the weights of an exported folder, and leave it the networks that it uses: it cannot be trained.
 
     Args:
-        module: as it was built.
+        module: an :class:`AdversarialModule` as it was built.
         state: tensors by dotted names, of all of these networks and of nothing else.
         weights: see :func:`weights_name`.
 
