@@ -355,7 +355,7 @@ def test_the_report_of_a_run_is_its_first_tab(tab: Tab) -> None:
     tab.page.frame_locator("iframe.report").get_by_text("Of run").wait_for(timeout=WAIT)
 
 
-def test_pictures_follow_the_seed_and_the_class(tab: Tab) -> None:
+def test_pictures_follow_the_seed(tab: Tab) -> None:
     tab.open("StyleGAN2")
     first = tab.picture()
     assert first.size == (16, 16)
