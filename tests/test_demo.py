@@ -346,11 +346,17 @@ def tab(run_folder: Path) -> Iterator[Tab]:
         whole.close()
 
 
+def test_a_port_that_is_taken_is_named(tab: Tab) -> None:
+    port = urlparse(tab.page.url).port
+    with pytest.raises(OSError, match=f"^cannot serve on 127.0.0.1, port {port}: choose another --port$"):
+        pages.open_page(pages.page([]), port=port)
+
+
 def test_the_report_of_a_run_is_its_first_tab(tab: Tab) -> None:
     tab.page.frame_locator("iframe.report").get_by_text("Of run").wait_for(timeout=WAIT)
 
 
-def test_pictures_follow_the_seed_and_the_class(tab: Tab) -> None:
+def test_pictures_follow_the_seed(tab: Tab) -> None:
     tab.open("StyleGAN2")
     first = tab.picture()
     assert first.size == (16, 16)

@@ -190,7 +190,9 @@ def open_page(whole: gr.Blocks, host: str = "127.0.0.1", port: int | None = None
     """The address at which a page is served from now on; see :func:`serve`."""
     off = {"ssr_mode": False, "enable_monitoring": False, "mcp_server": False, "pwa": False, "footer_links": []}
     how = {"prevent_thread_lock": True, "quiet": True, "show_error": True, "inbrowser": False}
-    _, local, public = whole.launch(
-        server_name=host, server_port=port, share=share, theme=THEME, css=STYLE, **how, **off
-    )
+    where = {"server_name": host, "server_port": port, "share": share}
+    try:
+        _, local, public = whole.launch(theme=THEME, css=STYLE, **where, **how, **off)
+    except OSError as error:  # Gradio's message names its own arguments
+        raise OSError(f"cannot serve on {host}, port {port or 'from 7860 on'}: choose another --port") from error
     return public or local
