@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlparse
 
@@ -22,7 +23,7 @@ from gan_lightning.latents import LatentSpace, directions
 
 pytest.importorskip("gradio", reason="the demo's page needs gradio")
 
-from gan_lightning.web import pages, translation, words  # noqa: E402 - they import gradio
+from gan_lightning.web import answers, pages, translation, words  # noqa: E402 - they import gradio
 from gan_lightning.web.images import Explorer  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -504,3 +505,22 @@ def test_nothing_is_asked_of_another_machine(tab: Tab) -> None:
     """The last of these tests: every page has been used."""
     hosts = {urlparse(url).hostname for url in tab.requests if not url.startswith(("data:", "blob:"))}
     assert hosts == {"127.0.0.1"} and len(tab.requests) > 100
+
+
+def test_an_empty_field_is_the_seed_0() -> None:
+    assert [answers.seed_of(value) for value in (None, 0, 7.0)] == [0, 0, 7]
+
+
+def test_a_page_makes_no_picture_that_others_would_wait_for() -> None:
+    translation.refuse_large(2048, 2048)
+    with pytest.raises(ValueError, match="4000x2000 has more than 4,194,304 pixels"):
+        translation.refuse_large(2000, 4000)
+
+
+def test_old_files_of_a_page_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "FILES", SimpleNamespace(name=str(tmp_path)))
+    monkeypatch.setattr(answers, "KEPT", 3)
+    for number in range(6):
+        answers.file_of(Image.new("L", (1, 1), number))
+        answers.folder()
+    assert len(list(tmp_path.iterdir())) <= 4

@@ -22,6 +22,7 @@ from gan_lightning.data.sets import InMemory
 from gan_lightning.metrics import DINOv2
 from gan_lightning.metrics.dinov2 import resize_like_pillow
 from gan_lightning.networks.vit import VisionTransformer
+from gan_lightning.runtime.trust import Source
 from gan_lightning.scoring import Protocol, extractor_named, figure_name, scores_of
 
 WIDTH, DEPTH, GRID = 128, 2, 37  # two heads; the grid of 518 px
@@ -253,3 +254,13 @@ def test_a_run_is_scored_by_it(weights: Path, tmp_path: Path, monkeypatch: pytes
     fit.main(["DCGAN", *small, "--trainer.max_steps=1", "--grid.every_n_steps=null", *score, *quiet])
     heads = [path.read_text().splitlines()[0] for path in Path().rglob("metrics.csv")]
     assert any("FD-DINOv2-128" in head.split(",") for head in heads)
+
+
+def test_a_file_may_name_weights_that_are_here_and_no_download(tmp_path: Path) -> None:
+    (tmp_path / "here.pth").touch()
+    given = {"class_path": "DINOv2", "init_args": {"weights": str(tmp_path / "here.pth")}}
+    source = Source.file("a.ckpt")
+    source.check_arguments(FID, {"extractor": given}, "FID")
+    for name in ("vit_small_patch14_dinov2", "vit_small_patch14_dinov2.lvd142m"):
+        with pytest.raises(ValueError, match="a.ckpt: FID.extractor.weights is a download"):
+            source.check_arguments(FID, {"extractor": given | {"init_args": {"weights": name}}}, "FID")

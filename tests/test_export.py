@@ -133,6 +133,30 @@ def test_scores_stand_on_the_card_with_their_own_cards() -> None:
     text = card.scores({"callbacks": {"FID": fid, "Health": {"hours": 1.0}}})
     assert "| FID-digits | 12.35 |" in text or "| FID-digits | 12.34 |" in text
     assert "n_real 1500, extractor digits" in text and "hours" not in text
+    assert "None were taken" not in card.scores({"callbacks": {"FID": fid | {"scores": {"FID": None}}}})  # and no error
+
+
+def test_the_card_says_how_a_latent_with_parts_is_drawn() -> None:
+    from gan_lightning.exporting import card
+
+    module = tiny("InfoGAN")
+    parts = f"{module.noise_dim}: uniform in [-1, 1), then {module.categories}: one of them 1, the others 0"
+    assert parts in card.inputs(module)
+
+
+def test_files_of_an_earlier_export_go(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "generator.onnx", "own.txt"):
+        (tmp_path / name).write_text("old")
+    with files.staged(tmp_path) as folder:
+        (folder / "generator.onnx").write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"generator.onnx": "new", "own.txt": "old"}
+
+
+def test_a_page_without_a_choice_is_not_written(tmp_path: Path) -> None:
+    from gan_lightning.exporting import browser
+
+    said = browser.write(tmp_path, text_to_image(), [], None)
+    assert said.startswith("no demo.html") and not list(tmp_path.iterdir())
 
 
 # Folders of others.
@@ -378,7 +402,8 @@ class Api:
     def repo_info(self, name: str) -> Any:
         return self
 
-    def upload_folder(self, repo_id: str, folder_path: Path, allow_patterns: list[str], commit_message: str) -> None:
+    def upload_folder(self, repo_id: str, folder_path: Path, allow_patterns: list[str], **how: Any) -> None:
+        assert "*.onnx" in how["delete_patterns"]  # of an earlier export
         self.calls.append(("upload", (repo_id, Path(folder_path), sorted(allow_patterns))))
 
 

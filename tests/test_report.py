@@ -117,6 +117,13 @@ def test_the_best_is_of_scores_that_compare_with_the_newest(tmp_path: Path) -> N
     assert run.best()[1].step == 30
 
 
+def test_scores_without_a_card_compare_with_nothing(tmp_path: Path) -> None:
+    run = RunFolder.read(run_in(tmp_path, [scored(1.0, 10), scored(9.0, 20)]))
+    bare = [one._replace(card={}) for one in run.scores["FID-digits"]]
+    run.scores["FID-digits"] = bare
+    assert run.best()[1] is bare[-1]
+
+
 def test_a_score_of_several_figures_has_one_card(tmp_path: Path) -> None:
     row = {"IS": 9.5, "IS/std": 0.1, "IS/card": CARD, "step": 5, "overfitting/r_v": 0.5, "overfitting/card": {"n": 8}}
     run = RunFolder.read(run_in(tmp_path, [row]))
@@ -130,6 +137,8 @@ BROKEN = {
     "empty": b"",
     "zeros": b"generator/loss,step\n1.0,10\n" + bytes(40),
     "no text": b"\xff\xfe\x00,step\n1,2\n",
+    "without steps": b"generator/loss\n1.0\n",
+    "a quote that is not closed": b'generator/loss,step\n1.0,10\n"' + bytes([65]) * 200_000,
 }
 
 

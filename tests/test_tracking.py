@@ -20,7 +20,7 @@ from PIL import Image
 from test_configs import parse
 from test_fit import TINY, here, offline_records
 
-from gan_lightning.callbacks import Health, RunSummary, SampleGrid, Watch, tracking
+from gan_lightning.callbacks import Checkpoint, Health, RunSummary, SampleGrid, Watch, tracking
 from gan_lightning.runtime import runs
 
 SWEEPS = sorted((Path(__file__).parents[1] / "configs" / "sweeps").glob("*.yaml"))
@@ -129,7 +129,35 @@ def test_watch_hands_over_gradients_of_what_moves(tracked: tuple) -> None:
     assert moving == {"generator", "discriminator"}
 
 
+def test_a_tracker_that_takes_no_model_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise ValueError("not this one")
+
+    monkeypatch.setattr(tracking, "log_model", refuse)
+    with pytest.warns(UserWarning, match="W&B is not handed the model: not this one"):
+        trained(tiny("GAN"), 1, callbacks=[Checkpoint(str(tmp_path))])
+
+
+def test_health_makes_the_folder_that_it_writes_to(tmp_path: Path) -> None:
+    trained(tiny("GAN"), 1, callbacks=[Health()], default_root_dir=tmp_path / "new")
+    assert (tmp_path / "new" / "machine.json").exists()
+
+
+@pytest.mark.parametrize("name", ["GAN-Digits-2026", "GAN-Digits-my run (1)", "größer"])
+def test_any_folder_names_an_artifact(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"weights")
+    (tmp_path / "run" / "files").mkdir(parents=True)
+    kept: list[Any] = []
+    run = SimpleNamespace(
+        id=name, dir=str(tmp_path / "run" / "files"), log_artifact=lambda one, aliases: kept.append(one)
+    )
+    monkeypatch.setattr(tracking, "wandb_loggers", lambda trainer: [SimpleNamespace(experiment=run)])
+    tracking.log_model(None, tmp_path / "last.ckpt", ["latest"], {})
+    assert kept[0].name.isascii() and " " not in kept[0].name
+
+
 def test_watch_needs_wandb() -> None:
+    trained(tiny("GAN"), 1, callbacks=[Watch()], fast_dev_run=True)  # which has no trackers
     with pytest.raises(ValueError, match="W&B, which does not track this run"):
         trained(tiny("GAN"), 1, callbacks=[Watch()])
     with pytest.raises(ValueError, match="at least 1, not 0"):

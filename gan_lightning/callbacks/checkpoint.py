@@ -22,7 +22,7 @@ from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.scores.base import ScheduledScore
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import AdversarialModule, resume
-from gan_lightning.core.hyperparameters import plain_hyperparameters
+from gan_lightning.core.hyperparameters import one_line, plain_hyperparameters
 from gan_lightning.runtime import signals
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, link
 from gan_lightning.runtime.errors import NotFiniteError, make_folder
@@ -193,8 +193,8 @@ class Checkpoint(callbacks.Checkpoint):
         about = {"step": step, "score": self.best_score, "monitor": self.monitor, "card": self.best_card}
         try:
             tracking.log_model(trainer, Path(path), [*aliases, "latest", f"step-{step}"], about)
-        except OSError as error:
-            rank_zero_warn(f"W&B is not handed the model: {error}")
+        except Exception as error:  # of W&B or of a disk: the run's own files are safe by now
+            rank_zero_warn(f"W&B is not handed the model: {one_line(error)}")
 
     def on_exception(self, trainer: Trainer, pl_module: AdversarialModule, exception: BaseException) -> None:
         """Save what the run has reached, if every process is here, in between two batches, and the weights are good."""

@@ -22,7 +22,7 @@ class Health(Callback):
     The deviation over a batch, averaged over pixels, is compared with the real batch's; `patience` log lines in a row
     below `share` of it ring the alarm, once until it has recovered.
 
-    It logs the run's hours, and writes `machine.json` to the trainer's root: what the run is computed on.
+    It logs the run's hours, and writes `machine.json` to the trainer's root: what the run's newest part is computed on.
     """
 
     def __init__(self, share: float = 0.02, patience: int = 3) -> None:
@@ -37,7 +37,9 @@ class Health(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:
             found = machine(pl_module.device.type == "cuda") | {"processes": trainer.world_size}
-            Path(trainer.default_root_dir, "machine.json").write_text(json.dumps(found))
+            root = Path(trainer.default_root_dir)
+            root.mkdir(parents=True, exist_ok=True)
+            (root / "machine.json").write_text(json.dumps(found))
 
     @property
     def hours(self) -> float:

@@ -8,6 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -102,17 +103,24 @@ def _curves(trainer: Trainer) -> Path | None:
 def read_curves(metrics: Path) -> dict[str, Curve]:
     """The figures of a `metrics.csv`, each where it has a value; columns of words are left out."""
     curves: dict[str, Curve] = {}
-    with metrics.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file):
-            for name, text in row.items():
-                try:
-                    step, value = int(row["step"]), float(text)
-                except (TypeError, ValueError):  # empty, a card, or a line that a crash has cut off
-                    continue
-                steps, values = curves.setdefault(name, ([], []))
-                steps.append(step)
-                values.append(value)
+    for row in read_rows(metrics):
+        for name, text in row.items():
+            try:
+                step, value = int(row["step"]), float(text)
+            except (KeyError, TypeError, ValueError):  # no such column, empty, a card, or a line that a crash cut off
+                continue
+            steps, values = curves.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
     return curves
+
+
+def read_rows(metrics: Path) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv`, by the names of its columns; those before the first that is damaged."""
+    rows: list[dict[str, str]] = []
+    with metrics.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
+        rows.extend(csv.DictReader(file))
+    return rows
 
 
 def panels(names: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -14,7 +14,7 @@ from torchvision.utils import make_grid, save_image
 from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.scores.base import apart
 from gan_lightning.callbacks.trigger import passed
-from gan_lightning.core import Columns, ImageGenerator, SequenceGenerator, Translator
+from gan_lightning.core import Columns, ImageGenerator, SequenceGenerator, TextToImage, Translator
 from gan_lightning.metrics import visible
 from gan_lightning.text import sentence
 
@@ -56,16 +56,6 @@ def side_by_side(columns: Columns) -> Tensor:
     channels, *size = (max(sides) for sides in zip(*shapes, strict=True))
     grown = [F.interpolate(image.float().cpu(), size, mode="nearest") for image in columns.values()]
     return torch.stack([image.expand(-1, channels, -1, -1) for image in grown], 1).flatten(0, 1)
-
-
-def asked_for(pl_module: ImageGenerator, numbers: list[int]) -> tuple[str, list[str]] | None:
-    """What samples of these numbers are conditioned on, by the name of its kind; None for nothing."""
-    if captions := pl_module.trained_on.get("captions"):
-        return "prompt", [captions[number % len(captions)] for number in numbers]
-    if count := pl_module.num_classes:
-        names = pl_module.trained_on.get("classes") or range(count)
-        return "class", [str(names[number % count]) for number in numbers]
-    return None
 
 
 class SampleGrid(Callback):
@@ -141,13 +131,14 @@ class SampleGrid(Callback):
             split, index = self._first(trainer, self.rows)
             torch.manual_seed(0)
             pictures = columns_of(trainer.datamodule, pl_module, index, split)
-            asked = None
+            words = {}
         elif isinstance(pl_module, ImageGenerator) and tuple(pl_module.image_shape[1:]) != (1, 1):
             index = list(range(TABLED))
-            pictures, asked = {"picture": pl_module.sample(TABLED)}, asked_for(pl_module, index)
+            pictures, asked = {"picture": pl_module.sample(TABLED)}, pl_module.asked_of(index)
+            word = "prompt" if isinstance(pl_module, TextToImage) else "class"
+            words = {} if asked is None else {word: asked}
         else:
             return
-        words = {} if asked is None else {asked[0]: asked[1]}
         shown = {name: [picture(image[None], 1) for image in images] for name, images in pictures.items()}
         columns = {"number": index, **words, **shown}
         tracking.log_table(trainer, "samples/table", list(columns), list(zip(*columns.values(), strict=True)))

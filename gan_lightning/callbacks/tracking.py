@@ -7,6 +7,7 @@ is called by the first process.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ def log_model(trainer: Trainer, checkpoint: Path, aliases: Sequence[str], about:
         run = logger.experiment
         kept = Path(run.dir).absolute().with_name("model.ckpt")  # `wandb sync` may be called from elsewhere
         link(checkpoint, kept)
-        artifact = wandb.Artifact(f"model-{run.id}", "model", metadata=dict(about))
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"model-{run.id}")  # W&B takes no other letters
+        artifact = wandb.Artifact(name, "model", metadata=dict(about))
         artifact.add_file(str(kept), policy="immutable", skip_cache=True)  # no copies of a large file
         run.log_artifact(artifact, aliases=list(aliases))

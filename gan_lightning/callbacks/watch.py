@@ -23,7 +23,7 @@ class Watch(Callback):
         self.every_n_turns = every_n_turns
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and not tracking.wandb_loggers(trainer):
+        if stage == "fit" and not trainer.fast_dev_run and not tracking.wandb_loggers(trainer):
             raise ValueError("Watch hands gradients to W&B, which does not track this run: leave Watch out")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -155,6 +155,13 @@ class ImageGenerator(AdversarialModule):
         """What samples of these numbers are conditioned on: labels (n,), each class in turn, or None."""
         return torch.tensor(numbers, device=self.device) % self.num_classes if self.num_classes else None
 
+    def asked_of(self, numbers: Sequence[int]) -> list[str] | None:
+        """What samples of these numbers are conditioned on, in words: names of classes; None of nothing."""
+        if not self.num_classes:
+            return None
+        names = dict(enumerate(self.trained_on.get("classes") or []))
+        return [str(names.get(label, label)) for label in self.condition_of(numbers).tolist()]
+
     def condition_as(self, asked: Any, n: int) -> Tensor:
         """What n samples are conditioned on that are all to be alike in it: labels (n,) of a class."""
         return torch.full((n,), asked, device=self.device)

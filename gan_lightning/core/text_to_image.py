@@ -81,10 +81,14 @@ class TextToImage(ImageGenerator):
         Raises:
             ValueError: the model has not been trained on a data module that has captions.
         """
-        if not (captions := self.trained_on.get("captions")):
+        if (asked := self.asked_of(numbers)) is None:
             raise ValueError(f"this {type(self).__name__} holds no captions: give its samples a condition, a prompt")
-        asked = [captions[number % len(captions)] for number in numbers]
         return text.tokens_of(asked, self.vocabulary, self.length).to(self.device)
+
+    def asked_of(self, numbers: Sequence[int]) -> list[str] | None:
+        """The captions of samples of these numbers, each of the data's in turn; None where it holds none."""
+        captions = self.trained_on.get("captions") or []
+        return [captions[number % len(captions)] for number in numbers] if captions else None
 
     def condition_as(self, asked: str, n: int) -> Tensor:
         """(n, T) a prompt; see :meth:`tokens_of`."""

@@ -46,11 +46,13 @@ def write(folder: Path, module: AdversarialModule, parts: list[Traceable], web: 
     Returns:
         a line on how it is opened.
     """
+    settings = settings_of(module, parts)
+    if (condition := settings.get("condition")) and not condition["options"]:
+        return f"no {NAME}: the model knows no text that the page could offer"
     for name in FILES if web is not None else ():
         shutil.copyfile(web / name, folder / name)
     base = RUNTIME if web is None else "./"
-    settings = settings_of(module, parts) | {"runtime": base}
-    inline = json.dumps(settings).replace("<", "\\u003c")  # nothing in it ends the element
+    inline = json.dumps(settings | {"runtime": base}).replace("<", "\\u003c")  # nothing in it ends the element
     data = module.trained_on.get("name")
     title = html.escape(type(module).__name__ + (f": {printable(data)}" if data else ""))
     page = Template(PAGE.read_text("utf-8")).safe_substitute(title=title, settings=inline, script=base + SCRIPT)

@@ -128,8 +128,14 @@ def inputs(module: AdversarialModule) -> str:
         if module.attributes:
             found.append(f"`attributes` (n, {len(module.attributes)}) float32, 1 or 0: {', '.join(module.attributes)}")
         return ", ".join(found)
-    kind = "uniform in [-1, 1)" if module.uniform_latents else "standard normal"
-    found = [f"`latent` (n, {module.generator.latent_dim}) float32, {kind}"]
+    words = {
+        "uniform": "uniform in [-1, 1)",
+        "normal": "standard normal",
+        "category": "one of them 1, the others 0",
+    }
+    parts = browser.latent_parts(module)
+    drawn = words[parts[0][0]] if len(parts) == 1 else ", then ".join(f"{n}: {words[kind]}" for kind, n in parts)
+    found = [f"`latent` (n, {module.generator.latent_dim}) float32, {drawn}"]
     if isinstance(module, TextToImage):
         found.append(f"`token` (n, {module.length}) int64")
     elif module.num_classes:
@@ -144,7 +150,8 @@ def scores(content: dict[str, Any]) -> str:
     for state in states.values() if isinstance(states, dict) else ():
         if isinstance(state, dict) and isinstance(state.get("scores"), dict) and state["scores"]:
             card = state.get("card") if isinstance(state.get("card"), dict) else {}
-            rows = [f"| {printable(name)} | {value:.4g} |" for name, value in state["scores"].items()]
+            known = {name: value for name, value in state["scores"].items() if isinstance(value, (int, float))}
+            rows = [f"| {printable(name)} | {value:.4g} |" for name, value in known.items()]
             how = " ".join(" ".join(scoring.card_lines([card])).split()) or "no card"
             found.append("\n".join(["| score | value |", "| --- | --- |", *rows, "", f"How: {how}."]))
     return "\n\n".join(found) or "None were taken in training."

@@ -68,8 +68,12 @@ def staged(out: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.part-", dir=out.parent) as part:
         yield Path(part)
         out.mkdir(exist_ok=True)
+        names = {path.name for path in Path(part).iterdir()}
+        earlier = [path for pattern in exported.FILES for path in out.glob(pattern) if path.name not in names]
         for path in Path(part).iterdir():
             path.replace(out / path.name)  # a link that stands there is replaced, not followed
+        for path in earlier:  # perhaps of another model
+            path.unlink()
 
 
 def write_formats(

@@ -37,6 +37,7 @@ class DINOv2(Extractor):
 
     resizer, distance = "bicubic-antialias-224", "FD"
     channels = (1, 3)
+    fetched_by_name = ("weights",)  # a checkpoint may not name what timm would download
 
     def __init__(self, weights: str | Path | None = None) -> None:
         if weights is None:

@@ -80,8 +80,8 @@ def _discriminator_wins(run: RunFolder) -> Iterator[Finding]:
             "Penalise its gradients: R1 (`R3GAN`, `StyleGAN2`; arXiv:1801.04406) or a gradient penalty (`WGANGP`, "
             "arXiv:1704.00028).",
         ]
-        if (given.get("n_critic") or 1) > 1:
-            advice += [f"Give it fewer turns: `--model.n_critic 1`, not {given['n_critic']}."]
+        if isinstance(turns := given.get("n_critic"), int) and turns > 1:
+            advice += [f"Give it fewer turns: `--model.n_critic 1`, not {turns}."]
         if run.last("overfitting/r_v") is None:
             advice += [
                 "See whether it knows its images by heart: `--trainer.callbacks+=Overfitting` measures r_v "
@@ -117,7 +117,7 @@ def _average_lags(run: RunFolder) -> Iterator[Finding]:
     if not images or not isinstance(half_life, (int, float)) or half_life <= 0:
         return
     images /= getattr(getattr(models, run.model, None), "batches_per_step", 1)  # the average's own clock
-    reached = min(half_life, ramp_up * images) if ramp_up else half_life
+    reached = min(half_life, ramp_up * images) if isinstance(ramp_up, (int, float)) and ramp_up else half_life
     share = 0.5 ** (images / reached)
     if share > BEGINNING:
         yield Finding(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gan_lightning.callbacks.run_summary import Curve, read_curves
+from gan_lightning.callbacks.run_summary import Curve, read_curves, read_rows
 from gan_lightning.runtime.errors import printable
 from gan_lightning.scoring import SUBJECT, differences, merged
 
@@ -120,7 +119,8 @@ class RunFolder:
         if not named:
             return None
         scored = self.scores[named[0]]
-        fair = [one for one in scored if not differences(one.card, scored[-1].card)]
+        newest = scored[-1]
+        fair = [one for one in scored if one is newest or (one.card and not differences(one.card, newest.card))]
         choose = max if kept.get("mode") == "max" else min
         return named[0], choose(fair, key=lambda one: one.value)
 
@@ -131,8 +131,7 @@ class RunFolder:
 
 def _rows(metrics: Path) -> list[dict[str, str]]:
     """The rows of a `metrics.csv` that are whole."""
-    with metrics.open(newline="", encoding="utf-8", errors="replace") as file:
-        return [row for row in csv.DictReader(file) if None not in row and (row.get("step") or "").isdecimal()]
+    return [row for row in read_rows(metrics) if None not in row and (row.get("step") or "").isdecimal()]
 
 
 def _scores(rows: list[dict[str, str]]) -> dict[str, list[Scored]]:

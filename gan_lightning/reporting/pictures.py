@@ -54,7 +54,7 @@ def _shot(path: Path, step: int) -> str:
                 data, kind, size = held.getvalue(), "jpeg", image.size
             else:
                 file.verify()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
     return (
         f'<img width="{size[0]}" height="{size[1]}" alt="samples at step {step}" src="{_data(data, f"image/{kind}")}">'

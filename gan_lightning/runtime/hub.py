@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gan_lightning.runtime.errors import printable
-from gan_lightning.runtime.exported import CONFIG, WEIGHTS
+from gan_lightning.runtime.exported import CONFIG, FILES, WEIGHTS
 
 
 def is_name(text: str) -> bool:
@@ -85,7 +85,11 @@ def push(folder: Path, files: Sequence[str], name: str, private: bool) -> str:
         if private and not api.repo_info(name).private:
             raise ValueError("the repository is there, and public: leave --private out, or choose another name")
         api.upload_folder(
-            repo_id=name, folder_path=folder, allow_patterns=list(files), commit_message="Export of gan_lightning"
+            repo_id=name,
+            folder_path=folder,
+            allow_patterns=list(files),
+            delete_patterns=list(FILES),  # those of an earlier export that this one does not have
+            commit_message="Export of gan_lightning",
         )
     except Exception as error:  # of the network, of the server
         raise ValueError(f"--push {name}: {_line(error)}") from error

@@ -243,6 +243,8 @@ class Source:
     def _downloads(self, kind: type, name: str, value: Any) -> bool:
         if _within(kind.__module__, ("torchvision",)):
             return bool(value)
+        if name in getattr(kind, "fetched_by_name", ()):
+            return isinstance(value, str) and not os.path.isfile(value)
         default = inspect.signature(kind).parameters.get(name)
         return isinstance(value, str) and "://" in value and (default is None or value != default.default)
 

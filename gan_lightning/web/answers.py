@@ -6,6 +6,7 @@ import argparse
 import functools
 import hashlib
 import io
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from gan_lightning.runtime.errors import out_of_memory
 
 T = TypeVar("T")
 ONE = threading.RLock()  # networks go into evaluation mode and back, and Gradio has a thread for each call
+KEPT = 500  # files and folders of the page, the newest ones
 SHOWN_FOR = 10  # seconds that a sentence stays
 FILES = tempfile.TemporaryDirectory(prefix="gan_lightning_demo_")  # what is downloaded, until the program ends
 
@@ -50,10 +52,24 @@ def file_of(image: Image.Image) -> str:
     image.save(content := io.BytesIO(), "PNG")
     path = Path(FILES.name) / f"{hashlib.sha256(content.getvalue()).hexdigest()}.png"
     if not path.exists():
+        prune()
         path.write_bytes(content.getvalue())
     return str(path)
 
 
 def folder() -> Path:
-    """A new folder for files to download."""
+    """A new folder for files to download; the oldest ones go."""
+    prune()
     return Path(tempfile.mkdtemp(dir=FILES.name))
+
+
+def prune() -> None:
+    """Keep the newest of what the page has written."""
+    written = sorted(Path(FILES.name).iterdir(), key=lambda path: path.stat().st_mtime)
+    for path in written[:-KEPT]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def seed_of(value: float | None) -> int:
+    """The number in a field; 0 of an empty one."""
+    return int(value or 0)

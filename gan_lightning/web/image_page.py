@@ -10,7 +10,7 @@ import gradio as gr
 from gan_lightning.cli import flags
 from gan_lightning.cli.painting import AROUND
 from gan_lightning.core import ImageGenerator, TextToImage
-from gan_lightning.web.answers import answered, file_of, folder
+from gan_lightning.web.answers import answered, file_of, folder, seed_of
 from gan_lightning.web.images import Centre, Explorer
 
 Tiles = list[tuple[str, str | None]]  # files of a gallery's pictures with their captions
@@ -74,7 +74,7 @@ def still(label: str, format: str = "png") -> gr.Image:
 def seed_box() -> gr.Number:
     """A seed, and a button for the next one."""
     seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
-    gr.Button("Next seed", size="sm").click(lambda value: int(value or 0) + 1, seed, seed, show_progress="hidden")
+    gr.Button("Next seed", size="sm").click(lambda value: seed_of(value) + 1, seed, seed, show_progress="hidden")
     return seed
 
 
@@ -113,7 +113,7 @@ def tiles_of(explorer: Explorer) -> Callable[[int, str | None, float], Tiles]:
     @answered
     def draw(seed: int, asked: str | None, truncation: float) -> Tiles:
         wanted = asked_of(explorer, asked)
-        files = map(file_of, explorer.samples(seed, wanted, truncation))
+        files = map(file_of, explorer.samples(seed_of(seed), wanted, truncation))
         return list(zip(files, explorer.names(wanted), strict=True))
 
     return draw
@@ -155,7 +155,7 @@ def centre_part(explorer: Explorer, inputs: Sequence[Any], grid: gr.Gallery) -> 
 
     @answered
     def choose(event: gr.SelectData, seed: int, asked: str | None, truncation: float, *old: Any) -> list:
-        return instead(explorer.centre(event.index, seed, asked_of(explorer, asked), truncation), *old)
+        return instead(explorer.centre(event.index, seed_of(seed), asked_of(explorer, asked), truncation), *old)
 
     @answered
     def choose_neighbour(event: gr.SelectData, near: list[Centre], *old: Any) -> list:
@@ -226,7 +226,7 @@ def mixing_part(explorer: Explorer, inputs: Sequence[Any]) -> None:
     @answered
     def mixed(rows: str, columns: str, crossover: int, seed: int, asked: str | None) -> str:
         numbers = flags.numbers(rows), flags.numbers(columns)
-        return file_of(explorer.table(*numbers, int(crossover), seed, asked_of(explorer, asked)))
+        return file_of(explorer.table(*numbers, int(crossover), seed_of(seed), asked_of(explorer, asked)))
 
     with gr.Accordion("Mix styles", open=False), gr.Row():
         with gr.Column(scale=1, min_width=260):

@@ -94,12 +94,8 @@ class Explorer:
 
     def names(self, asked: int | str | None = None, n: int = SAMPLES) -> list[str | None]:
         """What samples 0 to n - 1 are of, where that is not asked for: their classes or captions."""
-        if asked is not None or not (self.module.num_classes or isinstance(self.module, TextToImage)):
-            return [None] * n
-        if isinstance(self.module, TextToImage):
-            captions = self.module.trained_on.get("captions") or [None]
-            return [captions[number % len(captions)] for number in range(n)]
-        return [self.classes[label] for label in self.module.condition_of(range(n)).tolist()]
+        said = None if asked is not None else self.module.asked_of(range(n))
+        return [None] * n if said is None else list(said)
 
     def table(
         self, rows: Sequence[int], columns: Sequence[int], crossover: int, seed: int, asked: int | str | None = None

@@ -18,7 +18,7 @@ from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.processes import device_named
 from gan_lightning.text import padded
 from gan_lightning.web import words
-from gan_lightning.web.answers import answered
+from gan_lightning.web.answers import answered, seed_of
 from gan_lightning.web.image_page import comparison_page, generator_page, redraw, seed_box
 from gan_lightning.web.translation_page import one_picture_page, translator_page
 
@@ -147,7 +147,7 @@ def sentences_page(whole: gr.Blocks, module: SequenceGenerator) -> None:
 
     @answered
     def said(seed: int, n: int) -> str:
-        return words.sheet(words.sentences(module, int(n), seed))
+        return words.sheet(words.sentences(module, int(n), seed_of(seed)))
 
     redraw(whole, said, [seed, n], made)
     if padded(module.vocabulary):

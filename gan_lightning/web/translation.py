@@ -19,6 +19,7 @@ from gan_lightning.core.tiling import resized, resized_alpha
 from gan_lightning.runtime.reading import Reading
 
 BEFORE_AND_AFTER = tuple[Image.Image, Image.Image]
+MOST = 2**22  # pixels of a picture that is made
 AS_READ = 0  # a longest side that leaves a picture as it is
 
 
@@ -41,7 +42,20 @@ def changed(
         picture = translation.read(Path(path), module.image_shape[0], Reading())
     except ValueError as error:
         raise ValueError(str(error).replace(str(path), Path(path).name)) from None
-    return beside(module, smaller(picture, longest), how, **flags)
+    picture = smaller(picture, longest)
+    grown = flags.get("factor") or getattr(module, "scale", 1)
+    refuse_large(*(round(grown * side) for side in picture.image.shape[1:]))
+    return beside(module, picture, how, **flags)
+
+
+def refuse_large(height: int, width: int) -> None:
+    """Refuse what a page would have to make, since others may wait for its answer.
+
+    Raises:
+        ValueError: it has more than `MOST` pixels.
+    """
+    if height * width > MOST:
+        raise ValueError(f"{width}x{height} has more than {MOST:,} pixels: ask for less, or use a command")
 
 
 def beside(module: Translator | Manipulator, picture: Picture, how: dict[str, Any], **flags: Any) -> BEFORE_AND_AFTER:

@@ -9,10 +9,10 @@ from PIL import Image
 
 from gan_lightning.cli.pictures import pixels
 from gan_lightning.core import Inpainter, Manipulator, Translator
-from gan_lightning.web.answers import answered, file_of
+from gan_lightning.web.answers import answered, file_of, seed_of
 from gan_lightning.web.image_page import FAST, gallery, redraw, seed_box
 from gan_lightning.web.images import SAMPLES, shown
-from gan_lightning.web.translation import AS_READ, beside, changed, holed
+from gan_lightning.web.translation import AS_READ, beside, changed, holed, refuse_large
 
 Compared = tuple[tuple[str, str] | None, str | None]  # files, of before and after, and the latter
 
@@ -91,7 +91,10 @@ def one_picture_page(page: gr.Blocks, module: Manipulator) -> None:
 
     @answered
     def variants(seed: int, scale: int, size: str | None) -> list[str]:
-        made = module.sample(SAMPLES // 2, seed, size=(size or "").strip() or None, from_scale=int(scale))
+        size = (size or "").strip() or None
+        height, width = module.generator.sizes_of(size)[-1]
+        refuse_large(height, width)
+        made = module.sample(SAMPLES // 2, seed_of(seed), size=size, from_scale=int(scale))
         return [file_of(picture) for picture in shown(pixels(made))]
 
     redraw(page, variants, [seed, scale, size], grid)
@@ -110,7 +113,7 @@ def one_picture_page(page: gr.Blocks, module: Manipulator) -> None:
         if path is None:
             return None, None
         asked = {"scale": None, "factor": factor} if way == ENLARGED else {"scale": int(start), "factor": None}
-        return compared(changed(module, path, longest, {}, seed=noise, dilation=None, **asked))
+        return compared(changed(module, path, longest, {}, seed=seed_of(noise), dilation=None, **asked))
 
     controls = [file, longest, way, start, factor, noise]
     gr.on([one.change for one in controls if not isinstance(one, gr.State)], made, controls, outputs, **FAST)
