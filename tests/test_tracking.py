@@ -27,7 +27,11 @@ SWEEPS = sorted((Path(__file__).parents[1] / "configs" / "sweeps").glob("*.yaml"
 SMALL = [
     *("--model=CGAN", "--data=Digits", *TINY, "--trainer.enable_progress_bar=false", "--grid.rows=2"),
     *("--trainer.log_every_n_steps=1", "--grid.every_n_steps=1", "--checkpoint.monitor=modes"),
-    *("--trainer.callbacks+=ModeCoverage", "--trainer.callbacks.protocol.n_fake=20", "--trainer.callbacks+=Watch"),
+    *(
+        "--trainer.callbacks+=ModeCoverage",
+        "--trainer.callbacks.protocol.n_fake=20",
+        "--trainer.callbacks+=gan_lightning.callbacks.Watch",
+    ),
     "--trainer.callbacks.every_n_turns=1",
 ]
 
