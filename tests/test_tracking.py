@@ -139,7 +139,7 @@ def test_a_tracker_that_takes_no_model_ends_no_run(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(tracking, "log_model", refuse)
     with pytest.warns(UserWarning, match="W&B is not handed the model: not this one"):
-        trained(tiny("GAN"), 1, callbacks=[Checkpoint(str(tmp_path))])
+        trained(tiny("GAN"), 1, callbacks=[Checkpoint(str(tmp_path))], enable_checkpointing=True)
 
 
 def test_health_makes_the_folder_that_it_writes_to(tmp_path: Path) -> None:
