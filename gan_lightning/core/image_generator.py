@@ -157,10 +157,10 @@ class ImageGenerator(AdversarialModule):
 
     def asked_of(self, numbers: Sequence[int]) -> list[str] | None:
         """What samples of these numbers are conditioned on, in words: names of classes; None of nothing."""
-        if not self.num_classes:
+        if (labels := self.condition_of(numbers)) is None:
             return None
         names = dict(enumerate(self.trained_on.get("classes") or []))
-        return [str(names.get(label, label)) for label in self.condition_of(numbers).tolist()]
+        return [str(names.get(label, label)) for label in labels.tolist()]
 
     def condition_as(self, asked: Any, n: int) -> Tensor:
         """What n samples are conditioned on that are all to be alike in it: labels (n,) of a class."""
