@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -317,8 +318,9 @@ class Clock(Callback):
         self.now += next(self.seconds)
 
 
-def test_images_per_second_and_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_per_second_and_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all batches since the line before."""
+    monkeypatch.chdir(tmp_path)  # where the trainer's root is
     clock = Clock([1.0, 2.0, 4.0, 4.0, 16.0, 20.0])
     for name in ("perf_counter", "monotonic"):
         monkeypatch.setattr(time, name, lambda: clock.now)
