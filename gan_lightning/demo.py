@@ -14,9 +14,9 @@ from pathlib import Path
 
 from gan_lightning.cli.arguments import Parser, program
 from gan_lightning.runtime.errors import leave, printable, short_errors
+from gan_lightning.runtime.layout import CHECKPOINTS
 
 INSTALL = "a page in the browser needs Gradio: pip install 'gan_lightning[demo]'"
-OF_RUN = ("best.ckpt", "last.ckpt")  # what a run's folder holds, the one that is shown first
 
 
 def parser_of() -> Parser:
@@ -41,9 +41,11 @@ def refuse(parser: Parser, given: argparse.Namespace) -> None:
     if given.run is not None:
         if not given.run.is_dir():
             parser.error(f"--run {printable(given.run)}: there is no such folder")
-        given.checkpoints = [path for name in OF_RUN if (path := given.run / name).is_file()][:1]
+        given.checkpoints = [path for name in CHECKPOINTS if (path := given.run / name).is_file()][:1]
         if not given.checkpoints:
-            parser.error(f"--run {printable(given.run)}: it holds no {' or '.join(OF_RUN)}: name the folder of one run")
+            parser.error(
+                f"--run {printable(given.run)}: it holds no {' or '.join(CHECKPOINTS)}: name the folder of one run"
+            )
     for path in given.checkpoints:
         if not path.is_file():
             parser.error(f"there is no file {printable(path)}")

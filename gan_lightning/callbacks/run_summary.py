@@ -102,8 +102,13 @@ def _curves(trainer: Trainer) -> Path | None:
 
 def read_curves(metrics: Path) -> dict[str, Curve]:
     """The figures of a `metrics.csv`, each where it has a value; columns of words are left out."""
+    return curves_in(read_rows(metrics))
+
+
+def curves_in(rows: Iterable[dict[str, str]]) -> dict[str, Curve]:
+    """The figures of rows that :func:`read_rows` has read; see :func:`read_curves`."""
     curves: dict[str, Curve] = {}
-    for row in read_rows(metrics):
+    for row in rows:
         for name, text in row.items():
             try:
                 step, value = int(row["step"]), float(text)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gan_lightning.callbacks.run_summary import Curve, read_curves, read_rows
+from gan_lightning.callbacks.run_summary import Curve, curves_in, read_rows
 from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.layout import CHECKPOINTS
 from gan_lightning.scoring import SUBJECT, differences, merged
 
 FILES = ("metrics.csv", "config.yaml", "last.ckpt", "best.ckpt", "samples.png", "samples.txt")  # of a run's folder
@@ -72,15 +73,15 @@ class RunFolder:
             hint = f": the newest within it is {printable(within.parent)}" if within else ""
             raise ValueError(f"{printable(path)} is not the folder of a run{hint}")
         metrics = path / "metrics.csv"
-        curves = read_curves(metrics) if metrics.exists() else {}
-        rows = _rows(metrics) if metrics.exists() else []
+        rows = read_rows(metrics) if metrics.exists() else []
+        whole = [row for row in rows if None not in row and (row.get("step") or "").isdecimal()]
         grids = {int(file.stem[5:]): file for file in path.glob("samples/step-*.*") if file.stem[5:].isdecimal()}
         return cls(
             path,
             _settings(path / "config.yaml"),
-            curves,
-            _scores(rows),
-            [(int(row["step"]), row["health"]) for row in rows if row.get("health")],
+            curves_in(rows),
+            _scores(whole),
+            [(int(row["step"]), row["health"]) for row in whole if row.get("health")],
             dict(sorted(grids.items())),
             _settings(path / "machine.json"),
         )
@@ -108,7 +109,7 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path | None:
         """`best.ckpt`, else `last.ckpt`; None where there is neither."""
-        files = (self.path / name for name in ("best.ckpt", "last.ckpt"))
+        files = (self.path / name for name in CHECKPOINTS)
         return next((file for file in files if file.exists()), None)
 
     def best(self) -> tuple[str, Scored] | None:
@@ -127,11 +128,6 @@ class RunFolder:
     def last(self, figure: str) -> float | None:
         """The newest value of a figure; None where it has none."""
         return self.curves[figure][1][-1] if figure in self.curves else None
-
-
-def _rows(metrics: Path) -> list[dict[str, str]]:
-    """The rows of a `metrics.csv` that are whole."""
-    return [row for row in read_rows(metrics) if None not in row and (row.get("step") or "").isdecimal()]
 
 
 def _scores(rows: list[dict[str, str]]) -> dict[str, list[Scored]]:

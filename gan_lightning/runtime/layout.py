@@ -23,3 +23,6 @@ FIRST = {numbered(0, suffix) for suffix in (PICTURES, ARRAYS)}  # a folder that 
 def is_numbered(name: str) -> bool:
     """Whether a file name is one of :func:`numbered`."""
     return re.fullmatch(r"\d{6,}\.(png|npy)", name) is not None
+
+
+CHECKPOINTS = ("best.ckpt", "last.ckpt")  # of a run's folder, the one to be shown first

@@ -133,7 +133,7 @@ def centre_part(explorer: Explorer, inputs: Sequence[Any], grid: gr.Gallery) -> 
         with gr.Column(scale=2), gr.Tabs():
             with gr.Tab("Directions"):
                 method, strengths = direction_boxes(explorer)
-            values = [one for one in code_boxes(explorer)]
+            values = code_boxes(explorer)
             with gr.Tab("Around it") as around_tab:
                 radius = gr.Slider(0.05, 2.0, AROUND, step=0.05, label="Radius, in units of the latents")
                 around = gallery("Neighbours: click one, and it becomes the centre", columns=3)
