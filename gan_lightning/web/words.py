@@ -28,13 +28,14 @@ class Said(NamedTuple):
 
 def read(module: SequenceGenerator, token: Tensor) -> list[Said]:
     """What a model says of sequences (n, length): the likelihood of each token up to the first padding."""
-    chances, nll = module.log_likelihood(token).exp().tolist(), module.nll(token).tolist()
     ends = padded(module.vocabulary)
     counted = spoken(token) if ends else token == token
     names = [END if ends and place == 0 else word for place, word in enumerate(module.vocabulary)]
     found = []
-    for row, chance, those, mean in zip(token.tolist(), chances, counted.sum(1).tolist(), nll, strict=True):
-        found.append(Said([(names[one], share) for one, share in zip(row[:those], chance[:those], strict=True)], mean))
+    for row, log, those in zip(token.tolist(), module.log_likelihood(token), counted.sum(1).tolist(), strict=True):
+        chances = log[:those].exp().tolist()
+        words = [(names[one], chance) for one, chance in zip(row[:those], chances, strict=True)]
+        found.append(Said(words, -float(log[:those].mean())))
     return found
 
 
