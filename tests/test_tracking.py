@@ -37,10 +37,11 @@ SMALL = [
 
 
 def finish() -> None:
-    """Let W&B write all that it holds."""
+    """Let W&B write all that it holds, and end its own process: until then the file may lack its last records."""
     import wandb
 
     wandb.finish()
+    wandb.teardown()
     for name in ("WANDB_SERVICE", "WANDB_DATA_DIR"):
         os.environ.pop(name, None)
 
@@ -60,6 +61,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[A
     folder = tmp_path_factory.mktemp("tracked")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
+        finish()  # a run that another test has left open would be taken for this one's
         here(patch, folder, *SMALL, "--trainer.max_steps=2")
         finish()
         here(patch, folder, "--ckpt_path=last", "--trainer.max_steps=4", "--trainer.enable_progress_bar=false")
