@@ -274,9 +274,7 @@ def print_recommendations(module: Ranker, given: argparse.Namespace, how: dict[s
     """
     if given.user is None:
         raise ValueError(f"{type(module).__name__} lists items to a user: give --user NAME, such as {module.users[0]}")
-    if given.user not in module.users:
-        raise ValueError(f"there is no user {given.user!r}{nearest(given.user, module.users)}")
-    items, scores = module.recommend(module.users.index(given.user), **how)
+    items, scores = module.recommend(module.user_number(given.user), **how)
     print(f"the {given.k} best items for user {given.user}, of those not chosen yet, with their scores:")
     for place, (item, score) in enumerate(zip(items.tolist(), scores.tolist(), strict=True), 1):
         print(f"{place:>4}  {module.items[item]}  {score:.3f}")

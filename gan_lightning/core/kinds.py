@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gan_lightning.batches import Ranked
 from gan_lightning.core.module import AdversarialModule
+from gan_lightning.runtime.errors import nearest, printable
 from gan_lightning.text import padded, spoken
 
 
@@ -59,6 +60,17 @@ class Ranker(AdversarialModule):
     scored_by = "RankingScores"
     users: list[str] | None = None
     items: list[str] | None = None
+
+    def user_number(self, name: str) -> int:
+        """The number of a user.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        users = self.users or []
+        if name not in users:
+            raise ValueError(f"there is no user {printable(name)!r}{nearest(name, users)}")
+        return users.index(name)
 
     def rank(self, batch: Ranked) -> Tensor:
         """(B, D) float32, scores of all columns, in evaluation mode."""

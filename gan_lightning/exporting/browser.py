@@ -12,10 +12,10 @@ from typing import Any
 from gan_lightning.core import AdversarialModule, ImageGenerator, Inpainter, TextToImage
 from gan_lightning.exporting.graphs import Traceable, least_sides
 from gan_lightning.models import InfoGAN
+from gan_lightning.runtime import exported
 from gan_lightning.runtime.errors import printable
 
-NAME = "demo.html"
-PAGE = Path(__file__).with_name(NAME)
+PAGE = Path(__file__).with_name(exported.PAGE)
 VERSION = "1.30.0"  # of onnxruntime-web, that the page was tried with
 RUNTIME = f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{VERSION}/dist/"  # the npm package's files, at a usual address
 SCRIPT = "ort.wasm.min.js"
@@ -48,7 +48,7 @@ def write(folder: Path, module: AdversarialModule, parts: list[Traceable], web: 
     """
     settings = settings_of(module, parts)
     if (condition := settings.get("condition")) and not condition["options"]:
-        return f"no {NAME}: the model knows no text that the page could offer"
+        return f"no {exported.PAGE}: the model knows no text that the page could offer"
     for name in FILES if web is not None else ():
         shutil.copyfile(web / name, folder / name)
     base = RUNTIME if web is None else "./"
@@ -56,9 +56,9 @@ def write(folder: Path, module: AdversarialModule, parts: list[Traceable], web: 
     data = module.trained_on.get("name")
     title = html.escape(type(module).__name__ + (f": {printable(data)}" if data else ""))
     page = Template(PAGE.read_text("utf-8")).safe_substitute(title=title, settings=inline, script=base + SCRIPT)
-    (folder / NAME).write_text(page, "utf-8")
+    (folder / exported.PAGE).write_text(page, "utf-8")
     where = "" if web is None else ", also without the internet"
-    return f"{NAME:<18} in a browser{where}: python -m http.server, in the folder"
+    return f"{exported.PAGE:<18} in a browser{where}: python -m http.server, in the folder"
 
 
 def settings_of(module: AdversarialModule, parts: list[Traceable]) -> dict[str, Any]:

@@ -113,10 +113,10 @@ def about_graphs(graphs: list[str], module: AdversarialModule, files: list[str],
         lines.append(f"```python\nimport onnxruntime\n\n{code}\n```")
     else:
         lines.append(f'```python\nimport torch\n\nnetwork = torch.export.load("{first}").module()\n```')
-    if browser.NAME in files:
+    if exported.PAGE in files:
         lines.append(
-            f"`{browser.NAME}` draws in a browser: run `python -m http.server` in this folder, and open "
-            f"http://localhost:8000/{browser.NAME}."
+            f"`{exported.PAGE}` draws in a browser: run `python -m http.server` in this folder, and open "
+            f"http://localhost:8000/{exported.PAGE}."
         )
     return "\n\n".join(lines)
 

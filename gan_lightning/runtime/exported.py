@@ -15,8 +15,8 @@ from gan_lightning.runtime.errors import printable
 if TYPE_CHECKING:  # commands look for a folder before they load torch, which takes seconds
     from torch import Tensor
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-FILES = (CONFIG, WEIGHTS, "*.onnx", "*.pt2", "demo.html")  # that an export may write, beside the card
+CONFIG, WEIGHTS, PAGE = "config.json", "model.safetensors", "demo.html"
+FILES = (CONFIG, WEIGHTS, "*.onnx", "*.pt2", PAGE)  # that an export may write, beside the card
 LARGEST = 2**26  # bytes of a config: a vocabulary and a thousand captions take one
 PARTS = {"gan_lightning": dict, "hyper_parameters": dict, "global_step": int}
 

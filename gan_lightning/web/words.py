@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gan_lightning.core import Ranker, SequenceGenerator
-from gan_lightning.runtime.errors import nearest, printable
+from gan_lightning.runtime.errors import printable
 from gan_lightning.text import SPECIAL, caption_parts, of_characters, padded, spoken, tokens_of
 
 END = "(end)"  # of a sentence, which is a token too
@@ -78,8 +78,6 @@ def recommended(module: Ranker, user: str, k: int) -> list[list[str]]:
     Raises:
         ValueError: there is no such user, or fewer items are left.
     """
-    if user not in module.users:
-        raise ValueError(f"there is no user {printable(user)!r}{nearest(user, module.users)}")
-    items, scores = module.recommend(module.users.index(user), k)
+    items, scores = module.recommend(module.user_number(user), k)
     pairs = zip(items.tolist(), scores.tolist(), strict=True)
     return [[str(place), module.items[item], f"{score:.3f}"] for place, (item, score) in enumerate(pairs, 1)]
