@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from gan_lightning.runtime import signals
@@ -57,6 +58,16 @@ def average_batch_statistics(module: nn.Module) -> None:
             for statistic in (layer.running_mean, layer.running_var):
                 dist.all_reduce(statistic)
                 statistic /= dist.get_world_size()
+
+
+def know_rank() -> None:
+    """Let the first process of all nodes alone count as the first one, before there is a Trainer.
+
+    Where no launcher gives ranks, and NODE_RANK tells the nodes apart, Lightning takes the first process of every node
+    for it until then.
+    """
+    if "RANK" not in os.environ and rank_zero_only.rank == 0:
+        rank_zero_only.rank = int(os.environ.get("NODE_RANK") or 0)
 
 
 def place() -> tuple[int, int]:
