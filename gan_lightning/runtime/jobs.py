@@ -14,9 +14,9 @@ UNNAMED = "none"  # torchrun's id of a job where --rdzv-id is not given
 
 
 def slurm() -> str | None:
-    """The number of the Slurm job that this process is part of; None outside of Slurm, and in a shell that Slurm has given.
+    """The number of the Slurm job that this process is part of; a task of an array is a job of its own.
 
-    A task of an array is a job of its own.
+    None outside of Slurm, and in a shell that Slurm has given.
     """
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):  # as Lightning tells them
         return None
@@ -26,9 +26,9 @@ def slurm() -> str | None:
 def names() -> dict[str, bool]:
     """The names of the job that this process is part of, each with whether it is a job that has been started before.
 
-    Slurm and torchrun count how often they start a job again. But torchrun counts on each node by itself, and not where
-    it starts a healthy node again because another one failed: the counts of nodes differ. A job that its user has named,
-    by `--rdzv-id`, is therefore taken for one that may have been started before, whatever its count says.
+    Slurm and torchrun count how often they start a job again. But each node of torchrun counts its own failures alone,
+    and starts its processes again where another node failed, too: the counts differ. A job that its user has named, by
+    `--rdzv-id`, is therefore taken for one that may have been started before, whatever its count says.
     """
     found = {}
     if (number := slurm()) is not None:
