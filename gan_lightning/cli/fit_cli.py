@@ -248,6 +248,8 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
         args = ["--config", config_file("r3gan/digits.yaml"), *args]
     if own := jobs.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
         resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
+        if rank_zero_only.rank == 0:
+            print(f"{', '.join(jobs.names())}: goes on from {own[0]}; a job of another name begins anew", flush=True)
     if resumed is None and (donor := named["init_from"]) not in (None, "null"):
         checkpoint_io.require(Path(donor).expanduser())  # before the run has a folder
     return args, resumed
