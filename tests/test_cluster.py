@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from test_configs import parse
 
@@ -194,15 +196,32 @@ def test_two_agents_of_torchrun_train_as_one_process_and_end_together(
     assert_close(weights(run / "last.ckpt"), alone(monkeypatch, tmp_path / "one", int(said[0][0])))
 
 
+@pytest.mark.slow
+def test_what_fails_on_one_node_is_started_again_on_both_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By kill -9 of one process. Only its own node counts that as a start again."""
+    (folder := tmp_path / "two").mkdir()
+    with started(folder, "--trainer.max_steps=300", "--checkpoint.every_n_steps=10", restarts=3) as agents:
+        agents.reach(25)
+        os.kill(agents.ranks()[1], signal.SIGKILL)
+        printed = "".join(agents.end())
+    assert all(node.returncode == 0 for node in agents.nodes), printed
+    run = the_run(folder)
+    assert f"torchrun tested: goes on from {run / 'last.ckpt'}" in printed
+    assert read(run / "last.ckpt")["global_step"] == 300
+    assert_close(weights(run / "last.ckpt"), alone(monkeypatch, tmp_path / "one", 300))
+
+
 # Slurm.
 
 
 class AtThird(Callback):
-    """Slurm's warning to this task, where the test says so."""
+    """In the third batch a signal to this task, or nothing for a long time, where the test says so."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        if pl_module.iteration == 2 and os.environ.get("WARNED"):
-            os.kill(os.getpid(), signal.SIGUSR1)
+        if pl_module.iteration == 2 and (what := os.environ.get("AT_THIRD")):
+            time.sleep(60) if what == "hang" else os.kill(os.getpid(), getattr(signal, what))
 
 
 def in_copies(folder: Path, environments: list[dict[str, str]], *args: str) -> list[tuple[int, str]]:
@@ -277,7 +296,7 @@ def test_a_job_of_two_nodes_is_requeued_once_and_goes_on(
     (folder := tmp_path / "two").mkdir()
     command = [*SMALL, "--trainer.max_steps=40", f"--trainer.num_nodes={NODES}"]
     command += [f"--trainer.callbacks+={__name__}.AtThird"]
-    ended = in_copies(folder, tasks(WARNED="1"), *command)
+    ended = in_copies(folder, tasks(AT_THIRD="SIGUSR1"), *command)
     assert [code for code, _ in ended] == [138, 138], ended
     assert tool.read_text() == "requeue 77\n"
     assert [output.count("job 77 is requeued") for _, output in ended] == [1, 0]
@@ -289,6 +308,83 @@ def test_a_job_of_two_nodes_is_requeued_once_and_goes_on(
     assert [output.count("goes on from") for _, output in ended] == [1, 0]
     assert the_run(folder) == run and read(run / "last.ckpt")["global_step"] == 40
     assert_close(weights(run / "last.ckpt"), alone(monkeypatch, tmp_path / "one", 40))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("heard", [(0,), (1,), (0, 1)])
+def test_a_signal_to_any_task_ends_all(
+    name: str, heard: tuple[int, ...], tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the signal's code and one file, which one process goes on from as if it had trained alone."""
+    (folder := tmp_path / "two").mkdir()
+    command = [*SMALL, f"--trainer.num_nodes={NODES}", f"--trainer.callbacks+={__name__}.AtThird"]
+    nodes = [node | {"AT_THIRD": name if rank in heard else ""} for rank, node in enumerate(tasks())]
+    ended = in_copies(folder, nodes, *command)
+    assert [code for code, _ in ended] == [128 + getattr(signal, name)] * NODES, ended
+    assert [output.count(f"{name}: ended at step") for _, output in ended] == [1, 0]
+    assert not any("Traceback" in output for _, output in ended)
+    assert tool.exists() == (name == "SIGUSR1")
+    last = the_run(folder) / "last.ckpt"
+    steps = read(last)["global_step"] + 5
+    resumed = alone(monkeypatch, tmp_path / "resumed", steps, f"--ckpt_path={last}", "--trainer.num_nodes=1")
+    assert_close(resumed, alone(monkeypatch, tmp_path / "one", steps))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [
+        [],
+        ["--data.batch_size=32"],
+        ["--data.num_workers=1"],
+        ["--model.discriminator_optimizer.lr=0.001"],
+        ["--model.step.micro_batches=2"],
+    ],
+    ids=lambda change: " ".join(change) or "nodes",
+)
+def test_two_nodes_go_on_with_what_is_said(change: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one process has begun: they train what it trains with the same words."""
+    alone(monkeypatch, begun := tmp_path / "begun", 3)
+    (last,) = begun.glob("runs/*/*/last.ckpt")
+    (folder := tmp_path / "two").mkdir()
+    command = [*SMALL, f"--ckpt_path={last}", "--trainer.max_steps=12", *change]
+    ended = in_copies(folder, tasks(), *command, f"--trainer.num_nodes={NODES}")
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert f"trainer.num_nodes: 1 -> {NODES}" in ended[0][1] or "num_nodes" in ended[0][1]
+    expected = alone(monkeypatch, tmp_path / "one", 12, f"--ckpt_path={last}", *change)
+    assert_close(weights(the_run(folder) / "last.ckpt"), expected)
+
+
+@pytest.mark.slow
+def test_a_task_that_hangs_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    command = [*SMALL, f"--trainer.num_nodes={NODES}", f"--trainer.callbacks+={__name__}.AtThird"]
+    nodes = [
+        node | {"AT_THIRD": "hang" if rank else ""} for rank, node in enumerate(tasks(GAN_LIGHTNING_TIMEOUT="0.3"))
+    ]
+    (code, output), _ = in_copies(tmp_path, nodes, *command)
+    assert code == 1 and "error: process 0 has waited in vain for another one" in output
+    assert "GAN_LIGHTNING_TIMEOUT" in output and "Traceback" not in output
+
+
+def test_how_long_processes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts as gloo words them."""
+    strategy = DDPStrategy()
+    processes.limit_waiting(strategy)
+    assert strategy._timeout == timedelta(minutes=30)
+    monkeypatch.setenv("GAN_LIGHTNING_TIMEOUT", "1.5")
+    processes.limit_waiting(strategy)
+    assert strategy._timeout == timedelta(seconds=90)
+    for wrong in ("0", "-1", "nan", "an hour", "1e300"):
+        monkeypatch.setenv("GAN_LIGHTNING_TIMEOUT", wrong)
+        with pytest.raises(ValueError, match="number of minutes"):
+            processes.limit_waiting(strategy)
+    place = "third_party/gloo/gloo/transport/tcp"
+    waited = RuntimeError(f"[{place}/unbound_buffer.cc:81] Timed out waiting 18000ms for recv operation to complete")
+    assert "(Timed out waiting 18000ms for recv operation to complete)" in processes.waited_in_vain(waited)
+    lost = f"Gloo connectFullMesh failed with [{place}/pair.cc:152] timed out connecting: SO_ERROR: Connection refused"
+    assert "(timed out connecting: SO_ERROR: Connection refused)" in processes.waited_in_vain(RuntimeError(lost))
+    assert processes.waited_in_vain(RuntimeError(f"[{place}/pair.cc:545] Read error: Connection reset by peer")) is None
 
 
 # Which job a process is part of, and what it goes on from.

@@ -308,6 +308,7 @@ def run(args: list[str]) -> None:
             run=False,
             args=args,
         )
+        processes.limit_waiting(cli.trainer.strategy)
         listener.launcher = cli.trainer.strategy.launcher
         try:
             if cli.config.init_from is not None and resumed is None:
@@ -330,6 +331,8 @@ def run(args: list[str]) -> None:
                 sys.exit(1)
             raise
         except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+            if isinstance(error, RuntimeError) and (alone := processes.waited_in_vain(error)):
+                leave(alone, 1)
             if missing := trainer_arguments.metric_not_there(error):
                 raise ValueError(missing) from error
             if resumed is not None and not cli.model.begun:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from gan_lightning.runtime import signals
 from gan_lightning.runtime.errors import PeerError
 
 BAD_INPUT = (ValueError, OSError)  # errors of what a user can put right
+TIMEOUT = "GAN_LIGHTNING_TIMEOUT"  # minutes that a process waits for another one; Lightning's default is 30
 
 
 def device_named(name: str) -> torch.device:
@@ -46,6 +49,33 @@ def allow_turns(strategy: Strategy) -> None:
             "players take turns, so each backward leaves some parameters without a gradient: DDP needs "
             "find_unused_parameters=True and static_graph=False (leave --trainer.strategy out)"
         )
+
+
+def limit_waiting(strategy: Strategy) -> None:
+    """Let processes wait for each other as many minutes as GAN_LIGHTNING_TIMEOUT says, whatever the strategy.
+
+    Raises:
+        ValueError: it says no time.
+    """
+    if not (given := os.environ.get(TIMEOUT)):
+        return
+    try:
+        limit = timedelta(minutes=float(given))
+    except (OverflowError, ValueError):
+        limit = timedelta()
+    if limit <= timedelta():
+        raise ValueError(f"{TIMEOUT} is a number of minutes greater than 0, not {given!r}")
+    strategy._timeout = limit
+
+
+def waited_in_vain(error: RuntimeError) -> str | None:
+    """The line for an error of gloo's that another process did not answer in time, or could not be reached."""
+    if not (found := re.search(r"timed out (?:waiting|connecting)[^;\n]*", str(error), re.I)):
+        return None
+    return (
+        f"process {place()[0]} has waited in vain for another one ({found[0].strip()}): it hangs or is gone, look at "
+        f"its output; {TIMEOUT} sets how many minutes processes wait for each other"
+    )
 
 
 @torch.no_grad()
