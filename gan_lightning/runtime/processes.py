@@ -70,7 +70,7 @@ def limit_waiting(strategy: Strategy) -> None:
 
 def waited_in_vain(error: RuntimeError) -> str | None:
     """The line for an error of gloo's that another process did not answer in time, or could not be reached."""
-    if not (found := re.search(r"timed out (?:waiting|connecting)[^;\n]*", str(error), re.I)):
+    if not (found := re.search(r"(?:timed out (?:waiting|connecting)|application timeout)[^;\n]*", str(error), re.I)):
         return None
     return (
         f"process {place()[0]} has waited in vain for another one ({found[0].strip()}): it hangs or is gone, look at "
