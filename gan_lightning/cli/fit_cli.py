@@ -288,8 +288,8 @@ def run(args: list[str]) -> None:
     for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
         logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of the fonts that it looks for when it is new
-    processes.know_rank()
     with signals.listening() as listener, short_errors():
+        processes.know_rank()
         trust, given = trusted(args)
         args, resumed = with_base_config(with_board(frozen(given)), trust)
         cli = FitCLI(
