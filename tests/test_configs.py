@@ -25,7 +25,8 @@ SMALL = (
     "oracle_small",
     "picture",
 )  # what needs neither files nor much time
-EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name not in ("trainer", "sweeps"))
+NO_EXPERIMENTS = ("cluster", "sweeps", "trainer")
+EXPERIMENTS = sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name not in NO_EXPERIMENTS)
 
 
 class Parsed(Exception):

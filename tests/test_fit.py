@@ -338,23 +338,6 @@ def test_a_nan_stops_the_run_with_a_line_and_code_1(tmp_path: Path, monkeypatch:
         assert all(value.isfinite().all() for value in weights(file).values())
 
 
-def test_a_cluster_launcher_gets_one_folder_too(tmp_path: Path) -> None:
-    """torchrun starts every process by itself: none learns the folder from another's environment."""
-    small = [*TINY, *QUIET, "--trainer.max_steps=1", "--trainer.devices=2", "--trainer.accelerator=cpu"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "-m", "gan_lightning.fit", "--model=GAN", "--data=Digits", *small],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    (made,) = folders(tmp_path)
-    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} <= {made, made / "samples"}
-
-
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     """Nothing more than `--trainer.devices 2 --trainer.accelerator cpu`: each takes half of the same batches."""
     base = ["--model=WGANGP", "--data=Digits", *TINY, *QUIET, "--trainer.max_steps=3", "--trainer.accelerator=cpu"]

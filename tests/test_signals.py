@@ -32,7 +32,7 @@ from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.loader import Loader, TrainingOrder
 from gan_lightning.data.sets import InMemory
-from gan_lightning.runtime import processes, signals, slurm
+from gan_lightning.runtime import jobs, processes, signals
 from gan_lightning.runtime.checkpoint_io import read
 
 pytestmark = pytest.mark.usefixtures("signals_at_default")
@@ -629,31 +629,31 @@ def test_which_run_a_job_goes_on_with(cluster: Path, tmp_path: Path, monkeypatch
     first, second = tmp_path / "runs/A-B/1", tmp_path / "runs/C-D/2"
     for folder, arguments in ((first, ["--seed=1"]), (second, ["--seed=2"])):
         folder.mkdir(parents=True)
-        slurm.claim(folder, arguments, folder)
+        jobs.claim(folder, arguments, folder)
     root = str(tmp_path / "runs")
-    assert slurm.unfinished(root, ["--seed=1"]) is None, "the job runs for the first time"
+    assert jobs.unfinished(root, ["--seed=1"]) is None, "the job runs for the first time"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
-    assert slurm.unfinished(root, ["--seed=1"]) is None, "there is no file yet"
+    assert jobs.unfinished(root, ["--seed=1"]) is None, "there is no file yet"
     for folder in (first, second):
         (folder / "last.ckpt").touch()
-    assert slurm.unfinished(root, ["--seed=1"]) == (first / "last.ckpt", first)
-    assert slurm.unfinished(root, ["--seed=2"]) == (second / "last.ckpt", second)
-    assert slurm.unfinished(root, ["--seed=3"]) is None
-    (first / slurm.FILE).write_text("{")
-    assert slurm.unfinished(root, ["--seed=1"]) is None
+    assert jobs.unfinished(root, ["--seed=1"]) == (first / "last.ckpt", first)
+    assert jobs.unfinished(root, ["--seed=2"]) == (second / "last.ckpt", second)
+    assert jobs.unfinished(root, ["--seed=3"]) is None
+    (first / jobs.FILE).write_text("{")
+    assert jobs.unfinished(root, ["--seed=1"]) is None
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
-    assert slurm.unfinished(root, ["--seed=2"]) is None and slurm.job() is None
+    assert jobs.unfinished(root, ["--seed=2"]) is None and jobs.slurm() is None
     monkeypatch.delenv("SLURM_JOB_NAME")
     monkeypatch.setenv("SLURM_JOB_ID", "9")
-    assert slurm.unfinished(root, ["--seed=2"]) is None
+    assert jobs.unfinished(root, ["--seed=2"]) is None
 
 
 def test_what_slurm_is_asked(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert slurm.requeue() == "job 70_3 is requeued, and will go on"
+    assert jobs.requeue() == "job 70_3 is requeued, and will go on"
     assert cluster.read_text() == "requeue 70_3\n"
     (cluster.parent / "scontrol").write_text("#!/bin/sh\necho 'Requested operation not allowed' >&2\nexit 1\n")
-    assert slurm.requeue() == "job 70_3 is not requeued: Requested operation not allowed"
+    assert jobs.requeue() == "job 70_3 is not requeued: Requested operation not allowed"
     monkeypatch.setenv("PATH", str(cluster.parent / "nowhere"))
-    assert slurm.requeue().startswith("job 70_3 is not requeued: ")
+    assert jobs.requeue().startswith("job 70_3 is not requeued: ")

@@ -116,9 +116,17 @@ class Checkpoint(callbacks.Checkpoint):
         """Refuse to overwrite another run (only now does Lightning say whether this one resumes).
 
         Raises:
-            ValueError: the folder holds a `last.ckpt`, and this run starts anew, or from a file of another folder.
+            ValueError: the processes do not go on from the same file; or the folder holds a `last.ckpt`, and this run
+                starts anew, or from a file of another folder.
         """
         last, file = os.path.join(self.folder, "last.ckpt"), trainer.ckpt_path
+        first = trainer.strategy.broadcast(file)
+        if not trainer.strategy.reduce_boolean_decision(file == first):
+            what = f"goes on from {first}" if first else "begins anew"
+            raise ValueError(
+                f"the first process {what}, another one does not: give all nodes the same command, one folder of runs "
+                "(--trainer.default_root_dir) and, under torchrun, a name of the job (--rdzv-id)"
+            )
         elsewhere = file is None or os.path.realpath(os.path.dirname(file)) != os.path.realpath(self.folder)
         anew = elsewhere and self.last_path is None and not trainer.fast_dev_run
         if trainer.strategy.broadcast(anew and os.path.exists(last)):

@@ -32,7 +32,7 @@ from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
 from gan_lightning.loading import init_from
-from gan_lightning.runtime import checkpoint_io, runs, signals, slurm, trainer_arguments
+from gan_lightning.runtime import checkpoint_io, jobs, processes, runs, signals, trainer_arguments
 from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
 from gan_lightning.runtime.trust import RUN_FOLDER, USER
 
@@ -142,7 +142,7 @@ class FitCLI(LightningCLI):
             self.config_init.model.seed_wins = self.config.seed_everything != resumed.config.get("seed_everything")
         text = self.parser.dump(self.config, skip_unset=False)
         if rank_zero_only.rank == 0:  # the other processes of a cluster's launcher do not know the folder
-            slurm.claim(self.folder, self.arguments, self.config.checkpoint.folder or self.folder)
+            jobs.claim(self.folder, self.arguments, self.config.checkpoint.folder or self.folder)
         self.config_init.checkpoint.config = text
         logger = asked.logger
         if asked.barebones:
@@ -246,8 +246,10 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             args = [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
     elif not known.config:
         args = ["--config", config_file("r3gan/digits.yaml"), *args]
-    if own := slurm.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
+    if own := jobs.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
         resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
+        if rank_zero_only.rank == 0:
+            print(f"{', '.join(jobs.names())}: goes on from {own[0]}; a job of another name begins anew", flush=True)
     if resumed is None and (donor := named["init_from"]) not in (None, "null"):
         checkpoint_io.require(Path(donor).expanduser())  # before the run has a folder
     return args, resumed
@@ -274,8 +276,8 @@ def how_it_stopped(cli: FitCLI, number: signal.Signals) -> str:
         return f"{number.name}: ended before there was anything to save"
     last = shlex.quote(os.path.relpath(last))
     further = f"go on with: python -m gan_lightning.fit --ckpt_path {last}"
-    if number.name == "SIGUSR1" and slurm.job() is not None:
-        further = f"{slurm.requeue()}; by hand: {further.removeprefix('go on with: ')}"
+    if number.name == "SIGUSR1" and jobs.slurm() is not None:
+        further = f"{jobs.requeue()}; by hand: {further.removeprefix('go on with: ')}"
     return f"{number.name}: ended at step {cli.trainer.global_step}, saved in {last}; {further}"
 
 
@@ -287,6 +289,7 @@ def run(args: list[str]) -> None:
         logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of the fonts that it looks for when it is new
     with signals.listening() as listener, short_errors():
+        processes.know_rank()
         trust, given = trusted(args)
         args, resumed = with_base_config(with_board(frozen(given)), trust)
         cli = FitCLI(
@@ -305,6 +308,7 @@ def run(args: list[str]) -> None:
             run=False,
             args=args,
         )
+        processes.limit_waiting(cli.trainer.strategy)
         listener.launcher = cli.trainer.strategy.launcher
         try:
             if cli.config.init_from is not None and resumed is None:
@@ -327,6 +331,8 @@ def run(args: list[str]) -> None:
                 sys.exit(1)
             raise
         except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+            if isinstance(error, RuntimeError) and (alone := processes.waited_in_vain(error)):
+                leave(alone, 1)
             if missing := trainer_arguments.metric_not_there(error):
                 raise ValueError(missing) from error
             if resumed is not None and not cli.model.begun:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from gan_lightning.runtime import signals
 from gan_lightning.runtime.errors import PeerError
 
 BAD_INPUT = (ValueError, OSError)  # errors of what a user can put right
+TIMEOUT = "GAN_LIGHTNING_TIMEOUT"  # minutes that a process waits for another one; Lightning's default is 30
 
 
 def device_named(name: str) -> torch.device:
@@ -47,6 +51,33 @@ def allow_turns(strategy: Strategy) -> None:
         )
 
 
+def limit_waiting(strategy: Strategy) -> None:
+    """Let processes wait for each other as many minutes as GAN_LIGHTNING_TIMEOUT says, whatever the strategy.
+
+    Raises:
+        ValueError: it says no time.
+    """
+    if not (given := os.environ.get(TIMEOUT)):
+        return
+    try:
+        limit = timedelta(minutes=float(given))
+    except (OverflowError, ValueError):
+        limit = timedelta()
+    if limit <= timedelta():
+        raise ValueError(f"{TIMEOUT} is a number of minutes greater than 0, not {given!r}")
+    strategy._timeout = limit
+
+
+def waited_in_vain(error: RuntimeError) -> str | None:
+    """The line for an error of gloo's that another process did not answer in time, or could not be reached."""
+    if not (found := re.search(r"(?:timed out (?:waiting|connecting)|application timeout)[^;\n]*", str(error), re.I)):
+        return None
+    return (
+        f"process {place()[0]} has waited in vain for another one ({found[0].strip()}): it hangs or is gone, look at "
+        f"its output; {TIMEOUT} sets how many minutes processes wait for each other"
+    )
+
+
 @torch.no_grad()
 def average_batch_statistics(module: nn.Module) -> None:
     """Give all processes the mean of their batch norm statistics; under manual optimisation DDP never does."""
@@ -57,6 +88,16 @@ def average_batch_statistics(module: nn.Module) -> None:
             for statistic in (layer.running_mean, layer.running_var):
                 dist.all_reduce(statistic)
                 statistic /= dist.get_world_size()
+
+
+def know_rank() -> None:
+    """Let the first process of all nodes alone count as the first one, before there is a Trainer.
+
+    Where no launcher gives ranks, and NODE_RANK tells the nodes apart, Lightning takes the first process of every node
+    for it until then.
+    """
+    if "RANK" not in os.environ and rank_zero_only.rank == 0:
+        rank_zero_only.rank = int(os.environ.get("NODE_RANK") or 0)
 
 
 def place() -> tuple[int, int]:
