@@ -194,15 +194,16 @@ def test_what_is_wrong_with_a_file_names_it_and_the_row(tmp_path, folder):
         opened("nothing/here/at/all")
 
 
-def test_files_by_url_are_fetched_and_kept(folder, tmp_path):
+def test_files_by_url_are_fetched_and_kept(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path))
     system = fsspec.filesystem("memory")
     for path in (folder / "data").iterdir():
         system.pipe_file(f"/hub/data/{path.name}", path.read_bytes())
-    data = opened("memory://hub", cache=str(tmp_path))
+    data = opened("memory://hub")
     assert data.training_set().class_counts == opened(folder).training_set().class_counts
     assert not list(tmp_path.iterdir())  # footers and labels are read where they are
     assert same(batches(data), batches(opened(folder)))
-    assert len(list(tmp_path.glob("*.shard"))) == 2
+    assert len(list(tmp_path.glob("shards/*.shard"))) == 2
     system.rm("/hub", recursive=True)
 
 

@@ -7,8 +7,13 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
+from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import numpy as np
@@ -22,7 +27,7 @@ from gan_lightning.batches import Attributed, Captioned, Labeled
 from gan_lightning.data import ImageFolder, StreamedImages, packing
 from gan_lightning.data.blocks import WindowedOrder
 from gan_lightning.data.loader import Loader, TrainingOrder
-from gan_lightning.data.store import Store
+from gan_lightning.data.store import Store, require_room
 from gan_lightning.text import words
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
@@ -298,47 +303,74 @@ def remote(shards):
     system.rm("/bucket", recursive=True)
 
 
-def test_shards_by_url_give_the_same_batches_from_a_folder_of_bounded_size(shards, remote, tmp_path, monkeypatch):
+@pytest.fixture
+def kept(tmp_path, monkeypatch) -> Path:
+    """The folder of what is fetched."""
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path))
+    return tmp_path / "shards"
+
+
+def test_shards_by_url_give_the_same_batches_from_a_folder_of_bounded_size(shards, remote, kept, monkeypatch):
     largest = max(path.stat().st_size for path in shards.glob("*.tar"))
-    data = opened(remote, cache=str(tmp_path))
+    data = opened(remote)
     data.store.limit = 4 * largest
-    assert same(batches(data, workers=0), batches(opened(shards)))
+    assert same(batches(data), batches(opened(shards)))
+    assert same(batches(opened(f"file://{shards}")), batches(opened(shards)))
     assert data.training_set().fingerprint == opened(shards).training_set().fingerprint
-    kept, fetched, sizes = set(), [], []
+    seen, sizes = set(), []
     make_room = Store._make_room
 
     def watched(self, size):
         make_room(self, size)
-        sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()) + size)
-        kept.update(path.name for path in tmp_path.glob("*.shard"))
-        fetched.append(size)
+        sizes.append(sum(path.stat().st_size for path in kept.iterdir()) + size)
+        seen.update(path.name for path in kept.glob("*.shard"))
 
     monkeypatch.setattr(Store, "_make_room", watched)
     for epoch in range(3):
         batches(data, 48 * epoch)
-    assert sizes and max(sizes) <= 4 * largest and len(kept) > 4
+    assert sizes and max(sizes) <= 4 * largest and len(seen) > 4
 
 
-def test_what_is_wrong_with_a_url_is_one_line(remote, shards, tmp_path, monkeypatch):
+def test_workers_fetch_by_http(shards, kept):
+    """One of them each shard; the process that started them has used the network before."""
+    asked = Counter()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked[self.path] += 1
+            super().do_GET()
+
+        def log_message(self, *said: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(shards))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        data = opened(f"http://127.0.0.1:{server.server_port}")
+        assert same(batches(data, workers=2), batches(opened(shards)))
+        server.shutdown()
+    assert {path for path in asked if "train" in path} == {f"/{path.name}" for path in shards.glob("train*.tar")}
+    assert max(asked.values()) == 1
+
+
+def test_what_is_wrong_with_a_url_is_one_line(remote, shards, kept, monkeypatch):
     system = fsspec.filesystem("memory")
     name = json.loads((shards / "index.json").read_text())["shards"]["val"][0]["name"]
     content = system.cat_file(f"/bucket/set/{name}")
     for wrong, said in ((content[:-512], "has .* bytes, not"), (b"\0" * len(content), "other contents than its index")):
         system.pipe_file(f"/bucket/set/{name}", wrong)
         with pytest.raises(OSError, match=said):
-            opened(remote, cache=str(tmp_path)).reference("val").__getitems__([0])
-        assert not list(tmp_path.glob("*.shard")) and not list(tmp_path.glob("*.part"))
+            opened(remote).reference("val").__getitems__([0])
+        assert not list(kept.glob("*.shard")) and not list(kept.glob("*.part"))
     with pytest.raises(FileNotFoundError, match=r"memory://bucket/other/index\.json"):
         StreamedImages("memory://bucket/other")
-    with pytest.raises(ValueError, match="Protocol not known: nostore"):
-        StreamedImages("nostore://bucket")
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)  # as where it is not installed
+    for address in ("nostore://bucket", "simplecache::memory://bucket/set"):
+        with pytest.raises(ValueError, match="is no URL of a kind that is read: memory, http"):
+            StreamedImages(address)
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
     with pytest.raises(ValueError, match="s3://bucket/set/index.json needs a package: pip install s3fs"):
         StreamedImages("s3://bucket/set")
     large = 3 * 2**20
     with pytest.raises(ValueError, match=r"need 8 MB, more than --data\.cache_size 5"):
-        from gan_lightning.data.store import require_room
-
         require_room("set", remote, Store(5 * 2**20), 4, [large] * 10)
 
 

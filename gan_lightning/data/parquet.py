@@ -162,8 +162,8 @@ class ParquetImages(ImageData):
         image_column, label_column: their names, where there are several.
         val_fraction: share held out where no files are meant for validation, from 0 up to but not 1.
         window: megabytes of row groups that are mixed.
-        cache_size: megabytes of fetched files that are kept on each machine, of all sets together.
-        cache: the folder for them; None for `shards` in $GAN_LIGHTNING_CACHE.
+        cache_size: megabytes of fetched files that each machine keeps, of all sets together, in
+            $GAN_LIGHTNING_CACHE/shards.
         batch_size: over all processes.
         num_workers: loader processes.
         white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
@@ -187,7 +187,6 @@ class ParquetImages(ImageData):
         val_fraction: float = 0.05,
         window: int = 256,
         cache_size: int = 50_000,
-        cache: str | None = None,
         batch_size: int = 64,
         num_workers: int = 2,
         white: int | None = None,
@@ -199,7 +198,7 @@ class ParquetImages(ImageData):
         if channels not in MODES:
             raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
         pyarrow_parquet()
-        self.store, self.window, self.reading = Store(cache_size * MEGABYTE, cache), window, Reading(white, max_pixels)
+        self.store, self.window, self.reading = Store(cache_size * MEGABYTE), window, Reading(white, max_pixels)
         splits = parquet_files(root, config)
         name = f"ParquetImages({printable(root)})"
         if not splits.get("train"):

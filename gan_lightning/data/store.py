@@ -14,7 +14,17 @@ from gan_lightning.runtime.errors import printable
 
 MEGABYTE = 2**20
 CHUNK = 1 << 22  # bytes read at a time
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs", "abfs": "adlfs"}
+PACKAGES = {  # of kinds of URLs, what fsspec needs for them; a file that is read may name these and no others
+    "memory": "fsspec",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "hf": "huggingface_hub",
+}
 LOCAL = "file://"
 
 
@@ -34,29 +44,31 @@ def below(address: str, name: str) -> str:
 
 
 @contextmanager
-def reached(url: str) -> Iterator[tuple[Any, str]]:
-    """fsspec's file system of a URL, and the path in it; what goes wrong within is told in a line.
+def reached(address: str) -> Iterator[tuple[Any, str]]:
+    """fsspec's file system of a path or URL, and the path in it; what goes wrong within is told in a line.
 
     Raises:
-        ValueError: no such kind of URL, or its package is not installed.
+        ValueError: a URL of an unknown kind, or whose package is not installed.
         FileNotFoundError: there is nothing there.
         OSError: it cannot be read.
     """
     import fsspec
+    from fsspec.implementations.local import LocalFileSystem
 
+    kind = address.split("://")[0]
+    if is_url(address) and (kind not in PACKAGES or "::" in address):
+        raise ValueError(f"{printable(address)} is no URL of a kind that is read: {', '.join(PACKAGES)}")
     try:
-        yield fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        package = PACKAGES.get(url.split(":")[0])
-        how = f"needs a package: pip install {package}" if package else f"cannot be read: {error}"
-        raise ValueError(f"{printable(url)} {how}") from None
+        yield fsspec.core.url_to_fs(address) if is_url(address) else (LocalFileSystem(), address)
+    except ImportError:
+        raise ValueError(f"{printable(address)} needs a package: pip install {PACKAGES.get(kind)}") from None
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no {printable(url)}") from None
+        raise FileNotFoundError(f"there is no {printable(address)}") from None
+    except ValueError:
+        raise
     except Exception as error:  # each store has exceptions of its own
         reason = printable(" ".join(str(error).split())[:200] or type(error).__name__)
-        raise (ValueError if isinstance(error, ValueError) else OSError)(
-            f"{printable(url)} cannot be read: {reason}"
-        ) from error
+        raise OSError(f"{printable(address)} cannot be read: {reason}") from error
 
 
 class Store:
@@ -66,14 +78,14 @@ class Store:
     that becomes visible when it is complete. Where the folder would grow beyond its limit, the files that were not used
     for the longest time are removed.
 
+    The folder is `shards` in the cache.
+
     Args:
         limit: bytes of the kept files.
-        folder: where they are; None for `shards` in the cache.
     """
 
-    def __init__(self, limit: int, folder: str | None = None) -> None:
-        self.limit = limit
-        self.folder = Path(folder).expanduser() if folder else cache_folder() / "shards"
+    def __init__(self, limit: int) -> None:
+        self.limit, self.folder = limit, cache_folder() / "shards"
 
     def open(self, address: str, size: int, digest: str | None = None) -> BinaryIO:
         """A file opened for reading, fetched where that is needed.

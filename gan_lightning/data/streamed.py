@@ -47,8 +47,8 @@ class StreamedImages(ImageData):
         length: tokens of a caption, longer ones are cut; None for the longest of the training captions.
         min_count: occurrences in the training captions that a word of the vocabulary has.
         window: megabytes of shards that are mixed.
-        cache_size: megabytes of fetched shards that are kept on each machine, of all sets together.
-        cache: the folder for them; None for `shards` in $GAN_LIGHTNING_CACHE.
+        cache_size: megabytes of fetched shards that each machine keeps, of all sets together, in
+            $GAN_LIGHTNING_CACHE/shards.
         batch_size: over all processes.
         num_workers: loader processes.
         white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
@@ -74,7 +74,6 @@ class StreamedImages(ImageData):
         min_count: int = 1,
         window: int = 1024,
         cache_size: int = 50_000,
-        cache: str | None = None,
         batch_size: int = 64,
         num_workers: int = 2,
         white: int | None = None,
@@ -83,7 +82,7 @@ class StreamedImages(ImageData):
         sides = sides_of(size)
         if window < 1 or min_count < 1 or (length is not None and length < 1):
             raise ValueError(f"window ({window}), min_count ({min_count}) and length ({length}) must be at least 1")
-        self.root, self.store = located(root), Store(cache_size * MEGABYTE, cache)
+        self.root, self.store = located(root), Store(cache_size * MEGABYTE)
         self.index, self.window, self.reading = index_of(self.root), window, Reading(white, max_pixels)
         self.beside = self._beside(beside)
         classes = self.index["classes"] if self.beside == "classes" else None
