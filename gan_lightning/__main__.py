@@ -19,6 +19,7 @@ COMMANDS = {
     "benchmark": "train, score and keep the results as rows and pictures",
     "report": "show runs beside each other on a page: curves, scores, samples, what to try",
     "export": "take a model away: safetensors, ONNX, torch.export, the Hugging Face Hub",
+    "pack": "make shards of a folder of pictures, for sets that no memory or disk of one machine holds",
     "convert": "turn published weights of others into a checkpoint",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -77,9 +77,13 @@ def vocabulary_of(texts: Iterable[Sequence[str]], unit: Unit, min_count: int) ->
         min_count: occurrences in all texts of each that is kept; the most frequent come first, equally frequent ones
             by alphabet.
     """
+    return vocabulary_from(Counter(word for text in texts for word in text), unit, min_count)
+
+
+def vocabulary_from(counts: Mapping[str, int], unit: Unit, min_count: int) -> list[str]:
+    """The same of texts whose words, or characters, have been counted."""
     special = [*SPECIAL, *[SPACE] * (unit == "character")]
-    counts = Counter(word for text in texts for word in text if word not in special)
-    frequent = [word for word, count in counts.items() if count >= min_count]
+    frequent = [word for word, count in counts.items() if count >= min_count and word not in special]
     return [*special, *sorted(frequent, key=lambda word: (-counts[word], word))]
 
 

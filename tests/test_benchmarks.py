@@ -145,6 +145,17 @@ def test_data(run: Run) -> None:
     assert code in (0, 1)
 
 
+def test_streaming(run: Run) -> None:
+    pytest.importorskip("pyarrow")
+    flags = "--images 12 --pixels 32 --size 16 --batch_size 4 --workers 0 --repeats 1"
+    code, printed = run(loaded("streaming"), *flags.split())
+    found = re.findall(rf"^(\w+) +({NUMBER}), +({NUMBER}) of files; with the workers' start ({NUMBER})$", printed, re.M)
+    assert [name for name, *_ in found] == ["files", "shards", "parquet"]
+    for _, rate, ratio, _ in found:
+        assert number(ratio) == pytest.approx(number(rate) / number(found[0][1]), rel=0.02, abs=0.006)
+    assert code == int(min(number(ratio) for _, _, ratio, _ in found) < 0.95)
+
+
 def test_ranking(run: Run, tmp_path: Path) -> None:
     ranking = loaded("ranking")
     config = yaml.safe_load(ranking.CONFIG.read_text())

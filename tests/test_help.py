@@ -216,10 +216,11 @@ def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytes
         "benchmark",
         "report",
         "export",
+        "pack",
         "convert",
     ]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
-    commands = "fit, sample, project, directions, translate, demo, evaluate, benchmark, report, export, convert"
+    commands = "fit, sample, project, directions, translate, demo, evaluate, benchmark, report, export, pack, convert"
     assert f": give {commands}" in refused(capfd, gan.main, ["--list"])
 
 
@@ -232,7 +233,19 @@ def test_the_script_is_that_of_setup_cfg() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["sample", "project", "directions", "translate", "demo", "evaluate", "benchmark", "report", "export", "convert"],
+    [
+        "sample",
+        "project",
+        "directions",
+        "translate",
+        "demo",
+        "evaluate",
+        "benchmark",
+        "report",
+        "export",
+        "pack",
+        "convert",
+    ],
 )
 def test_gan_runs_a_command_under_its_name(
     command: str, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -15,12 +15,14 @@ from gan_lightning.data.masked import MaskedImages, ShapeHoles
 from gan_lightning.data.mnist import MNIST, FashionMNIST
 from gan_lightning.data.oracle_sequences import OracleSequences
 from gan_lightning.data.paired import PairedImages
+from gan_lightning.data.parquet import ParquetImages
 from gan_lightning.data.partly_labeled import PartlyLabeledDigits
 from gan_lightning.data.patches import DigitPatches
 from gan_lightning.data.ranking_pairs import RankingPairs
 from gan_lightning.data.shapes import ShapeAttributes, ShapeDomains, ShapeIdentities, ShapePairs, ShapeRefinement
 from gan_lightning.data.single_image import SingleImage
 from gan_lightning.data.stacked import StackedDigits
+from gan_lightning.data.streamed import StreamedImages
 from gan_lightning.data.text_lines import TextLines
 from gan_lightning.data.unpaired import UnpairedImages
 
@@ -42,6 +44,7 @@ __all__ = [
     "MaskedImages",
     "OracleSequences",
     "PairedImages",
+    "ParquetImages",
     "PartlyLabeledDigits",
     "RankingPairs",
     "ShapeAttributes",
@@ -53,6 +56,7 @@ __all__ = [
     "ShapeResolution",
     "SingleImage",
     "StackedDigits",
+    "StreamedImages",
     "TextLines",
     "UnpairedImages",
 ]

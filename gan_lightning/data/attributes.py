@@ -88,6 +88,37 @@ def _lines(path: Path) -> tuple[bool, Iterator[tuple[int, list[str]]]]:
     return mark != " ", records(path, codec, mark)
 
 
+def list_in(root: Path, given: str | None) -> Path:
+    """The path of a folder's list.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or one of each kind.
+    """
+    if given is not None:
+        return root / Path(given).expanduser()
+    there = [root / name for name in LISTS if (root / name).is_file()]
+    if len(there) > 1:
+        raise ValueError(f"{root} has both {' and '.join(LISTS)}: name one by --data.list_path")
+    if not there:
+        raise FileNotFoundError(
+            f"there is no {root / LISTS[0]}, nor .csv: --data.root needs a list, which may have another name, "
+            "--data.list_path, and the folder images"
+        )
+    return there[0]
+
+
+def attributes_in(path: Path) -> list[str]:
+    """The names of all attributes of a list; see :func:`read_attributes`."""
+    table, lines = _lines(path)
+    names = next(lines, (0, []))[1]
+    if len(names) == 1 and number(names[0]) is not None:
+        names = next(lines, (0, []))[1]
+    of = next((at for at, name in enumerate(names) if names_files(name)), None)
+    if of is None and table:
+        of = 0
+    return [name for at, name in enumerate(names) if at != of and not unnamed(name)]
+
+
 class AttributeImages(FileData):
     """Image files with attributes, in CelebA's layout: `images/` and `list_attr_celeba.txt`, or `.csv`.
 
@@ -144,27 +175,9 @@ class AttributeImages(FileData):
         if crop is not None and crop < 1:
             raise ValueError(f"crop must be positive, not {crop}; leave it out for the whole short side")
         self.attributes, self.crop = list(attributes), crop
-        source = self._list(list_path)
+        source = list_in(self.root, list_path)
         names, has = read_attributes(source, self.attributes)
         self.paths, self.has = once(named_images(self.root, names, source), has, source)
-
-    def _list(self, given: str | None) -> Path:
-        """The list's path.
-
-        Raises:
-            FileNotFoundError, ValueError: there is none, or one of each kind.
-        """
-        if given is not None:
-            return self.root / Path(given).expanduser()
-        there = [self.root / name for name in LISTS if (self.root / name).is_file()]
-        if len(there) > 1:
-            raise ValueError(f"{self.root} has both {' and '.join(LISTS)}: name one by --data.list_path")
-        if not there:
-            raise FileNotFoundError(
-                f"there is no {self.root / LISTS[0]}, nor .csv: --data.root needs a list, which may have another name, "
-                "--data.list_path, and the folder images"
-            )
-        return there[0]
 
     def load(self, split: Split) -> Pictures:
         chosen = set(self.apart(self.paths, self.root, split))

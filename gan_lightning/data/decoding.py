@@ -53,25 +53,43 @@ def read_pixels(path: Path, channels: int, reading: Reading = Reading(), fast: b
     try:
         if path.suffix.lower() == ARRAYS:
             return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), channels, reading)
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as file:  # reads the header only
-            _refuse_large(file.height, file.width, reading)
-            if channels not in MODES:
-                raise ValueError(f"{channels} channels come from {ARRAYS} files only; an image file gives 1, 3 or 4")
-            if file.format == "TIFF" and (pages := getattr(file, "n_frames", 1)) > 1:
-                raise ValueError(f"it has {pages} pages: save each as a file, or all as channels of a {ARRAYS}")
-            pixels = _by_opencv(content, file, reading) if fast else None
-            image = _by_pillow(content, file, reading) if pixels is None else Image.fromarray(pixels)
-            if isinstance(image, np.ndarray):
-                return _with_channels(image, channels)
-            if channels < 4 and image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            if pixels is None or image.mode != MODES[channels]:
-                pixels = np.asarray(image.convert(MODES[channels]))
-            return pixels.reshape(image.height, image.width, channels)
+        return _of_image(path.read_bytes(), channels, reading, fast)
     except Exception as error:  # a damaged file fails in as many ways as there are formats
         raise ValueError(f"{printable(path)} cannot be read: {one_line(path, error)}") from None
+
+
+def pixels_of(content: bytes, name: str, channels: int, reading: Reading = Reading(), fast: bool = False) -> np.ndarray:
+    """The same of a file's content that is in memory; its name says whether it is an array, and stands in messages."""
+    try:
+        if name.lower().endswith(ARRAYS):
+            return _of_array(np.load(io.BytesIO(content), allow_pickle=False), channels, reading)
+        return _of_image(content, channels, reading, fast)
+    except Exception as error:
+        raise ValueError(f"{printable(name)} cannot be read: {one_line(Path(name), error)}") from None
+
+
+def _of_image(content: bytes, channels: int, reading: Reading, fast: bool) -> np.ndarray:
+    """The pixels of an image file, (height, width, channels).
+
+    Raises:
+        Exception: any, of a file that is damaged.
+    """
+    with Image.open(io.BytesIO(content)) as file:  # reads the header only
+        _refuse_large(file.height, file.width, reading)
+        if channels not in MODES:
+            raise ValueError(f"{channels} channels come from {ARRAYS} files only; an image file gives 1, 3 or 4")
+        if file.format == "TIFF" and (pages := getattr(file, "n_frames", 1)) > 1:
+            raise ValueError(f"it has {pages} pages: save each as a file, or all as channels of a {ARRAYS}")
+        pixels = _by_opencv(content, file, reading) if fast else None
+        image = _by_pillow(content, file, reading) if pixels is None else Image.fromarray(pixels)
+        if isinstance(image, np.ndarray):
+            return _with_channels(image, channels)
+        if channels < 4 and image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if pixels is None or image.mode != MODES[channels]:
+            pixels = np.asarray(image.convert(MODES[channels]))
+        return pixels.reshape(image.height, image.width, channels)
 
 
 def _refuse_large(height: int, width: int, reading: Reading) -> None:
@@ -259,7 +277,11 @@ def read_image(
     Raises:
         ValueError: see :func:`read_pixels`.
     """
-    pixels = read_pixels(path, channels, reading, fast)
+    return image_of(read_pixels(path, channels, reading, fast), size)
+
+
+def image_of(pixels: np.ndarray, size: Size | Sides | None) -> np.ndarray:
+    """(channels, height, width) of pixels (h, w, channels); see :func:`read_image`."""
     if size is not None and pixels.shape[:2] != (sides := sides_of(size)):
         pixels = _fitted(pixels, *sides)
     return pixels.transpose(2, 0, 1)

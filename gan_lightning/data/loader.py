@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gan_lightning.batches import BatchIndex, PartlyLabeled, Unpaired, pictures
-from gan_lightning.data.sets import Examples
+from gan_lightning.data.sets import Examples, uniform
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime import signals
 
@@ -55,6 +55,7 @@ class TrainingOrder(Sampler[BatchIndex]):
         images_seen: by the run so far; asked when iteration begins.
         rank, world_size: of the processes.
         origin: where the order begins; elsewhere than at the first image in a run that was resumed.
+        permutation: of the set, by a seed: what gives the rows (n,) at a slice of places; None for a uniform one.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class TrainingOrder(Sampler[BatchIndex]):
         rank: int = 0,
         world_size: int = 1,
         origin: Position = START,
+        permutation: Callable[[int], Any] | None = None,
     ) -> None:
+        self.permutation = permutation or partial(uniform, count)
         self.count, self.seed, self.images_seen, self.rank, self.world_size = count, seed, images_seen, rank, world_size
         self.batch_size = batch_size if callable(batch_size) else lambda images_seen: batch_size
         self.origin = self._reached = origin  # the last position that was asked for: a later one is few steps away
@@ -111,8 +114,7 @@ class TrainingOrder(Sampler[BatchIndex]):
         permuted = -1
         for at, size in islice(self._walk(start), len(self)):
             if at.epoch != permuted:
-                generator = torch.Generator().manual_seed(key(self.seed, at.epoch))
-                order, permuted = torch.randperm(self.count, generator=generator), at.epoch
+                order, permuted = self.permutation(key(self.seed, at.epoch)), at.epoch
             share = size // self.world_size
             first = at.row + self.rank * share
             yield BatchIndex(at.epoch, order[first : first + share].tolist(), first)

@@ -23,6 +23,11 @@ def labels_hash(labels: Tensor) -> str:
     return hashlib.sha256(labels.numpy().tobytes()).hexdigest() if labels.any() else ""
 
 
+def uniform(count: int, seed: int) -> Tensor:
+    """A uniform permutation (count,) int64."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
 class Examples(Dataset, ABC):
     """What a set holds, un-augmented, images or other things, that answers a whole batch at a time."""
 
@@ -52,6 +57,10 @@ class Examples(Dataset, ABC):
     def class_counts(self) -> list[int] | None:
         """The number of examples of each class; None for a set without classes."""
         return None
+
+    def permutation(self, seed: int) -> Any:
+        """The order of a training epoch: what gives the rows (n,) at a slice of its places."""
+        return uniform(len(self), seed)
 
     def augmented(self, index: list[int], keys: np.ndarray) -> tuple:
         """The same examples, each augmented as its key (n,) uint64 says; unchanged in a set without augmentation."""

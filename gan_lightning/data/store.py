@@ -1,0 +1,184 @@
+"""Files below a folder or a URL; those of a URL are kept in a folder of bounded size that all processes share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gan_lightning.runtime.cache import cache_folder
+from gan_lightning.runtime.errors import printable
+
+MEGABYTE = 2**20
+CHUNK = 1 << 22  # bytes read at a time
+PACKAGES = {  # of kinds of URLs, what fsspec needs for them; a file that is read may name these and no others
+    "memory": "fsspec",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "hf": "huggingface_hub",
+}
+LOCAL = "file://"
+
+
+def is_url(address: str) -> bool:
+    """Whether it names a place that is not a folder of this machine."""
+    return "://" in address and not address.startswith(LOCAL)
+
+
+def located(address: str) -> str:
+    """A URL as it is; a path, or a file:// URL, as the whole path."""
+    return address.rstrip("/") if is_url(address) else str(Path(address.removeprefix(LOCAL)).expanduser().resolve())
+
+
+def below(address: str, name: str) -> str:
+    """The address of a file in a folder."""
+    return f"{address}/{name}" if is_url(address) else str(Path(address, name))
+
+
+@contextmanager
+def reached(address: str) -> Iterator[tuple[Any, str]]:
+    """fsspec's file system of a path or URL, and the path in it; what goes wrong within is told in a line.
+
+    Raises:
+        ValueError: a URL of an unknown kind, or whose package is not installed.
+        FileNotFoundError: there is nothing there.
+        OSError: it cannot be read.
+    """
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    kind = address.split("://")[0]
+    if is_url(address) and (kind not in PACKAGES or "::" in address):
+        raise ValueError(f"{printable(address)} is no URL of a kind that is read: {', '.join(PACKAGES)}")
+    try:
+        yield fsspec.core.url_to_fs(address) if is_url(address) else (LocalFileSystem(), address)
+    except ImportError:
+        raise ValueError(f"{printable(address)} needs a package: pip install {PACKAGES.get(kind)}") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no {printable(address)}") from None
+    except ValueError:
+        raise
+    except Exception as error:  # each store has exceptions of its own
+        reason = printable(" ".join(str(error).split())[:200] or type(error).__name__)
+        raise OSError(f"{printable(address)} cannot be read: {reason}") from error
+
+
+class Store:
+    """Files by their addresses, which are paths or URLs.
+
+    A file of a URL is fetched whole when it is first opened, by one process of the machine, into a file of its own name
+    that becomes visible when it is complete. Where the folder would grow beyond its limit, the files that were not used
+    for the longest time are removed.
+
+    The folder is `shards` in the cache.
+
+    Args:
+        limit: bytes of the kept files.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.folder = limit, cache_folder() / "shards"
+
+    def open(self, address: str, size: int, digest: str | None = None) -> BinaryIO:
+        """A file opened for reading, fetched where that is needed.
+
+        Args:
+            address: of the file.
+            size: bytes that it must have.
+            digest: SHA-256 of a file that is fetched, to compare with.
+
+        Raises:
+            OSError, ValueError: it cannot be had, or is another.
+        """
+        while True:
+            path = self.fetch(address, size, digest)
+            try:
+                file = path.open("rb", buffering=0)
+            except FileNotFoundError:  # another process has made room a moment ago
+                if is_url(address):
+                    continue
+                raise FileNotFoundError(f"there is no {printable(path)}") from None
+            if (found := os.fstat(file.fileno()).st_size) != size:
+                file.close()
+                raise ValueError(f"{printable(path)} has {found} bytes, not {size}: it was cut off or changed")
+            return file
+
+    def fetch(self, address: str, size: int, digest: str | None = None) -> Path:
+        """The kept file of a URL, or the file of this machine; see :meth:`open`."""
+        from filelock import FileLock  # torch needs it too
+
+        if not is_url(address):
+            return Path(address)
+        path = self.folder / f"{hashlib.sha256(f'{address} {size} {digest}'.encode()).hexdigest()[:32]}.shard"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    part = path.with_suffix(".part")
+                    with FileLock(self.folder / "room.lock"):
+                        self._make_room(size)
+                        with part.open("wb") as file:
+                            file.truncate(size)  # counts from here on
+                    self._download(address, part, size, digest)
+                    os.replace(part, path)
+        try:
+            os.utime(path)  # used now
+        except FileNotFoundError:
+            return self.fetch(address, size, digest)
+        return path
+
+    def _download(self, address: str, part: Path, size: int, digest: str | None) -> None:
+        found, seen = 0, hashlib.sha256()
+        with reached(address) as (system, path), system.open(path, "rb") as source, part.open("r+b") as target:
+            while chunk := source.read(CHUNK):
+                target.write(chunk)
+                seen.update(chunk)
+                found += len(chunk)
+        if found != size or digest not in (None, seen.hexdigest()):
+            part.unlink()
+            what = f"has {found} bytes, not {size}" if found != size else "has other contents than its index says"
+            raise OSError(f"{printable(address)} {what}: it was cut off or changed")
+
+    def _make_room(self, size: int) -> None:
+        """Remove what was not used for the longest time, so that so many bytes more are within the limit."""
+        kept = []
+        for entry in os.scandir(self.folder):
+            if entry.name.endswith((".shard", ".part")):
+                status = entry.stat()
+                kept.append((status.st_mtime_ns, status.st_size, entry.path))
+        total = sum(length for _, length, _ in kept)
+        for _, length, path in sorted(kept):
+            if total + size <= self.limit:
+                return
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= length
+
+
+def require_room(name: str, root: str, store: Store, window: int, sizes: Sequence[int]) -> None:
+    """Refuse a limit of fetched files that two windows do not fit in: each would be fetched again and again.
+
+    Args:
+        name: of the set.
+        root: of it; a folder of this machine needs no room.
+        store: that fetches files.
+        window: megabytes.
+        sizes: bytes of each file.
+
+    Raises:
+        ValueError: there is too little.
+    """
+    needed = min(2 * max(window * MEGABYTE, max(sizes, default=0)), sum(sizes))
+    if is_url(root) and store.limit < needed:
+        raise ValueError(
+            f"{name}: two windows of the order of training need {-(-needed // MEGABYTE)} MB, more than "
+            f"--data.cache_size {store.limit // MEGABYTE}: give it more, or a smaller --data.window"
+        )
