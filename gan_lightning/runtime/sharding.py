@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+LISTS = (nn.ModuleList, nn.ModuleDict)  # of networks or layers, without a forward of their own
 BLOCK = 1_000_000  # parameters from which an item of a list of layers is gathered and reduced by itself
 
 
@@ -81,7 +82,8 @@ class FSDP2Strategy(ModelParallelStrategy):
             optimizer.load_state_dict({**saved, "state": state})
 
 
-StrategyRegistry.register("fsdp2", FSDP2Strategy, description="Shards each player's networks over all processes")
+for _name in ("fsdp2", "modelparallelstrategy", "lightning.pytorch.strategies.modelparallelstrategy"):  # in lower case
+    StrategyRegistry.register(_name, FSDP2Strategy, "Shards each player's networks over all processes (FSDP2)")
 
 
 def adopt(strategy: Strategy) -> None:
@@ -99,7 +101,13 @@ def adopt(strategy: Strategy) -> None:
 
 
 class Sharded:
-    """What a LightningModule of players does under :class:`FSDP2Strategy`."""
+    """What a LightningModule of players does under :class:`FSDP2Strategy`.
+
+    Attributes:
+        shardable: whether it can be; not a model that changes weights in place by more than its optimizers' steps.
+    """
+
+    shardable = True
 
     def configure_model(self) -> None:
         """Shard each player's networks and their averages; under other strategies nothing.
@@ -130,6 +138,8 @@ def refuse(module: Any, trainer: Trainer) -> None:
         ValueError: in one line, with what to use.
     """
     name = "--trainer.strategy fsdp2"
+    if not module.shardable:
+        raise ValueError(f"{name}: {type(module).__name__} cannot be sharded, use ddp")
     if module.step.compile:
         raise ValueError(f"{name}: compiled networks cannot be sharded, leave --model.step.compile out")
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
@@ -141,20 +151,32 @@ def shard(network: nn.Module, mesh: Any) -> None:
 
     A list of networks has no forward of its own: its items are cut one by one. Scalars cannot be cut, and stay whole.
     """
-    if isinstance(network, nn.ModuleList):
-        for item in network:
+    if isinstance(network, LISTS):
+        for item in network.children():
             shard(item, mesh)
         return
     lists = (module for module in network.modules() if isinstance(module, (nn.ModuleList, nn.Sequential)))
     blocks = [block for items in lists for block in items if sum(p.numel() for p in block.parameters()) >= BLOCK]
     for module in (*reversed(blocks), network):  # what stands within a block is cut before it
-        if not isinstance(module, (FSDPModule, nn.ModuleList)) and any(p.ndim for p in module.parameters()):
+        if not isinstance(module, (FSDPModule, *LISTS)) and any(p.ndim for p in module.parameters()):
             scalars = {p for p in module.parameters() if not p.ndim}
             state = fully_shard(module, mesh=mesh, ignored_params=scalars)._get_fsdp_state()
             # They gather block by block, but give a parameter that a penalty does not reach a gradient of zeros, by
             # which Adam moves, in the place of none; and they know forward alone.
             state._pre_forward_hook_handle.remove()
             state._post_forward_hook_handle.remove()
+            module.register_forward_pre_hook(require_whole)
+
+
+def require_whole(unit: nn.Module, _: Any) -> None:
+    """Refuse to compute with shards.
+
+    Raises:
+        ValueError: a model uses its networks outside of turns.
+    """
+    if any(isinstance(p, DTensor) for p in unit.parameters()):
+        name = type(unit).__name__.removeprefix("FSDP")
+        raise ValueError(f"--trainer.strategy fsdp2: this model uses {name} outside of a player's turn, use ddp")
 
 
 class Whole:
