@@ -27,6 +27,7 @@ from gan_lightning.runtime import signals
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, link
 from gan_lightning.runtime.errors import NotFiniteError, make_folder
 from gan_lightning.runtime.processes import greatest
+from gan_lightning.runtime.sharding import local
 
 # How long several processes train before they tell each other of signals, and the first one of its clock: at most
 AGREE_EVERY = 20  # batches
@@ -286,10 +287,10 @@ class Checkpoint(callbacks.Checkpoint):
     @torch.no_grad()
     def _check_weights(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
         """A loss shows a NaN only in the batch after the one that put it into the weights."""
-        weights = [weight for weight in pl_module.parameters() if weight.numel()]
-        finite = torch.stack([weight.isfinite().all() for weight in weights])
+        weights = {name: local(weight) for name, weight in pl_module.named_parameters()}
+        finite = torch.stack([weight.isfinite().all() for weight in weights.values()])
         if not trainer.strategy.reduce_boolean_decision(bool(finite.all()), all=True):
-            bad = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
+            bad = [name for name, weight in weights.items() if not weight.isfinite().all()]
             raise NotFiniteError(
                 f"the weights of {', '.join(bad[:3]) or 'another process'} are not finite at generator step "
                 f"{trainer.global_step}: lower the learning rate, or look at the data"

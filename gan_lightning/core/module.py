@@ -21,7 +21,7 @@ from gan_lightning.core.hyperparameters import loaded, plain_hyperparameters
 from gan_lightning.core.step import Move, Player, Rates, Step, Terms, compile_players, freeze, total
 from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
-from gan_lightning.runtime import processes, trainer_arguments
+from gan_lightning.runtime import processes, sharding, trainer_arguments
 from gan_lightning.runtime.errors import NotFiniteError, nearest
 from gan_lightning.runtime.trust import Source
 
@@ -32,7 +32,7 @@ Objective = Callable[[Any], Terms]
 DEAD_SCALE = 2.0**-14  # of a float16 scaler, which begins at 2**16 and halves with each step that it skips
 
 
-class AdversarialModule(LightningModule):
+class AdversarialModule(sharding.Sharded, LightningModule):
     """Base of every model. A subclass names its :meth:`players` and lets them take turns in `training_step`.
 
     Attributes:
@@ -271,7 +271,7 @@ class AdversarialModule(LightningModule):
         if self.step.gradient_clip is None and not self.watching:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        norm = sharding.full(nn.utils.get_total_norm([p.grad for p in parameters]))
         self.watch(f"{self.training_log.player}/gradient_norm", norm)
         if self.step.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.step.gradient_clip, norm)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gan_lightning.augment import Augment
 from gan_lightning.ema import EMA
 from gan_lightning.runtime.errors import nearest
+from gan_lightning.runtime.sharding import Whole
 from gan_lightning.schedules import Schedule
 
 Terms = dict[str, Tensor]  # the named, weighted summands of one loss
@@ -170,6 +171,7 @@ class Move(NamedTuple):
     scheduler: Any  # torch's; None without one
     others: list[tuple[dict[str, nn.Parameter], str]]  # where the parameters stand that the player does not own
     averages: list[EMA]  # of what is its own, or is so in part
+    whole: Whole  # gathers the networks of all players where they are sharded
 
     @classmethod
     def of(cls, name: str, players: dict[str, Player], optimizer: Any, scheduler: Any, averages: Any) -> Move:
@@ -182,7 +184,7 @@ class Move(NamedTuple):
                 owned = (key for key, p in parameters.items() if p is not None)
                 others += [(parameters, key) for key in owned if id(parameters[key]) not in mine]
         followed = [one for one in averages.values() if any(id(p) in mine for p in one.live.parameters())]
-        return cls(optimizer, scheduler, others, followed)
+        return cls(optimizer, scheduler, others, followed, Whole(player.network for player in players.values()))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -191,7 +193,8 @@ class Move(NamedTuple):
         for p in frozen:
             p.requires_grad = False
         try:
-            yield
+            with self.whole:
+                yield
         finally:
             for p in frozen:
                 p.requires_grad = True

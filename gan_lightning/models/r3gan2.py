@@ -43,6 +43,8 @@ class R3GAN2(TwoPlayerGAN):
         ValueError: `conditional` on data without classes.
     """
 
+    shardable = False  # filters are brought to one length after each step
+
     boundary = None  # only differences of scores mean something
     batches_per_step = 2
 

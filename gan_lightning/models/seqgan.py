@@ -61,6 +61,8 @@ class SeqGAN(SequenceGenerator):
             reward, or a learned baseline of a generator that shows no `states`.
     """
 
+    shardable = False  # roll-outs copy the generator's weights between turns
+
     def __init__(
         self,
         vocabulary: list | None,  # no list[str]: whoever reads a checkpoint would check every word, in quadratic time

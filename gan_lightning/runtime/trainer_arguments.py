@@ -15,6 +15,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from gan_lightning.runtime.sharding import adopt
+
 AVERAGE = "the generator's average is built in, see --model.step.ema_half_life"
 INSTEAD = {  # a callback of Lightning's that does not fit -> what to use
     "GradientAccumulationScheduler": "players step their optimizers themselves, use --model.step.micro_batches",
@@ -80,6 +82,7 @@ def check_made(trainer: Trainer) -> None:
     Raises:
         ValueError: an argument or a callback does not fit.
     """
+    adopt(trainer.strategy)
     algorithm = trainer.gradient_clip_algorithm
     _require_turns(trainer.accumulate_grad_batches, trainer.gradient_clip_val, algorithm and algorithm.value)
     _require_known(trainer.callbacks)

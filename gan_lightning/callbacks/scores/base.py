@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import AdversarialModule
+from gan_lightning.runtime.sharding import Whole
 from gan_lightning.scoring import subject
 
 Measured = tuple[dict[str, float], dict[str, Any]]  # the figures by name, and their card
@@ -211,7 +212,8 @@ def apart(pl_module: AdversarialModule) -> Iterator[None]:
         buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
         pl_module.average_batch_statistics()  # else each process would have a generator of its own
         try:
-            yield
+            with Whole([pl_module]):
+                yield
         finally:
             for buffer, before in buffers:
                 buffer.copy_(before)
