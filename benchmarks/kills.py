@@ -10,17 +10,18 @@ both, and the other a moment later, as torchrun and a node that goes away do.
 
 After the kills the run goes on for three steps and ends; another run trains as many steps, untouched. Everything in
 their checkpoints is compared bit for bit: weights, averages, pools, moments, counters; not the config, which says where
-a run ends, and the hours that it took. Left files are what neither the run's folder nor $TMPDIR should hold. A line a
-model; exit code 1 where anything differs or is left.
+a run ends, the hours that it took, and how often Lightning has begun an epoch. Left files are what neither the run's
+folder nor $TMPDIR should hold. A line a model; exit code 1 where anything differs or is left.
 
 A start that imports everything takes seconds, so this process imports once and forks: to the file system a copy that is
-killed is any process.
+killed is any process. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -95,7 +96,13 @@ ALIKE = {
     "checkpoint": {"every_n_steps": 1},
 }
 MORE = 3  # generator steps that a run goes on for after its last kill
-NOT_COMPARED = ("/config", "/callbacks/Health/hours")
+ABSENT = object()
+EPOCHS = "/loops/fit_loop/epoch_progress"  # a run that goes on after an epoch's last batch begins that epoch once more
+NOT_COMPARED = {
+    "/config",
+    "/callbacks/Health/hours",
+    *(f"{EPOCHS}/{which}/{count}" for which in ("current", "total") for count in ("ready", "started")),
+}
 
 
 PART = ".last.ckpt.part"  # how the name of a half written file begins
@@ -152,6 +159,7 @@ class Runs:
             return child
         code = 1
         try:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a run without an end ends with this process
             os.chdir(self.folder)
             for stream in (1, 2):
                 os.dup2(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
@@ -276,8 +284,8 @@ def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 def differences(a: dict[str, Any], b: dict[str, Any]) -> tuple[int, list[str]]:
     """How many tensors a checkpoint holds, and the paths of all that is not the same in another."""
     mine, theirs = (dict(leaves(content)) for content in (a, b))
-    compared = sorted({*mine, *theirs} - set(NOT_COMPARED))
-    differ = [where for where in compared if not same(mine.get(where), theirs.get(where))]
+    compared = sorted({*mine, *theirs} - NOT_COMPARED)
+    differ = [where for where in compared if not same(mine.get(where, ABSENT), theirs.get(where, ABSENT))]
     return sum(isinstance(value, torch.Tensor) for value in mine.values()), differ
 
 

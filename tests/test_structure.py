@@ -158,7 +158,7 @@ def test_callbacks_know_no_model_and_no_data():
         assert not within_package(path) & {"models", "data", "losses", "networks"}, path
 
 
-def test_the_step_is_taken_in_one_place():
+def test_bar_07_the_step_is_taken_in_one_place():
     """A `loss.backward()` of one's own never synchronises processes, without a word."""
     forbidden = re.compile(r"\.backward\(|optimizer\w*\.step\(|scheduler\w*\.step\(|\.manual_backward\(|opt\w*\.step\(")
     for path in FILES:
