@@ -266,9 +266,10 @@ def test_logged_terms_are_means_over_micro_batches():
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_bar_18_gradients_are_clipped_after_unscaling(precision):
-    """What the optimizer sees has the norm asked for, and its direction is the true gradient's."""
-    clip, norms = 0.01, []
+@pytest.mark.parametrize("clip", [1.0, 0.01])
+def test_bar_18_gradients_are_clipped_after_unscaling(clip, precision):
+    """What the optimizer sees has the norm asked for."""
+    norms = []
     model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=ImageStep(gradient_clip=clip))
 
     class Look(Callback):
@@ -277,8 +278,10 @@ def test_bar_18_gradients_are_clipped_after_unscaling(precision):
                 optimizer.register_step_post_hook(lambda optimizer, *_: norms.append(norm_of(optimizer)))
 
     trainer = trained(model, 3, callbacks=[Look()], log_every_n_steps=1, **PRECISIONS[precision]())
-    assert len(norms) == 6 and all(0.99 * clip <= norm <= clip * 1.0001 for norm in norms)
-    assert trainer.callback_metrics["discriminator/gradient_norm"] > 10 * clip  # logged as it was before
+    assert len(norms) == 6 and all(norm <= clip * (1 + 1e-6) for norm in norms)
+    too_long = norms[::2] if clip == 1 else norms  # the generator's are shorter than 1 by themselves
+    assert all(norm >= 0.99 * clip for norm in too_long)
+    assert trainer.callback_metrics["discriminator/gradient_norm"] > 5 * clip  # logged as it was before
 
 
 def norm_of(optimizer: torch.optim.Optimizer) -> float:
