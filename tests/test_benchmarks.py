@@ -536,7 +536,7 @@ def test_bar_25_a_soak_finds_nothing_that_grows(run: Run) -> None:
     found = rows(printed)
     assert [cells[0] for cells in found] == ["memory", "files", "threads", "shared", "children"]
     assert code == 0 and all(cells[3] == "flat" for cells in found)
-    assert number(found[0][1]) > 100 and found[4][1:3] == ["1", "1"], "the loader's worker is a child process"
+    assert number(found[0][1]) > 100 and number(found[4][1]) >= 1, "the loader's worker is a child process"
 
 
 class Leak(Callback):
@@ -551,7 +551,7 @@ class Leak(Callback):
             thread = threading.Thread(target=self.end.wait)
             thread.start()
             self.kept += [
-                torch.ones(2**22),  # 16 MiB
+                torch.ones(10 * 2**20),  # 40 MiB, more than an allocator takes from what it has
                 os.open(os.devnull, os.O_RDONLY),
                 thread,
                 shared_memory.SharedMemory(create=True, size=64),

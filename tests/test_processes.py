@@ -268,7 +268,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert "NotFiniteError" in done.stderr.splitlines()[-1], done.stderr[-3000:]  # how it is meant to end
-    about = {"folder": folder, "code": done.returncode, "ended": time.time()}
+    about = {"folder": folder, "code": done.returncode}
     return [torch.load(folder / f"{rank}.pt", weights_only=True) | about for rank in (0, 1)]
 
 
@@ -368,10 +368,10 @@ def test_bar_24_nan_on_one_process_stops_both(two):
     """In the same turn and with an exit code; neither waits for the other, and the last file is the good one before."""
     assert "not finite on another process" in two[0]["error"]
     assert "generator/adversarial is not finite at iteration 2" in two[1]["error"]
-    assert two[0]["turns"] == two[1]["turns"] == {"discriminator": 3, "generator": 2}
-    assert two[0]["code"] not in (0, None) and two[0]["ended"] - min(results["time"] for results in two) < 15
+    assert two[0]["turns"] == two[1]["turns"] == {"discriminator": 2, "generator": 1}
+    assert two[0]["code"] == 1 and abs(two[0]["time"] - two[1]["time"]) < 15
     saved = read(two[0]["folder"] / "nan" / "last.ckpt")
-    assert saved["global_step"] == 2
+    assert saved["global_step"] == 1
     assert all(value.isfinite().all() for value in saved["state_dict"].values() if torch.is_tensor(value))
 
 
