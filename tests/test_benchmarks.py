@@ -532,7 +532,7 @@ def test_kills_tells_what_differs_and_what_is_left(tmp_path: Path) -> None:
 
 @linux
 def test_bar_25_a_soak_finds_nothing_that_grows(run: Run) -> None:
-    code, printed = run(loaded("soak"), "--steps=240", "--every=40", "--images=50")
+    code, printed = run(loaded("soak"), "--steps=120", "--every=30", "--images=50")
     found = rows(printed)
     assert [cells[0] for cells in found] == ["memory", "files", "threads", "shared", "children"]
     assert code == 0 and all(cells[3] == "flat" for cells in found)
@@ -540,14 +540,14 @@ def test_bar_25_a_soak_finds_nothing_that_grows(run: Run) -> None:
 
 
 class Leak(Callback):
-    """Keeps something of each kind that a soak reads, at every twentieth step."""
+    """Keeps something of each kind that a soak reads, at every tenth step."""
 
     def __init__(self) -> None:
         self.kept: list[Any] = []
         self.end = threading.Event()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step % 20 == 0:
+        if trainer.global_step % 10 == 0:
             thread = threading.Thread(target=self.end.wait)
             thread.start()
             self.kept += [
@@ -573,10 +573,10 @@ class Leak(Callback):
 def test_a_soak_finds_a_leak_of_each_kind(run: Run) -> None:
     soak, leak = loaded("soak"), Leak()
     try:
-        readings = soak.soak(240, 40, 50, 0, leak)
+        readings = soak.soak(120, 30, 50, 0, leak)
     finally:
         leak.release()
-    assert all(half.grows for half in soak.halves(readings, 40).values())
+    assert all(half.grows for half in soak.halves(readings, 30).values())
 
 
 @linux
