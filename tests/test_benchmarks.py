@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import math
+import os
 import re
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import shared_memory
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -20,6 +25,7 @@ import torch
 import torchmetrics.image
 import yaml
 from conftest import text_to_image, trained, translator
+from lightning.pytorch import Callback, Trainer
 from PIL import Image
 from test_data import write_mnist
 
@@ -31,6 +37,7 @@ from gan_lightning.data.shapes import ShapeData
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 NUMBER = r"-?[\d,]+(?:\.\d+)?(?:e-?\d+)?"
 Run = Callable[..., tuple[int | None, str]]
+linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 
 
 def loaded(name: str) -> ModuleType:
@@ -473,3 +480,127 @@ def test_peers_stop_a_script_and_draw_by_its_generator(
     (tmp_path / "empty.py").write_text("print(1)")
     with pytest.raises(ValueError, match="empty.py has no `generator`"):
         peers.run_script(tmp_path / "empty.py", 1, 0)
+
+
+# Runs that are killed, and long ones.
+
+
+@linux
+def test_bar_12_a_run_that_is_killed_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+    """Ten times -9 at random moments, then `--ckpt_path last`; as a program, whose copies have nothing of pytest."""
+    code, rows = kills(tmp_path, "--models=DCGAN", "--processes=1", "--kills=10")
+    (row,) = rows
+    assert code == 0 and row["kills"] == 10 and row["in_a_save"] >= 1
+    assert row["tensors"] > 100 and row["differ"] == row["left"] == [] and row["steps"] > 3
+
+
+@linux
+@pytest.mark.slow
+def test_bar_12_every_kind_of_state_survives_kills(tmp_path: Path) -> None:
+    """Pools, stages, ADA's p, k and several averages, on one and two processes."""
+    code, rows = kills(tmp_path, "--kills=10")
+    assert code == 0 and len(rows) == 10 and sum(row["kills"] for row in rows) == 100
+
+
+@linux
+@pytest.mark.slow
+def test_bar_25_fifty_restarts_leave_one_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+    code, (row,) = kills(tmp_path, "--models=DCGAN", "--processes=1", "--kills=50")
+    assert code == 0 and row["kills"] == 50 and row["left"] == []
+
+
+def kills(folder: Path, *flags: str) -> tuple[int, list[dict[str, Any]]]:
+    """The exit code of benchmarks/kills.py, and its rows."""
+    out = folder / "kills.json"
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "kills.py"), f"--out={out}", *flags],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert out.exists(), done.stderr[-3000:] + done.stdout
+    return done.returncode, json.loads(out.read_text())["rows"]
+
+
+def test_kills_tells_what_differs_and_what_is_left(tmp_path: Path) -> None:
+    module = loaded("kills")
+    one, other = ({"a": [torch.zeros(2), 1], "config": number, "b": {"c": torch.ones(1)}} for number in (1, 2))
+    assert module.differences(one, other) == (2, [])
+    other["a"][1], other["b"]["c"] = 2, torch.ones(1).double()
+    other["d"] = None  # not there is another thing than nothing
+    assert module.differences(one, other) == (2, ["/a/1", "/b/c", "/d"])
+
+    runs = module.Runs(tmp_path / "runs", module.MODELS["BEGAN"], 1, tmp_path / "elsewhere")
+    kept = runs.folder / "runs/BEGAN-Digits/1/last.ckpt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert runs.checkpoints() == [kept] and runs.left() == []
+    for path in (kept.with_name(".last.ckpt.part-7"), kept.parents[1] / "2/last.ckpt", runs.elsewhere / "staged"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert len(runs.left()) == 3
+
+
+@linux
+def test_bar_25_a_soak_finds_nothing_that_grows(run: Run) -> None:
+    code, printed = run(loaded("soak"), "--steps=120", "--every=30", "--images=50")
+    found = rows(printed)
+    assert [cells[0] for cells in found] == ["memory", "files", "threads", "shared", "children"]
+    assert code == 0 and all(cells[3] == "flat" for cells in found)
+    assert number(found[0][1]) > 100 and number(found[4][1]) >= 1, "the loader's worker is a child process"
+
+
+class Leak(Callback):
+    """Keeps something of each kind that a soak reads, at every tenth step."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+        self.end = threading.Event()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step % 10 == 0:
+            thread = threading.Thread(target=self.end.wait)
+            thread.start()
+            self.kept += [
+                torch.ones(10 * 2**20),  # 40 MiB, more than an allocator takes from what it has
+                os.open(os.devnull, os.O_RDONLY),
+                thread,
+                shared_memory.SharedMemory(create=True, size=64),
+                subprocess.Popen(["sleep", "600"]),
+            ]
+
+    def release(self) -> None:
+        self.end.set()
+        for one in self.kept:
+            if isinstance(one, shared_memory.SharedMemory):
+                one.close(), one.unlink()
+            elif isinstance(one, subprocess.Popen):
+                one.kill(), one.wait()
+            elif isinstance(one, int):
+                os.close(one)
+
+
+@linux
+def test_a_soak_finds_a_leak_of_each_kind(run: Run) -> None:
+    soak, leak = loaded("soak"), Leak()
+    try:
+        readings = soak.soak(120, 30, 50, 0, leak)
+    finally:
+        leak.release()
+    assert all(half.grows for half in soak.halves(readings, 30).values())
+
+
+@linux
+@pytest.mark.slow
+def test_bar_25_five_thousand_steps_grow_by_less_than_20_mib(tmp_path: Path) -> None:
+    """By a process of its own; and a step costs at most 0.7 ms of CPU time above a loop that is written by hand."""
+    script = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import soak, step\n"
+        "memory = {row.step: row.memory for row in soak.soak(5000, 500, 500, 1)}\n"
+        "theirs, ours, _ = step.measure('mlp', 20, 50)\n"
+        "print(json.dumps([memory[5000] - memory[500], (ours.cpu - theirs.cpu) / 50 * 1000]))"
+    )
+    about = {"cwd": tmp_path, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    done = subprocess.run([sys.executable, "-c", script, str(FOLDER)], capture_output=True, text=True, **about)
+    grown, milliseconds = json.loads(done.stdout.splitlines()[-1])
+    assert grown < 20 and milliseconds <= 0.7

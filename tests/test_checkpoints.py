@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -94,11 +95,14 @@ class Spy(AtomicCheckpointIO):
 # The file.
 
 
-def test_kill_while_saving_leaves_a_whole_file(tmp_path: Path) -> None:
+def test_bar_11_kill_while_saving_leaves_a_whole_file(tmp_path: Path) -> None:
+    """With $TMPDIR on another file system, where Lightning would stage the file."""
     path = tmp_path / "last.ckpt"
-    newest = 0
+    newest = cut_off = 0
+    elsewhere = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
     def save_for_ever() -> None:
+        os.environ["TMPDIR"] = tempfile.tempdir = elsewhere.name
         version = newest
         while True:
             version += 1
@@ -106,27 +110,32 @@ def test_kill_while_saving_leaves_a_whole_file(tmp_path: Path) -> None:
                 {"version": version, "weights": [torch.full((100_000,), version) for _ in range(8)]}, path
             )
 
+    AtomicCheckpointIO().save_checkpoint({"version": 0, "weights": []}, path)
     chance = random.Random(0)
-    for _ in range(10):
+    for number in range(20):
         child = in_child(save_for_ever)
-        deadline = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(chance.uniform(0.0, 0.08))
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(f".*-{child}")) and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        time.sleep(chance.uniform(0.0, 0.08) if number % 2 else 0.0)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        cut_off += bool(list(tmp_path.glob(f".*-{child}")))
         content = read(path)
         assert content["version"] >= newest
         assert all((weight == content["version"]).all() for weight in content["weights"])
         if previous(path).exists():
             assert content["version"] - 1 <= read(previous(path))["version"] <= content["version"]
         newest = content["version"]
+    assert cut_off, "no kill came while a file was half written"
     AtomicCheckpointIO().save_checkpoint({"version": 0}, path)
+    with elsewhere:
+        assert not os.listdir(elsewhere.name)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "last.previous.ckpt"]
     assert read(previous(path))["version"] == newest
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_file_before(tmp_path: Path) -> None:
+def test_bar_15_a_full_disk_is_one_line_and_leaves_the_file_before(tmp_path: Path) -> None:
     path, message = tmp_path / "last.ckpt", tmp_path / "message"
     AtomicCheckpointIO().save_checkpoint({"version": 1}, path)
 
@@ -417,13 +426,15 @@ def test_a_class_that_has_changed_or_gone_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "n_critic, every, until, expected", [(1, 7, 20, [7, 14, 20]), (2, 5, 10, [5, 10]), (3, 1, 3, [1, 2, 3])]
 )
-def test_saves_at_generator_steps(tmp_path: Path, n_critic: int, every: int, until: int, expected: list[int]) -> None:
+def test_bar_10_saves_at_generator_steps(
+    tmp_path: Path, n_critic: int, every: int, until: int, expected: list[int]
+) -> None:
     spy = Spy()
     fit(small(n_critic=n_critic), Checkpoint(str(tmp_path), every_n_steps=every), until, plugins=[spy])
     assert spy.steps == expected
 
 
-def test_saves_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_10_saves_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spy, clock = Spy(), [0.0]
 
     def tick() -> float:
@@ -584,10 +595,12 @@ def test_an_error_between_two_batches_saves_what_was_reached(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("event", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
-def test_signals_finish_the_batch_and_save_it(tmp_path: Path, signals_at_default: None, event: str) -> None:
+def test_bar_13_signals_finish_the_batch_and_save_it(tmp_path: Path, signals_at_default: None, event: str) -> None:
     torch.manual_seed(0)
+    began = time.monotonic()
     with pytest.raises(SystemExit) as end:
         fit(Broken(SHAPE, event), Checkpoint(str(tmp_path)), 9)
+    assert time.monotonic() - began < 5
     assert end.value.code == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}[event]  # 128 + its number
     content = read(tmp_path / "last.ckpt")
     assert (content["global_step"], content["gan_lightning"]["iteration"]) == (3, 3)

@@ -91,7 +91,7 @@ PRECISIONS = {"float32": dict, "bfloat16": lambda: {"precision": "bf16-mixed"}, 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("n_critic", [1, 5])
-def test_max_steps_counts_generator_steps(n_critic, micro_batches):
+def test_bar_10_max_steps_counts_generator_steps(n_critic, micro_batches):
     model = tiny("WGANGP", plain_networks(), n_critic=n_critic, step=ImageStep(micro_batches=micro_batches))
     turns = []
     with each_turn(model, after=lambda name, _: turns.append(name)):
@@ -266,9 +266,10 @@ def test_logged_terms_are_means_over_micro_batches():
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_gradients_are_clipped_after_unscaling(precision):
-    """What the optimizer sees has the norm asked for, and its direction is the true gradient's."""
-    clip, norms = 0.01, []
+@pytest.mark.parametrize("clip", [1.0, 0.01])
+def test_bar_18_gradients_are_clipped_after_unscaling(clip, precision):
+    """What the optimizer sees has the norm asked for."""
+    norms = []
     model = tiny("WGANGP", plain_networks(), sgd(), n_critic=1, step=ImageStep(gradient_clip=clip))
 
     class Look(Callback):
@@ -277,8 +278,10 @@ def test_gradients_are_clipped_after_unscaling(precision):
                 optimizer.register_step_post_hook(lambda optimizer, *_: norms.append(norm_of(optimizer)))
 
     trainer = trained(model, 3, callbacks=[Look()], log_every_n_steps=1, **PRECISIONS[precision]())
-    assert len(norms) == 6 and all(0.99 * clip <= norm <= clip * 1.0001 for norm in norms)
-    assert trainer.callback_metrics["discriminator/gradient_norm"] > 10 * clip  # logged as it was before
+    assert len(norms) == 6 and all(norm <= clip * (1 + 1e-6) for norm in norms)
+    too_long = norms[::2] if clip == 1 else norms  # the generator's are shorter than 1 by themselves
+    assert all(norm >= 0.99 * clip for norm in too_long)
+    assert trainer.callback_metrics["discriminator/gradient_norm"] > 5 * clip  # logged as it was before
 
 
 def norm_of(optimizer: torch.optim.Optimizer) -> float:
@@ -313,7 +316,7 @@ def test_small_gradients_are_not_clipped():
     assert_same(*runs)
 
 
-def test_float16_applies_the_true_gradient_while_the_scale_grows():
+def test_bar_17_float16_applies_the_true_gradient_while_the_scale_grows():
     lr, ratios = 0.01, []
     model = tiny("WGANGP", plain_networks(), sgd(lr), n_critic=2)
     networks = players_of(model)
@@ -338,7 +341,7 @@ def test_float16_applies_the_true_gradient_while_the_scale_grows():
     assert ratios == pytest.approx([1.0] * 12, abs=1e-3)
 
 
-def test_float16_overflow_of_one_player_skips_that_player_only():
+def test_bar_17_float16_overflow_of_one_player_skips_that_player_only():
     model = tiny("DCGAN", plain_networks(), adam())
     original, moved, networks = model.generator_loss, [], players_of(model)
 
@@ -382,7 +385,7 @@ def test_images_come_in_the_models_own_precision(precision, dtype):
 
 
 @pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
-def test_penalty_gradient_is_exact_under_bfloat16(compile, monkeypatch):
+def test_bar_19_penalty_gradient_is_exact_under_bfloat16(compile, monkeypatch):
     """The backward pass of a float32 island must not run under autocast either."""
     plain_compile = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: plain_compile(self, backend="aot_eager"))
@@ -565,7 +568,7 @@ def test_decays_refuse_an_order_that_makes_no_sense(kind):
 
 
 @pytest.mark.parametrize(("every", "statistics"), [(1, False), (2, False), (4, False), (2, True)])
-def test_ema_equals_one_written_by_hand(every, statistics):
+def test_bar_20_ema_equals_one_written_by_hand(every, statistics):
     """Bit for bit; batch statistics are copied, or averaged too; no average of the discriminator; live weights stay."""
     half_life, rampup = 100.0, 0.3
     step = ImageStep(ema_every=every, ema_half_life=half_life, ema_rampup=rampup, ema_statistics=statistics)
@@ -767,7 +770,7 @@ def scheduled(name: str = "DCGAN", step: ImageStep = ImageStep(), **more: Any) -
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_resume_is_exact(num_workers, tmp_path):
+def test_bar_08_resume_is_exact(num_workers, tmp_path):
     """In the middle of an epoch, at its last batch and after its end; order, flips, dropout and latents included."""
 
     def data() -> Noisy:
@@ -822,7 +825,7 @@ class Evaluated(DCGAN):
         self.discriminator.train()
 
 
-def test_evaluation_changes_nothing():
+def test_bar_09_evaluation_changes_nothing():
     states = []
     for batches in (0, 1.0):
         torch.manual_seed(0)

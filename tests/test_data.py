@@ -659,7 +659,7 @@ def save(path: Path, array: np.ndarray, **settings) -> None:
     Image.fromarray(array).save(path, **settings)
 
 
-def test_every_kind_of_file_becomes_the_same_shape(tmp_path):
+def test_bar_23_every_kind_of_file_becomes_the_same_shape(tmp_path):
     left = np.zeros((8, 8), np.uint8)
     left[:, :4] = 200  # bright on the left
     colour = np.stack([left, left // 2, 255 - left], -1)

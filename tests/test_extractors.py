@@ -73,7 +73,7 @@ def test_inception_sees_what_torch_fidelity_sees(weights: Path, size: int | tupl
 
 
 @pytest.mark.parametrize("size", [299, 32, 64, 512, (40, 56)])
-def test_images_are_resized_as_tensorflow_did(size: int | tuple[int, int]) -> None:
+def test_bar_22_images_are_resized_as_tensorflow_did(size: int | tuple[int, int]) -> None:
     images = pictures(2, size).float()
     expected = fidelity.interpolate_compat_tensorflow.interpolate_bilinear_2d_like_tensorflow1x(
         images, size=(299, 299), align_corners=False
@@ -367,7 +367,7 @@ def test_extractor_takes_any_image_and_is_never_trained(extractor: DigitFeatures
         extractor(draw(5, 2, 28, 28))
 
 
-def test_extractor_ignores_autocast(extractor: DigitFeatures) -> None:
+def test_bar_21_extractor_ignores_autocast(extractor: DigitFeatures) -> None:
     image = draw(5, 1, 28, 28).clamp(-1, 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features = extractor(image).pooled

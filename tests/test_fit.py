@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from conftest import Noisy, game, own_networks, tiny, trained
+from PIL import Image
 
 from gan_lightning import fit, models
 from gan_lightning.cli import fit_cli
@@ -212,6 +213,11 @@ BAD = {
     "wrong type": (["--model=DCGAN", "--model.n_critic=three"], "n_critic", "int"),
     "impossible shape": (["--model=DCGAN", "--data=Digits", "--data.size=30"], "30x30", "nearest: 28, 32"),
     "missing folder": (["--data=ImageFolder", "--data.root=nowhere"], "nowhere", "folder"),
+    "empty folder": (["--data=ImageFolder", "--data.root=empty"], "empty", "holds no images"),
+    "truncated image": (["--data=ImageFolder", "--data.root=cut"], "cut.png", "damaged"),
+    "text for an image": (["--data=ImageFolder", "--data.root=text"], "text.png", "damaged"),
+    "without a partner": (["--model=Pix2Pix", "--data=PairedImages", "--data.root=pairs"], "1.png", "no partner"),
+    "corrupt checkpoint": (["--ckpt_path=corrupt.ckpt"], "corrupt.ckpt", "truncated or corrupt"),
     "missing checkpoint": (["--ckpt_path=nope.ckpt"], "nope.ckpt", "no"),
     "missing weights": (["--model=DCGAN", "--init_from=nope.ckpt"], "there is no checkpoint nope.ckpt"),
     "missing weights in a config": (["--config=weights.yaml"], "there is no checkpoint nope.ckpt"),
@@ -224,13 +230,26 @@ BAD = {
 }
 
 
+def bad_files(root: Path) -> None:
+    """Folders of images of which one is cut off, is text or lacks its partner, one without any, and half a file."""
+    for folder, names in {"empty": "", "cut": "012", "text": "012", "pairs/trainA": "01", "pairs/trainB": "0"}.items():
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            Image.effect_noise((20, 20), 50).save(root / folder / f"{name}.png")
+    (root / "cut/cut.png").write_bytes((root / "cut/0.png").read_bytes()[:-100])
+    (root / "text/text.png").write_text("not an image")
+    torch.save({"weight": torch.zeros(99)}, root / "corrupt.ckpt")
+    (root / "corrupt.ckpt").write_bytes((root / "corrupt.ckpt").read_bytes()[:500])
+
+
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_gets_a_line_and_code_2(
+def test_bar_23_bad_input_gets_a_line_and_code_2(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     args, *told = BAD[case]
     (tmp_path / "model_only.yaml").write_text("model: LSGAN\n")
     (tmp_path / "weights.yaml").write_text("model: LSGAN\ndata: Digits\ninit_from: nope.ckpt\n")
+    bad_files(tmp_path)
     with pytest.raises(SystemExit) as end:
         here(monkeypatch, tmp_path, *args, *QUIET)
     assert end.value.code == 2

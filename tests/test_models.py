@@ -124,21 +124,6 @@ def test_contract(name, tmp_path):
     assert loaded.iteration == model.iteration and loaded.images_seen == model.images_seen
 
 
-@every_model
-def test_resume_equals_the_unbroken_run(name, tmp_path):
-    """Stopped in the middle of an epoch; every bit of the weights, averages and moments."""
-
-    def state(trainer: Trainer) -> list[Any]:
-        return [trainer.lightning_module.state_dict(), [optimizer.state_dict() for optimizer in trainer.optimizers]]
-
-    def model(seed: int = 0) -> TwoPlayerGAN:
-        return tiny(name, n_critic=min(2, defaults(name).get("n_critic", 1)), seed=seed)
-
-    unbroken = state(trained(model(), 4))
-    trained(model(), 1).save_checkpoint(tmp_path / "a.ckpt")
-    assert_same(state(trained(model(1), 4, ckpt_path=tmp_path / "a.ckpt")), unbroken)
-
-
 @of_images
 def test_micro_batches_equal_the_whole_batch(name):
     runs = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch.distributed as dist
 from conftest import (
     GAMES,
     GANS,
+    SHAPE,
     TEXT_TO_IMAGE,
     TRANSLATORS,
     WITH_BATCH_NORM,
@@ -38,15 +40,18 @@ from conftest import (
     text_to_image,
     tiny,
     translator,
+    within_turn,
     without_batch_norm,
 )
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from gan_lightning import losses
+from gan_lightning.augment import ADA
 from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
+from gan_lightning.core.image_pools import ImagePool
 from gan_lightning.core.translator import Translator
 from gan_lightning.data.base import Data
 from gan_lightning.models import DCGAN
@@ -111,6 +116,18 @@ class AllReduces(Callback):
             return allreduce_hook(state, bucket)
 
         trainer.strategy.model.register_comm_hook(None, counted)
+
+
+class Choices(Callback):
+    """What each process makes of the same images: by augmentation, and by a pool of images that is full."""
+
+    def on_train_start(self, trainer: Trainer, model: TwoPlayerGAN) -> None:
+        ramp = torch.linspace(-1, 1, SHAPE[-1]).expand(8, *SHAPE)
+        with within_turn(model):
+            self.augmented = model.augment(ramp, model.noise)
+        pool, rank = ImagePool(16, (1, 1, 1)), dist.get_rank()
+        pool.exchange(torch.arange(8.0).add(8 * rank).reshape(8, 1, 1, 1), seed=0)  # of both: 0 to 15
+        self.shown = pool.exchange(torch.full((8, 1, 1, 1), -1.0), seed=1).flatten()
 
 
 class Evaluated(DCGAN):
@@ -185,6 +202,10 @@ def main(devices: int, folder: Path) -> None:
     results["again"] = train(devices, tiny("DCGAN", adam()), 3, callbacks=[latents])
     results["and again"] = train(devices, tiny("DCGAN", adam()), 3)
     results["latents"] = torch.stack(latents.drawn)
+    choices = Choices()
+    always = ImageStep(augment=partial(ADA, p=1.0, target=None))
+    train(devices, tiny("DCGAN", adam(), step=always), 1, callbacks=[choices])
+    results["choices"] = choices.augmented, choices.shown
     results["compute"] = train(devices, tiny("DCGAN", plain_networks(), adam()), 3, precision="bf16-mixed")
 
     torch.manual_seed(0)
@@ -224,11 +245,14 @@ def main(devices: int, folder: Path) -> None:
         return {term: factor * value for term, value in original(batch).items()}
 
     broken.generator_loss = one_nan
+    options = {"callbacks": [Checkpoint(str(folder / "nan"), every_n_steps=1)], "enable_checkpointing": True}
     try:
-        train(devices, broken)
+        train(devices, broken, **options)
     except NotFiniteError as error:
-        results["error"] = str(error)
-    torch.save(results, folder / f"{rank}.pt")
+        results |= {"error": str(error), "turns": dict(broken.turns), "time": time.time()}
+        raise
+    finally:
+        torch.save(results, folder / f"{rank}.pt")
 
 
 # The tests
@@ -243,8 +267,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     environment = {k: v for k, v in os.environ.items() if k != "PL_GLOBAL_SEED"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [{**torch.load(folder / f"{rank}.pt", weights_only=True), "folder": folder} for rank in (0, 1)]
+    assert "NotFiniteError" in done.stderr.splitlines()[-1], done.stderr[-3000:]  # how it is meant to end
+    about = {"folder": folder, "code": done.returncode}
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) | about for rank in (0, 1)]
 
 
 @pytest.mark.parametrize("case", EXACT)
@@ -285,14 +310,23 @@ def test_processes_hold_the_same_weights(name, two):
     assert_same(parameters_of(two[1]["own"][name]), parameters_of(two[0]["own"][name]))
 
 
-def test_processes_draw_different_latents(two):
+def test_bar_04_processes_draw_different_latents(two):
     a, b = (results["latents"].flatten(0, 1) for results in two)
     assert len(a) == 3 * 2 * 8  # three batches of two turns, 8 rows each
     rows = {tuple(row.tolist()) for row in torch.cat([a, b])}
     assert len(rows) == len(a) + len(b)
 
 
-def test_same_seed_twice_is_the_same_run(two):
+def test_bar_04_processes_augment_differently_and_take_other_images_of_a_pool(two):
+    augmented = torch.cat([results["choices"][0] for results in two])
+    assert len({tuple(image.flatten().tolist()) for image in augmented}) == 16
+    one, other = (results["choices"][1].tolist() for results in two)
+    assert one != other and all(len(set(shown)) > 2 for shown in (one, other))
+    before = [image for image in (*one, *other) if image >= 0]
+    assert len(set(before)) == len(before), "an image of before is shown to one process only"
+
+
+def test_bar_04_same_seed_twice_is_the_same_run(two):
     for results in two:
         assert_same(results["again"], results["and again"])
 
@@ -303,7 +337,7 @@ def test_half_precision_on_two_processes(two):
     assert gap(two[0]["compute"], expected) < 0.01
 
 
-def test_batch_statistics_are_averaged_for_evaluation_and_saving(two):
+def test_bar_05_batch_statistics_are_averaged_for_evaluation_and_saving(two):
     before, after = two[0]["gaps"]
     assert before > 0 and after == 0
     assert_same(two[1]["evaluated"], two[0]["evaluated"])  # the run ended with a save
@@ -312,7 +346,7 @@ def test_batch_statistics_are_averaged_for_evaluation_and_saving(two):
     assert_same({name: value for name, value in saved.items() if torch.is_tensor(value)}, two[0]["evaluated"])
 
 
-def test_resume_on_two_processes(two):
+def test_bar_08_resume_on_two_processes(two):
     for results in two:
         assert_same(parameters_of(results["resumed"]), parameters_of(results["unbroken"]))
 
@@ -330,9 +364,15 @@ def test_micro_batches_exchange_gradients_once(two):
     assert two[0]["all-reduces"][0] == two[0]["all-reduces"][1]
 
 
-def test_nan_on_one_process_stops_both(two):
+def test_bar_24_nan_on_one_process_stops_both(two):
+    """In the same turn and with an exit code; neither waits for the other, and the last file is the good one before."""
     assert "not finite on another process" in two[0]["error"]
     assert "generator/adversarial is not finite at iteration 2" in two[1]["error"]
+    assert two[0]["turns"] == two[1]["turns"] == {"discriminator": 2, "generator": 1}
+    assert two[0]["code"] == 1 and abs(two[0]["time"] - two[1]["time"]) < 15
+    saved = read(two[0]["folder"] / "nan" / "last.ckpt")
+    assert saved["global_step"] == 1
+    assert all(value.isfinite().all() for value in saved["state_dict"].values() if torch.is_tensor(value))
 
 
 if __name__ == "__main__":

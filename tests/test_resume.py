@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import csv
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,7 @@ from conftest import (
     NoisyBatches,
     NoisyCaptions,
     adam,
+    assert_same,
     both,
     game,
     plain_networks,
@@ -33,6 +37,7 @@ from conftest import (
 )
 from lightning.pytorch import Callback, Trainer
 from PIL import Image
+from test_core import state_of
 from torch.optim import lr_scheduler
 
 from gan_lightning import fit, models, optim
@@ -179,13 +184,62 @@ EVERY = {
 }
 
 
+class Stops(Callback):
+    """Saves within the first epoch, at its last batch and after its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: Any) -> None:
+        if trainer.current_epoch == 0 and (trainer.is_last_batch or model.iteration == 3):
+            trainer.save_checkpoint(self.folder / f"{'last batch' if trainer.is_last_batch else 'within'}.ckpt")
+
+    def on_train_epoch_end(self, trainer: Trainer, model: AdversarialModule) -> None:
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.folder / "end.ckpt")
+
+
 @pytest.mark.parametrize("name", EVERY)
-def test_every_model_goes_on_with_new_rates(name: str, tmp_path: Path) -> None:
-    """Without a step: what optimizers and schedules are restored from says what the arguments say."""
+def test_bar_08_every_model_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+    """Two epochs: weights, averages, pools, moments and schedules; image by image in the order of the whole run."""
     make, data = EVERY[name]
-    made = make()
-    trained(made, 1, data()).save_checkpoint(tmp_path / "a.ckpt")
-    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    unbroken = state_of(trained(make(), -1, data(), max_epochs=2, callbacks=[Stops(tmp_path)]))
+    stops = ["within"] if name == "SinGAN" else ["within", "last batch", "end"]  # SinGAN ends within its first epoch
+    for stop in stops:
+        resumed = trained(make(seed=1), -1, data(), max_epochs=2, ckpt_path=tmp_path / f"{stop}.ckpt")
+        assert_same(state_of(resumed), unbroken, stop)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[AdversarialModule, Path]]:
+    """Each model after a step, by name, and its checkpoint; trained once."""
+    folder, made = tmp_path_factory.mktemp("saved"), {}
+
+    def after_a_step(name: str) -> tuple[AdversarialModule, Path]:
+        if name not in made:
+            make, data = EVERY[name]
+            made[name] = make()
+            checkpoint = Checkpoint(str(folder / name))
+            trained(made[name], 1, data(), callbacks=[checkpoint], enable_checkpointing=True)
+        return made[name], folder / name / "last.ckpt"
+
+    return after_a_step
+
+
+def test_bar_16_every_checkpoint_is_read_where_nothing_is_trusted(saved: Callable) -> None:
+    """By torch alone, in a process of its own that has never heard of this package."""
+    paths = {name: str(saved(name)[1]) for name in EVERY}
+    script = "import sys, torch; print(*(torch.load(path, weights_only=True)['global_step'] for path in sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", script, *paths.values()], capture_output=True, text=True, cwd="/")
+    assert done.stdout.split() == ["1"] * len(EVERY), done.stderr
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_model_goes_on_with_new_rates(name: str, saved: Callable) -> None:
+    """Without a step: what optimizers and schedules are restored from says what the arguments say."""
+    make, _ = EVERY[name]
+    made, path = saved(name)
+    content = torch.load(path, weights_only=True)
     arguments = {n for n, described in content["hyper_parameters"].items() if described and n.endswith("optimizer")}
     slower = {n: partial(_kind(content["hyper_parameters"][n]), lr=0.015625) for n in arguments}
     model = make(**slower, step=replace(made.step, scheduler=partial(optim.LinearDecay, end=2)))

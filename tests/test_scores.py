@@ -441,7 +441,7 @@ def test_the_best_checkpoint_is_of_the_step_that_was_scored(tmp_path: Path) -> N
     assert torch.load(checkpoint.best_path, weights_only=True)["global_step"] == checkpoint.best_step
 
 
-def test_training_is_the_same_with_and_without_scores() -> None:
+def test_bar_09_training_is_the_same_with_and_without_scores() -> None:
     witnesses = Witness(), Witness()
     without = weights_after([witnesses[0]], {})
     scores = [
@@ -454,7 +454,7 @@ def test_training_is_the_same_with_and_without_scores() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
-def test_the_trainers_precision_is_not_the_extractors(precision: str) -> None:
+def test_bar_21_the_trainers_precision_is_not_the_extractors(precision: str) -> None:
     seen = []
 
     class Spy(Pixels):
@@ -656,7 +656,7 @@ def test_fewer_images_than_features_are_warned_of() -> None:
         trained(plain(), 1, digits(), callbacks=[FID(Pixels(), Protocol(n_fake=9))])
 
 
-def test_images_that_are_not_finite_are_refused() -> None:
+def test_bar_21_images_that_are_not_finite_are_refused() -> None:
     class Broken(DCGAN):
         def generate(self, z: Tensor, *more: object) -> Tensor:
             return super().generate(z, *more) * torch.where(z[:, :1, None, None] > 0.99, float("nan"), 1.0)

@@ -169,7 +169,7 @@ def train_to(monkeypatch: pytest.MonkeyPatch, folder: Path, steps: int, *more: s
     return weights(path)
 
 
-def test_a_group_a_rank_and_what_nohup_ignores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_13_a_group_a_rank_and_what_nohup_ignores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes with workers, of which one alone gets the signal; one with workers, under nohup, with its group."""
     two, one = tmp_path / "two", tmp_path / "one"
     two.mkdir(), one.mkdir()

@@ -36,7 +36,7 @@ class CallCounter(Callback):
             sys.setprofile(None)
 
 
-def test_a_step_makes_few_calls(tmp_path: Path) -> None:
+def test_bar_25_a_step_makes_few_calls(tmp_path: Path) -> None:
     model = GAN(
         image_shape=(2, 1, 1),
         generator=partial(MLPGenerator, latent_dim=2, width=8),

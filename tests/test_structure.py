@@ -160,7 +160,7 @@ def test_callbacks_know_no_model_and_no_data():
         assert not within_package(path) & {"models", "data", "losses", "networks"}, path
 
 
-def test_the_step_is_taken_in_one_place():
+def test_bar_07_the_step_is_taken_in_one_place():
     """A `loss.backward()` of one's own never synchronises processes, without a word."""
     forbidden = re.compile(r"\.backward\(|optimizer\w*\.step\(|scheduler\w*\.step\(|\.manual_backward\(|opt\w*\.step\(")
     for path in FILES:
@@ -214,3 +214,24 @@ def test_no_path_of_one_machine():
     for path in texts:
         if path.suffix in kinds or path.name == "Makefile":
             assert path == Path(__file__) or not absolute.search(path.read_text()), path
+
+
+ELSEWHERE = {1, 2, 3, 6, 14}  # bars whose tests are still to come
+
+
+def test_every_bar_has_tests_and_a_line_that_names_them():
+    """The 25 bars of docs/reliability.md: what is promised in numbers."""
+    here, page = Path(__file__).parent, PACKAGE.parent / "docs" / "reliability.md"
+    found = {(path.name, name) for path in here.rglob("test_*.py") for name in names_of_tests(path.read_text())}
+    section = page.read_text().split("\n## The 25 bars\n")[1].split("\n#")[0]
+    lines = re.findall(r"^\| (\d+) \|(.*)$", section, re.M)
+    named = {int(bar): set(re.findall(r"`(test_\w+\.py)::(\w+)`", line)) for bar, line in lines}
+    assert list(named) == list(range(1, 26))
+    for bar in named.keys() - ELSEWHERE:
+        own = {(file, name) for file, name in found if name.startswith(f"test_bar_{bar:02}_")}
+        assert own, f"no test of bar {bar}"
+        assert named[bar] == own, f"the line of bar {bar}"
+
+
+def names_of_tests(source: str) -> list[str]:
+    return re.findall(r"^def (test_\w+)", source, re.M)

@@ -76,19 +76,6 @@ def test_contract(name, tmp_path):
     assert_same(loaded.columns(batch), columns)
 
 
-@every_translator
-@pytest.mark.parametrize("stop", [1, 3, 5])
-def test_resume_equals_the_unbroken_run(name, stop, tmp_path):
-    """Stopped in any stage: weights, moments, pools."""
-
-    def state(trainer: Trainer) -> list[Any]:
-        return [trainer.lightning_module.state_dict(), [optimizer.state_dict() for optimizer in trainer.optimizers]]
-
-    unbroken = state(after(name, STAGES))
-    after(name, stop).save_checkpoint(tmp_path / "a.ckpt")
-    assert_same(state(after(name, STAGES, translator(name, seed=1), ckpt_path=tmp_path / "a.ckpt")), unbroken)
-
-
 @pytest.mark.parametrize("name", [name for name in TRANSLATORS if name not in WITH_BATCH_NORM])
 def test_micro_batches_equal_the_whole_batch(name):
     still = {"generator": partial(networks.UNetGenerator, width=4, dropout=0.0)} if name == "Pix2Pix" else {}
