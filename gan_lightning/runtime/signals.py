@@ -151,7 +151,7 @@ class Listener:
         processes = list(watched)
         watched.clear()
         if processes:
-            atexit.register(_wait, processes)
+            atexit.register(wait, processes)
         return processes
 
     def _end_at_once(self, number: int) -> None:
@@ -223,9 +223,9 @@ def _say(line: str) -> None:
             os.write(2, f"{line}\n".encode())
 
 
-def _wait(processes: list[subprocess.Popen]) -> None:
-    """Until they have ended, by force if need be."""
-    deadline = time.monotonic() + PATIENCE
+def wait(processes: list[subprocess.Popen], seconds: float = PATIENCE) -> None:
+    """Until they have ended, by force if they take longer."""
+    deadline = time.monotonic() + seconds
     for process in processes:
         try:
             process.wait(max(deadline - time.monotonic(), 0))
