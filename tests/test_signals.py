@@ -102,9 +102,10 @@ class Run:
         return -1
 
     def reach(self, step: int) -> int:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300  # on a crowded machine it takes minutes to load the libraries
         while (logged := self.logged()) < step:
-            assert self.process.poll() is None and time.monotonic() < deadline, self.process.communicate()
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, f"step {logged} at last"
             time.sleep(0.05)
         return logged
 
@@ -136,9 +137,8 @@ class Run:
 
     def end(self) -> tuple[str, str]:
         """Output and errors of the run, once it and all of its processes have ended in time."""
-        began = time.monotonic()
-        out, err = self.process.communicate(timeout=30)
-        assert time.monotonic() - began < 30
+        crowd = max(os.getloadavg()[0] / (os.cpu_count() or 1), 1)  # processes that share a core
+        out, err = self.process.communicate(timeout=30 * crowd)
         time.sleep(1)
         assert not self.everyone(), "processes are left"
         return out, err

@@ -20,7 +20,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gan_lightning import reporting
@@ -151,8 +151,6 @@ class FitCLI(LightningCLI):
             logger = runs.loggers(self.folder, self.run_name, yaml.safe_load(text), reached)
         elif logger:
             logger = [*command_line.listed(logger), runs.RunCSVLogger(self.folder, reached)]
-            if rank_zero_only.rank == 0 and any(isinstance(one, WandbLogger) for one in logger):
-                runs.with_wandb(self.folder)
             for board in (one for one in logger if isinstance(one, TensorBoardLogger) and one.save_dir == RUN_FOLDER):
                 board._root_dir, board._version = str(self.folder), ""  # not known when it was made; one for all parts
         own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))

@@ -67,9 +67,9 @@ class Peers(Callback):
         threading.Thread(target=self._watch, name="peers", daemon=True).start()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._ranks:
+        if place()[1] > 1:
             trainer.strategy.barrier()  # from now on each may end when it has done its part
-            self._over.set()
+        self._over.set()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._over.set()

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]  # of the checkout
 _FOLDERS = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # where a user lets W&B write
 _OF_WANDB = ("WANDB_SILENT", "WANDB_MODE", *_FOLDERS)  # what we, and Lightning, set for a run
+_temporary: list[Path] = []  # folders that W&B has made when it was loaded
 _FOLDER = "GAN_LIGHTNING_RUN"  # how the processes that a run starts learn its folder
 
 
@@ -142,17 +143,20 @@ def with_wandb(folder: Path) -> ModuleType:
     Args:
         folder: of the run; what an earlier part of it has left behind goes.
     """
-    own = folder / "wandb" / "tmp"
-    if "wandb" not in sys.modules:
-        with suppress(OSError):
+    own, before, first = folder / "wandb" / "tmp", tempfile.tempdir, "wandb" not in sys.modules
+    with suppress(OSError):
+        if first:
             shutil.rmtree(own, ignore_errors=True)
             own.mkdir(parents=True)
-    before = tempfile.tempdir
+            tempfile.tempdir = str(own)
+        for made in _temporary:  # the user may have removed that run
+            made.mkdir(parents=True, exist_ok=True)
     try:
-        tempfile.tempdir = str(own) if own.is_dir() else before
         import wandb
     finally:
         tempfile.tempdir = before
+    if first:
+        _temporary.extend(own.glob("*"))
     return wandb
 
 
