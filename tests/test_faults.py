@@ -231,6 +231,31 @@ def test_workers_that_cannot_be_started_are_told(monkeypatch: pytest.MonkeyPatch
         next(iter(Loader(Noisy().load("train"), WholeOrder(64, 8), 1)))
 
 
+LEFT_ALONE = """
+import os, signal, torch
+from gan_lightning.data.loader import Loader, WholeOrder
+from gan_lightning.data.sets import InMemory
+images = InMemory(torch.zeros(64, 1, 256, 256, dtype=torch.uint8), torch.arange(64))
+batches = iter(Loader(images, WholeOrder(64, 4), 2))  # 256 kB each, more than a pipe holds
+next(batches)
+print(*(one.pid for one in torch.multiprocessing.active_children()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_of_a_killed_process_end_and_leave_nothing(tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kept")}
+    (tmp_path / "out").touch()
+    with open(tmp_path / "out", "w") as out:
+        assert subprocess.run([sys.executable, "-c", LEFT_ALONE], env=environment, stdout=out).returncode == -9
+    workers = [int(word) for word in (tmp_path / "out").read_text().split()]
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker is left"
+        time.sleep(0.1)
+    assert len(workers) == 2 and {path.name for path in tmp_path.iterdir()} <= {"out", "kept"}
+
+
 SMALL_MEMORY = """
 import torch
 from gan_lightning.data.loader import Loader, WholeOrder

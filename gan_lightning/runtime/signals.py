@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -194,13 +195,22 @@ def _launched() -> bool:
 def left_to_parent(worker: int = 0) -> None:
     """Ignore what the parent process handles: for a worker, which must work until it is told to end.
 
-    What ends it is its parent: by a message, by SIGKILL (see :meth:`data.loader.Loader.close`), or by its own end,
-    which a worker of torch looks for every few seconds.
+    What ends it is its parent: by a message, by SIGKILL (see :meth:`data.loader.Loader.close`), or by its own end.
     """
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent has ended: torch's look for that fails while a batch fills a pipe to nobody."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    if folder := getattr(multiprocessing.current_process(), "_config", {}).get("tempdir"):  # of its connections
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 @contextmanager
