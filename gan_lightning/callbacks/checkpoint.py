@@ -58,6 +58,7 @@ class Checkpoint(callbacks.Checkpoint):
         config: the run's resolved config as YAML, kept in every file as `checkpoint["config"]`, and written to
             config.yaml when training begins; a run that goes on tells in which settings it differs from the file's.
         last_path, best_path: the files; None while there is none.
+        last_step: the generator step of the former.
         best_score, best_step: the best score so far, and the generator step it was reached at.
         best_card: how the best score was made (see :class:`ScheduledScore`); empty for a figure that is not a score.
     """
@@ -80,6 +81,7 @@ class Checkpoint(callbacks.Checkpoint):
         self.monitor, self.mode, self.log_model = monitor, mode, log_model
         self.config: str | None = None
         self.last_path: str | None = None
+        self.last_step = 0
         self.best_path: str | None = None
         self.best_score: float | None = None
         self.best_step: int | None = None
@@ -278,7 +280,8 @@ class Checkpoint(callbacks.Checkpoint):
         self._check_weights(trainer, pl_module)
         last = os.path.join(self.folder, "last.ckpt")
         trainer.save_checkpoint(last, weights_only=False)  # i.e. with the optimizers
-        self.last_path, self._saved, self._time = last, pl_module.iteration, time.monotonic()
+        self.last_path, self.last_step = last, trainer.global_step
+        self._saved, self._time = pl_module.iteration, time.monotonic()
         if best:
             self.best_path = os.path.join(self.folder, "best.ckpt")
             if trainer.is_global_zero:

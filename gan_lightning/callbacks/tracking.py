@@ -103,6 +103,8 @@ def log_model(trainer: Trainer, checkpoint: Path, aliases: Sequence[str], about:
 
     for logger in wandb_loggers(trainer):
         run = logger.experiment
+        if getattr(run, "disabled", False):  # it could not begin
+            continue
         kept = Path(run.dir).absolute().with_name("model.ckpt")  # `wandb sync` may be called from elsewhere
         link(checkpoint, kept)
         name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"model-{run.id}")  # W&B takes no other letters

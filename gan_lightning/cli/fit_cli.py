@@ -7,12 +7,11 @@ import inspect
 import json
 import logging
 import os
-import shlex
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NamedTuple
@@ -27,13 +26,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from gan_lightning import reporting
 from gan_lightning.batches import LINKED_ARGUMENTS
 from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSummary, SampleGrid
-from gan_lightning.cli import command_line
+from gan_lightning.cli import command_line, ending
 from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
 from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
 from gan_lightning.loading import init_from
 from gan_lightning.runtime import checkpoint_io, jobs, processes, runs, signals, trainer_arguments
 from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
+from gan_lightning.runtime.peers import Peers
 from gan_lightning.runtime.trust import RUN_FOLDER, USER
 
 PACKAGE = Path(__file__).parents[1]
@@ -156,7 +156,8 @@ class FitCLI(LightningCLI):
         own_bar = any(isinstance(callback, ProgressBar) for callback in command_line.listed(asked.callbacks))
         bar = [] if own_bar or asked.enable_progress_bar is False or asked.barebones else [GANProgressBar()]
         self.summary = RunSummary()
-        self.trainer_defaults = {"callbacks": [*bar, Health(), self.summary]}
+        self.peers = Peers(partial(ending.further, self))
+        self.trainer_defaults = {"callbacks": [*bar, Health(), self.summary, self.peers]}
         with trainer_arguments.refused():
             return super().instantiate_trainer(default_root_dir=str(self.folder), logger=logger, **kwargs)
 
@@ -270,17 +271,6 @@ def _settings(config: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def how_it_stopped(cli: FitCLI, number: signal.Signals) -> str:
-    """The line that ends a run which a signal has ended; where the signal means it, Slurm is asked to run it again."""
-    if (last := cli.config_init.checkpoint.last_path) is None:
-        return f"{number.name}: ended before there was anything to save"
-    last = shlex.quote(os.path.relpath(last))
-    further = f"go on with: python -m gan_lightning.fit --ckpt_path {last}"
-    if number.name == "SIGUSR1" and jobs.slurm() is not None:
-        further = f"{jobs.requeue()}; by hand: {further.removeprefix('go on with: ')}"
-    return f"{number.name}: ended at step {cli.trainer.global_step}, saved in {last}; {further}"
-
-
 def run(args: list[str]) -> None:
     """Train as the arguments say; exit code 2 for bad input, 1 for a run that broke, 128 + n by signal n."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -288,7 +278,7 @@ def run(args: list[str]) -> None:
     for asked in ("profilers", "callbacks"):  # reports that nobody gets without asking for them
         logging.getLogger(f"lightning.pytorch.{asked}").setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of the fonts that it looks for when it is new
-    with signals.listening() as listener, short_errors():
+    with signals.listening() as listener, short_errors(), runs.finished():
         processes.know_rank()
         trust, given = trusted(args)
         args, resumed = with_base_config(with_board(frozen(given)), trust)
@@ -319,24 +309,23 @@ def run(args: list[str]) -> None:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
         except signals.Stopped as stopped:
             if cli.trainer.is_global_zero:
-                print(how_it_stopped(cli, stopped.signal), flush=True)
+                print(ending.how_it_stopped(cli, stopped.signal), flush=True)
                 cli.summary.draw(cli.trainer)
                 reporting.keep(cli.folder)
             raise
-        except (ValueError, *misconfiguration()):
+        except Exception as error:
             with suppress(OSError):
                 cli.folder.rmdir()  # if nothing is in it
-            if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
-                traceback.print_exc()
-                sys.exit(1)
-            raise
-        except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
-            if isinstance(error, RuntimeError) and (alone := processes.waited_in_vain(error)):
-                leave(alone, 1)
-            if missing := trainer_arguments.metric_not_there(error):
-                raise ValueError(missing) from error
-            if resumed is not None and not cli.model.begun:
-                raise ValueError(f"no run can go on from {resumed.path}: {one_line(error)}") from error
+            ending.explain(cli, error)
+            if isinstance(error, (ValueError, *misconfiguration())):
+                if cli.model.begun:  # no bad input any more, but a fault in somebody's code: it needs its traceback
+                    traceback.print_exc()
+                    sys.exit(1)
+            elif isinstance(error, (RuntimeError, KeyError, TypeError, AttributeError, IndexError)):
+                if missing := trainer_arguments.metric_not_there(error):
+                    raise ValueError(missing) from error
+                if resumed is not None and not cli.model.begun:
+                    raise ValueError(f"no run can go on from {resumed.path}: {one_line(error)}") from error
             raise
         if not cli.model.begun and resumed is None:
             leave("nothing was trained: the trainer's limits leave no batch")

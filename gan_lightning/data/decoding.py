@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import DataError, printable
 from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import Reading
 from gan_lightning.runtime.sizes import Sides, Size, sides_of
@@ -23,6 +23,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # the grey of a colour (ITU-R BT.601), a
 ORIENTATION = 0x0112  # the EXIF tag
 BITS_PER_SAMPLE = 258  # the TIFF tag
 END_OF_JPEG = b"\xff\xd9"
+ENDS = {"JPEG": END_OF_JPEG, "PNG": b"IEND\xaeB`\x82"}
 # Eight times 256 bytes that a JPEG decoder takes for pixels where some are missing, each with a restart marker.
 FILLER = b"".join(bytes(range(255)) + bytes([0xFF, 0xD0 + number]) for number in range(8))
 MISSING = {127, 128}  # what it makes of missing pixels: the middle of the range, or of the inverted range of inks
@@ -47,15 +48,15 @@ def read_pixels(path: Path, channels: int, reading: Reading = Reading(), fast: b
             read before: OpenCV reads some that Pillow refuses.
 
     Raises:
-        ValueError: naming the file: it is no image, is cut off, has several pages, too many pixels or other channels,
-            or holds numbers whose white is not given.
+        DataError: naming the file: it is not there, is no image, is cut off, has several pages, too many pixels or
+            other channels, or holds numbers whose white is not given.
     """
     try:
         if path.suffix.lower() == ARRAYS:
             return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), channels, reading)
         return _of_image(path.read_bytes(), channels, reading, fast)
     except Exception as error:  # a damaged file fails in as many ways as there are formats
-        raise ValueError(f"{printable(path)} cannot be read: {one_line(path, error)}") from None
+        raise DataError(f"{printable(path)} cannot be read: {one_line(path, error)}") from None
 
 
 def pixels_of(content: bytes, name: str, channels: int, reading: Reading = Reading(), fast: bool = False) -> np.ndarray:
@@ -134,7 +135,7 @@ def _by_opencv(content: bytes, header: Image.Image, reading: Reading) -> np.ndar
     # Pillow would decode all pixels of a PNG to say which way up it is.
     if (header.format == "JPEG" or b"eXIf" in content) and header.getexif().get(ORIENTATION, 1) != 1:
         return None
-    if header.format == "JPEG" and not content.endswith(END_OF_JPEG):  # OpenCV would fill what is missing with grey
+    if not content.endswith(ENDS[header.format]):  # OpenCV would fill what is missing with grey, and print warnings
         return None
     colour = header.mode == "RGB"
     flags = (cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_IGNORE_ORIENTATION
@@ -275,7 +276,7 @@ def read_image(
         uint8 or uint16, see :func:`read_pixels`.
 
     Raises:
-        ValueError: see :func:`read_pixels`.
+        DataError: see :func:`read_pixels`.
     """
     return image_of(read_pixels(path, channels, reading, fast), size)
 

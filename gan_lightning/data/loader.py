@@ -7,6 +7,7 @@ an epoch too, goes on with the very batch it would have seen.
 from __future__ import annotations
 
 import atexit
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -16,12 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gan_lightning.batches import BatchIndex, PartlyLabeled, Unpaired, pictures
 from gan_lightning.data.sets import Examples, uniform
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime import signals
+from gan_lightning.runtime.errors import DataError, LoadingError, words_of
 
 
 class Position(NamedTuple):
@@ -164,6 +167,34 @@ class BatchDataset(Dataset):
         return batch
 
 
+class Failure(NamedTuple):
+    """What a worker sends instead of a batch that it could not load."""
+
+    words: str
+    bad_input: bool  # whether it is something that a user can put right
+
+
+class Answering(Dataset):
+    """A set in a worker: an exception is an answer, since torch raises a copy that has a traceback as its words."""
+
+    def __init__(self, batches: BatchDataset) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, which: BatchIndex) -> tuple:
+        try:
+            return self.batches[which]
+        except Exception as error:
+            if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
+                raise
+            if isinstance(error, (DataError, OSError)):
+                return Failure(words_of(error), True)
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            return Failure(f"a loader's worker failed: {words} (--data.num_workers 0 shows where)", False)
+
+
 MESSAGE = 2**19  # bytes that a worker sends at a time, where one batch is not more; measured as about the best
 
 
@@ -171,11 +202,28 @@ def to_pipe(batches: list[tuple]) -> list[tuple]:
     """What a worker sends: a short message as arrays, in the pipe itself.
 
     A tensor travels through shared memory under a file descriptor of its own, which costs a batch of 64 MNIST images
-    1.2 ms against 0.2 ms; long messages still do.
+    1.2 ms against 0.2 ms; long messages still do, as long as there is room in that memory.
     """
-    if sum(field.nbytes for batch in batches for field in batch) > MESSAGE:
-        return batches
+    failed: list[tuple] = [batch for batch in batches if isinstance(batch, Failure)]
+    if failed or (size_of(batches) > MESSAGE and _shared(batches)):
+        return failed or batches
     return [type(batch)(*(field.numpy() for field in batch)) for batch in batches]
+
+
+def size_of(batches: Iterable[tuple]) -> int:
+    """Bytes of batches of tensors or arrays."""
+    return sum(field.nbytes for batch in batches for field in batch)
+
+
+def _shared(batches: list[tuple]) -> bool:
+    """Put batches into shared memory; whether they fit. Torch does it in a thread, whose error nobody hears of."""
+    try:
+        for batch in batches:
+            for field in batch:
+                field.share_memory_()
+    except RuntimeError:  # "No space left on device"; a container's /dev/shm has 64 MB where nobody gives it more
+        return False
+    return True
 
 
 def unchanged(batches: list[tuple]) -> list[tuple]:
@@ -224,9 +272,10 @@ class Loader:
         group: int = 1,
     ) -> None:
         self.order = order
+        batches = BatchDataset(images, flip_seed)
         self._make = partial(
             DataLoader,
-            BatchDataset(images, flip_seed),
+            Answering(batches) if num_workers else batches,
             sampler=order,
             batch_size=group if num_workers else 1,  # counted in BatchIndex: the set answers each with a whole batch
             num_workers=num_workers,
@@ -236,21 +285,42 @@ class Loader:
         )
         self._loader: DataLoader | None = None
         self._iterator: Any = None  # torch's, which owns the workers
+        self._told = False  # that there is too little shared memory
 
     def __len__(self) -> int:
         return len(self.order)  # type: ignore[arg-type]  # our orders have a length, torch's Sampler declares none
 
     def __iter__(self) -> Iterator[tuple]:
+        """The batches, as tensors.
+
+        Raises:
+            LoadingError: a worker could not load a batch, or none can be started. Without workers the error itself.
+        """
         if self._loader is None:
             # Its own generator: a DataLoader draws a seed for its workers, by default from the global stream.
             self._loader = self._make(generator=torch.Generator())
             _started.add(self)
-        with signals.held_back():
-            iterator = self._iterator = iter(self._loader)
+        try:
+            with signals.held_back():
+                iterator = self._iterator = iter(self._loader)
+        except OSError as error:  # no memory, no room for a semaphore, too many processes or files
+            raise LoadingError(f"no loader's worker can be started ({error}): use --data.num_workers 0") from error
         _workers.update(getattr(iterator, "_workers", ()))
         for batches in iterator:
+            self._look_at(batches)
             for batch in batches:
                 yield type(batch)(*map(torch.as_tensor, batch))
+
+    def _look_at(self, batches: list[tuple]) -> None:
+        """Raise a worker's error; tell once that batches come through pipes since shared memory is full."""
+        if failure := next((batch for batch in batches if isinstance(batch, Failure)), None):
+            raise LoadingError(failure.words, failure.bad_input)
+        if not self._told and isinstance(batches[0][0], np.ndarray) and (size := size_of(batches)) > MESSAGE:
+            self._told = True
+            rank_zero_warn(
+                f"/dev/shm has no room for a worker's {size / 2**20:.1f} MB: they come through pipes, which is slower; "
+                "give the container more (docker run --shm-size 1g) or use fewer --data.num_workers"
+            )
 
     def close(self) -> None:
         """End the workers, by force where one does not answer; iterating again starts new ones."""

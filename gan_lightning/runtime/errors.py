@@ -14,21 +14,33 @@ from typing import NoReturn
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # what torch says on GPUs and CPUs
 
 
-class NotFiniteError(RuntimeError):
+class RunError(RuntimeError):
+    """A run broke, for a reason that one line can say.
+
+    Args:
+        message: that line.
+        bad_input: whether the reason is something that a user can put right: exit code 2, else 1.
+    """
+
+    def __init__(self, message: str, bad_input: bool = False) -> None:
+        super().__init__(message)
+        self.bad_input = bad_input
+
+
+class NotFiniteError(RunError):
     """A loss became NaN or infinite; the run stops, and the last checkpoint stays."""
 
 
-class PeerError(RuntimeError):
-    """Another process of the run failed, and this one ends with it.
+class PeerError(RunError):
+    """Another process of the run failed, and this one ends with it; the message says which did, and why."""
 
-    Args:
-        message: which did, and why.
-        bad_input: whether that was for what a user can put right.
-    """
 
-    def __init__(self, message: str, bad_input: bool = True) -> None:
-        super().__init__(message)
-        self.bad_input = bad_input
+class LoadingError(RunError):
+    """A worker could not load a batch, or no worker could be started."""
+
+
+class DataError(ValueError):
+    """A file of the data cannot be read; the message names it."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -68,21 +80,25 @@ def print_anything() -> None:
 def short_errors(*more: type[Exception]) -> Iterator[None]:
     """End the program with `error: <first lines of the message>` for what a user can put right.
 
-    ValueError, OSError (hence FileNotFoundError), PeerError, Lightning's MisconfigurationException and the types in
-    `more` exit with code 2, a loss that is not finite with code 1. Anything else is a fault of the program and keeps
-    its traceback, as everything does where GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
+    ValueError, OSError (hence FileNotFoundError), Lightning's MisconfigurationException and the types in `more` exit
+    with code 2, a RunError with 2 or 1. Anything else is a fault of the program and keeps its traceback, as everything
+    does where GAN_LIGHTNING_TRACEBACK is set. A context manager that is also a decorator.
     """
     print_anything()
     try:
         yield
     except Exception as error:
-        code = 1 if isinstance(error, NotFiniteError) else 2
-        if not isinstance(error, (NotFiniteError, PeerError, ValueError, OSError, *misconfiguration(), *more)):
+        if not isinstance(error, (RunError, ValueError, OSError, *misconfiguration(), *more)):
             raise
         if os.environ.get("GAN_LIGHTNING_TRACEBACK"):
             raise
-        system = isinstance(error, OSError) and error.strerror and error.filename
-        leave((f"{error.filename}: {error.strerror}" if system else str(error)) or type(error).__name__, code)
+        leave(words_of(error), 1 if isinstance(error, RunError) and not error.bad_input else 2)
+
+
+def words_of(error: Exception) -> str:
+    """What an error says; of the system's errors the file and the reason."""
+    system = isinstance(error, OSError) and error.strerror and error.filename
+    return (f"{printable(error.filename)}: {error.strerror}" if system else str(error)) or type(error).__name__
 
 
 def misconfiguration() -> tuple[type[Exception], ...]:

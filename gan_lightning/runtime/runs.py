@@ -6,13 +6,18 @@ import csv
 import logging
 import netrc
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from urllib.parse import urlparse
 
-import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,6 +26,9 @@ from gan_lightning.runtime.errors import is_utf8, make_folder, printable
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]  # of the checkout
+_FOLDERS = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # where a user lets W&B write
+_OF_WANDB = ("WANDB_SILENT", "WANDB_MODE", *_FOLDERS)  # what we, and Lightning, set for a run
+_temporary: list[Path] = []  # folders that W&B has made when it was loaded
 _FOLDER = "GAN_LIGHTNING_RUN"  # how the processes that a run starts learn its folder
 
 
@@ -129,6 +137,53 @@ def _logged_in() -> bool:
         return False
 
 
+def with_wandb(folder: Path) -> ModuleType:
+    """W&B, with the two temporary folders that its import makes in the run's: of one that is killed they stay there.
+
+    Args:
+        folder: of the run; what an earlier part of it has left behind goes.
+    """
+    own, before, first = folder / "wandb" / "tmp", tempfile.tempdir, "wandb" not in sys.modules
+    with suppress(OSError):
+        if first:
+            shutil.rmtree(own, ignore_errors=True)
+            own.mkdir(parents=True)
+            tempfile.tempdir = str(own)
+        for made in _temporary:  # the user may have removed that run
+            made.mkdir(parents=True, exist_ok=True)
+    try:
+        import wandb
+    finally:
+        tempfile.tempdir = before
+    if first:
+        _temporary.extend(own.glob("*"))
+    return wandb
+
+
+@contextmanager
+def finished() -> Iterator[None]:
+    """A run of W&B that is opened within ends with it, and what it has said to the environment.
+
+    Else a second run of this process would go on in the first one's record. A run that was open before stays so.
+    """
+
+    def opened() -> Any:
+        return getattr(sys.modules.get("wandb"), "run", None)
+
+    before, environment = opened(), {name: os.environ.get(name) for name in _OF_WANDB}
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        if (run := opened()) is not None and run is not before:
+            run.finish(exit_code=code)
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
 def git_commit(*paths: str) -> tuple[str, bool] | None:
     """The commit of the code that runs, and whether something changed since; None outside a git checkout.
 
@@ -144,6 +199,41 @@ def git_commit(*paths: str) -> tuple[str, bool] | None:
         return git("log", "-1", "--format=%H"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _choose_folders(own: str) -> None:
+    """Where W&B keeps what it has not sent: the run's own folder, or what the user has chosen and can be written to."""
+    os.environ.setdefault("WANDB_DATA_DIR", own)  # of tables
+    for name in _FOLDERS:
+        try:
+            if name in os.environ and os.environ[name] != own:
+                make_folder(os.environ[name], name)
+        except OSError as error:
+            rank_zero_only(log.warning)(f"W&B: {error}; it is {own} until then")
+            os.environ[name] = own
+
+
+class _Tracker(WandbLogger):
+    """Lightning's logger, which loads W&B when its run begins, on the first process alone."""
+
+    def __init__(self, save_dir: Path, **options: Any) -> None:
+        super().__init__(save_dir=save_dir, **options)
+        self._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it
+
+    @property
+    def experiment(self) -> Any:
+        if self._experiment is None and rank_zero_only.rank == 0:
+            wandb = with_wandb(Path(self.save_dir))
+            self._wandb_init["settings"] = wandb.Settings(init_timeout=30, silent=True)
+            try:
+                return super().experiment
+            except (OSError, wandb.errors.Error) as error:  # such as a full disk
+                if not (self._offline or isinstance(error, OSError)):
+                    raise
+                words = str(error).splitlines()[0]
+                log.warning("W&B cannot keep a record (%s): this run is tracked by metrics.csv alone", words)
+                self._experiment = wandb.init(mode="disabled")
+        return super().experiment
 
 
 def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | None = None) -> list[Logger]:
@@ -164,27 +254,20 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
         rank_zero_only(log.warning)(f"W&B cannot hold {printable(odd)}: this run is tracked by metrics.csv alone")
         return [RunCSVLogger(folder, reached)]
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_DATA_DIR", str(folder.absolute() / "wandb"))  # of tables until they are sent
+    _choose_folders(str(folder.absolute() / "wandb"))
     commit = git_commit()
 
     sweep = "WANDB_SWEEP_ID" in os.environ  # its agent has chosen both
     own = {} if sweep else {"project": "gan_lightning", "id": f"{name}-{folder.name}"}
 
-    def tracker(offline: bool) -> WandbLogger:
-        logger = WandbLogger(
-            name=f"{name}/{folder.name}",
-            **own,
-            save_dir=folder,
-            offline=offline,
-            config={**config, "git_commit": commit and commit[0]},
-            settings=wandb.Settings(init_timeout=30, silent=True),
-        )
-        logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it
-        return logger
+    def tracker(offline: bool) -> _Tracker:
+        name_, about = f"{name}/{folder.name}", {**config, "git_commit": commit and commit[0]}
+        return _Tracker(name=name_, **own, save_dir=folder, offline=offline, config=about)
 
     offline = os.environ.get("WANDB_MODE", "online" if _logged_in() else "offline") == "offline"
     wandb_logger = tracker(offline)
     if not offline and rank_zero_only.rank == 0:
+        wandb = with_wandb(folder)
         try:
             _ = wandb_logger.experiment  # connects
         except wandb.errors.Error as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -151,7 +152,7 @@ class Listener:
         processes = list(watched)
         watched.clear()
         if processes:
-            atexit.register(_wait, processes)
+            atexit.register(wait, processes)
         return processes
 
     def _end_at_once(self, number: int) -> None:
@@ -194,13 +195,22 @@ def _launched() -> bool:
 def left_to_parent(worker: int = 0) -> None:
     """Ignore what the parent process handles: for a worker, which must work until it is told to end.
 
-    What ends it is its parent: by a message, by SIGKILL (see :meth:`data.loader.Loader.close`), or by its own end,
-    which a worker of torch looks for every few seconds.
+    What ends it is its parent: by a message, by SIGKILL (see :meth:`data.loader.Loader.close`), or by its own end.
     """
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent has ended: torch's look for that fails while a batch fills a pipe to nobody."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    if folder := getattr(multiprocessing.current_process(), "_config", {}).get("tempdir"):  # of its connections
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 @contextmanager
@@ -223,9 +233,9 @@ def _say(line: str) -> None:
             os.write(2, f"{line}\n".encode())
 
 
-def _wait(processes: list[subprocess.Popen]) -> None:
-    """Until they have ended, by force if need be."""
-    deadline = time.monotonic() + PATIENCE
+def wait(processes: list[subprocess.Popen], seconds: float = PATIENCE) -> None:
+    """Until they have ended, by force if they take longer."""
+    deadline = time.monotonic() + seconds
     for process in processes:
         try:
             process.wait(max(deadline - time.monotonic(), 0))
