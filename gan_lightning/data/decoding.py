@@ -39,9 +39,16 @@ cv2.setNumThreads(0)  # loader processes are what reads in parallel; OpenCV's ow
 Image.MAX_IMAGE_PIXELS = None  # `Reading.max_pixels` is the limit, and refuses where Pillow's own would warn
 
 
-def reduction_of(own: Sides, least: Sides) -> int:
-    """By how much a JPEG decoder may reduce a picture, 8, 4, 2 or 1, that stays at least as large as `least`."""
-    return next(by for by in (8, 4, 2, 1) if by == 1 or all(a // by >= b for a, b in zip(own, least, strict=True)))
+def reduction_of(own: Sides, wanted: Sides) -> int:
+    """By how much a JPEG may be decoded smaller, 8, 4, 2 or 1: to exactly the size that is wanted, or twice that.
+
+    With less than twice, what is left to resize blurs what the decoder has averaged.
+    """
+    for by in (8, 4, 2):
+        have = [(side / by, want) for side, want in zip(own, wanted, strict=True)]
+        if all(side == want for side, want in have) or all(side >= 2 * want for side, want in have):
+            return by
+    return 1
 
 
 def read_pixels(
@@ -149,6 +156,7 @@ def _by_opencv(
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if pixels is None:
         return None
+    pixels = pixels[: header.height // by, : header.width // by]  # without blocks that the picture fills in part
     pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if colour else pixels
     return pixels if turn == 1 else _upright(pixels, turn)
 

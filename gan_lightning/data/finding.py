@@ -81,9 +81,8 @@ def _file(entry: os.DirEntry[str]) -> Known | str:
 
 def progress(what: str, total: int | None = None) -> tqdm:
     """A bar on stderr for what goes through files, which shows itself after some seconds, in the first process."""
-    return tqdm(
-        desc=what, total=total, unit="file", delay=DELAY, leave=False, disable=getattr(rank_zero_only, "rank", 0) != 0
-    )
+    other = getattr(rank_zero_only, "rank", 0) != 0
+    return tqdm(desc=what, total=total, unit="file", delay=DELAY, mininterval=1.0, leave=False, disable=other)
 
 
 class Walk:

@@ -23,7 +23,7 @@ class Paths(Sequence[Path]):
 
     def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
         names = [os.fsencode(path) for path in paths]
-        prefix = bytes(os.path.commonprefix(names or [b""]))
+        prefix = os.fsencode(os.path.commonprefix(names or [b""]))
         self._root = prefix[: prefix.rfind(SEPARATOR) + 1]
         self._names = b"".join(name[len(self._root) :] for name in names)
         lengths = np.fromiter(map(len, names), np.int64, len(names)) - len(self._root)
