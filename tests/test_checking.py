@@ -18,7 +18,6 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
-from test_contents import made_anew, replaced, rewritten, through_another_name
 
 from gan_lightning import data
 from gan_lightning.data import checking, contents
@@ -93,18 +92,38 @@ def test_a_file_is_decoded_once_in_its_life(tmp_path: Path, looked: list[str]) -
     assert len(looked) == 11, "read in another way"
 
 
-@pytest.mark.parametrize("change", [rewritten, replaced, made_anew, through_another_name])
+def rewritten(path: Path) -> None:
+    """By bytes that are no picture, of the same size, with the old time set back."""
+    path.write_bytes(b"x" * path.stat().st_size)
+    os.utime(path, ns=(OLD, OLD))
+
+
+def replaced(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    rewritten(other)
+    os.replace(other, path)
+
+
+def through_another_name(path: Path) -> None:
+    os.link(path, path.with_name("link"))
+    rewritten(path.with_name("link"))
+
+
+@pytest.mark.parametrize("change", [rewritten, replaced, through_another_name])
 def test_a_file_of_equal_name_size_and_times_is_checked_again(
-    change: Callable[[Path], Path], tmp_path: Path, looked: list[str]
+    change: Callable[[Path], None], tmp_path: Path, looked: list[str]
 ) -> None:
     paths = fill(tmp_path / "a", 3)
     folder_of(tmp_path / "a").setup("fit")
     time.sleep(0.02)  # the clocks of file systems tick in a few milliseconds
+    before = paths[1].stat()
     change(paths[1])
+    after = paths[1].stat()
+    assert (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     with pytest.raises(ValueError, match="^1 damaged files: .*001.jpg cannot be read"):
         folder_of(tmp_path / "a").setup("fit")
-    again = looked[3:]
-    assert set(again) - {"link"} == {"001.jpg"}
+    assert looked[3:] == ["001.jpg"]
 
 
 def test_a_damaged_store_or_none_is_only_slower(tmp_path: Path, cache: Path, looked: list[str]) -> None:
@@ -234,7 +253,7 @@ def test_paths_are_those_that_were_given() -> None:
 
 
 def test_paths_take_the_bytes_of_their_names_and_no_objects() -> None:
-    count = 20_000
+    count = 5000
     gc.collect()
     before = len(gc.get_objects())
     images = Files(
@@ -246,7 +265,7 @@ def test_paths_take_the_bytes_of_their_names_and_no_objects() -> None:
     )
     gc.collect()
     assert len(gc.get_objects()) - before < 100, "what worker processes would copy, one by one, as they count"
-    assert len(pickle.dumps(images)) < count * (len("class0/0000000.jpg") + 8 + 8 + 1) + 10_000
+    assert len(pickle.dumps(images)) < count * (len("class0/0000000.jpg") + 8 + 8 + 1) + 2000
 
 
 def test_pictures_are_found_in_the_order_of_pathlib(tmp_path: Path) -> None:
