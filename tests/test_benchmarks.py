@@ -141,15 +141,29 @@ def test_gpu_runs_on_a_cpu_too(run: Run, model: str) -> None:
 # The others.
 
 
-def test_data(run: Run) -> None:
-    code, printed = run(loaded("data"), "--images", "32", "--batch_size", "8", "--repeats", "1")
-    names = ["MNIST", "MNIST", "CIFAR10", "CIFAR10", "UnpairedImages", "PairedImages"]
+def test_data(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded("data")
+    monkeypatch.setattr(module, "of_photos", partial(module.of_photos, side=128, size=32))
+    code, printed = run(module, "--images", "32", "--batch_size", "8", "--repeats", "1")
+    names = ["MNIST", "MNIST", "CIFAR10", "CIFAR10", "UnpairedImages", "PairedImages", "ImageFolder"]
     pattern = rf"(\w+) +\d workers: +({NUMBER}) images/s, torchvision +({NUMBER}), ratio +({NUMBER})"
     found = re.findall(pattern, printed)
     assert [line[0] for line in found] == names
     ratios = [number(line[3]) for line in found]
     assert ratios == pytest.approx([number(line[1]) / number(line[2]) for line in found], rel=0.02, abs=0.06)
     assert code in (0, 1)
+    decoders = {cells[0]: number(cells[1]) for cells in rows(printed)}
+    assert decoders.keys() >= {"Pillow, Resize", "Pillow, draft", "OpenCV, whole", "OpenCV, 1/4"}
+
+
+def test_million(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = loaded("million")
+    monkeypatch.setattr(module, "BATCHES", 1)
+    module.write(tmp_path, 200)
+    assert len(list(tmp_path.glob("class*/*.jpg"))) == 200
+    module.start(str(tmp_path))
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found.keys() == {"seconds", "cpu", "rss", "own"} and 0 < found["own"] < found["rss"]
 
 
 def test_streaming(run: Run) -> None:

@@ -390,8 +390,8 @@ def test_training_begins_with_pillows_verdict(tmp_path):
         data.ImageFolder(str(tmp_path), 8, batch_size=1).setup("fit")
     folder = data.ImageFolder(str(tmp_path), 8, batch_size=1, corrupt="skip", val_fraction=0)
     folder.setup("fit")
-    assert folder.reference("train").fast and len(folder.reference("train")) == 3
-    assert not data.ImageFolder(str(tmp_path), 8).reference("train").fast  # read by scores alone
+    assert folder.reference("train").sound.tolist() == [True] * 3
+    assert data.ImageFolder(str(tmp_path), 8).reference("train").sound is None  # read by scores alone
 
 
 # Names of any bytes.

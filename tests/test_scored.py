@@ -17,7 +17,8 @@ from conftest import random_inception
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.data.decoding import as_bytes, read_image
+from gan_lightning.data.decoding import read_image
+from gan_lightning.data.levels import as_bytes
 from gan_lightning.data.scored import images_to_score
 from gan_lightning.evaluate import main
 from gan_lightning.metrics import DigitFeatures, frechet_distance

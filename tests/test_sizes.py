@@ -23,8 +23,9 @@ from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import FID, SampleGrid
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import cropped
-from gan_lightning.data.decoding import as_bytes, batch_of, read_image, read_pixels
+from gan_lightning.data.decoding import batch_of, read_image, read_pixels
 from gan_lightning.data.finding import image_files
+from gan_lightning.data.levels import as_bytes
 from gan_lightning.data.pictures import Pictures
 from gan_lightning.loading import load_model
 from gan_lightning.metrics import DigitFeatures, Extractor, Features, to_uint8

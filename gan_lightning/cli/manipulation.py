@@ -112,7 +112,8 @@ def read_mask(
     import cv2
     import numpy as np
 
-    from gan_lightning.data.decoding import as_bytes, read_image
+    from gan_lightning.data.decoding import read_image
+    from gan_lightning.data.levels import as_bytes
 
     mask = as_bytes(read_image(path, None, 1, reading))[0]
     if mask.shape != sides:

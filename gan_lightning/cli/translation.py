@@ -21,8 +21,9 @@ from gan_lightning.cli.arguments import program
 from gan_lightning.core import AdversarialModule, ImageGenerator, Inpainter, Manipulator, Translator
 from gan_lightning.core.tiling import LEAST, lengthened, resized, resized_alpha, tiled
 from gan_lightning.data.base import to_unit
-from gan_lightning.data.decoding import as_bytes, read_image
+from gan_lightning.data.decoding import read_image
 from gan_lightning.data.finding import holds, image_files
+from gan_lightning.data.levels import as_bytes
 from gan_lightning.metrics import to_uint8
 from gan_lightning.metrics.extractor import full_float32
 from gan_lightning.runtime.errors import out_of_memory, printable

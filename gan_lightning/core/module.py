@@ -295,7 +295,7 @@ class AdversarialModule(sharding.Sharded, LightningModule):
             facts: dict[str, Any] = {}
             if self.trainer.is_global_zero:  # to hash all the data is work for one
                 examples = data.reference("train")
-                facts = {"name": data.name, "fingerprint": examples.fingerprint, "classes": data.classes}
+                facts = {"name": data.name, "fingerprint": examples.quick_fingerprint, "classes": data.classes}
                 facts["class_counts"] = examples.class_counts
             self.trained_on = self.trainer.strategy.broadcast(facts)
 

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from gan_lightning.batches import Attributed
 from gan_lightning.data.encodings import codec_of
 from gan_lightning.data.finding import identity, named_images
+from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
 from gan_lightning.data.tables import names_files, number, records, short, shown, unnamed
@@ -177,7 +178,8 @@ class AttributeImages(FileData):
         self.attributes, self.crop = list(attributes), crop
         source = list_in(self.root, list_path)
         names, has = read_attributes(source, self.attributes)
-        self.paths, self.has = once(named_images(self.root, names, source), has, source)
+        paths, self.has = once(named_images(self.root, names, source), has, source)
+        self.paths = Paths(paths)
 
     def load(self, split: Split) -> Pictures:
         chosen = set(self.apart(self.paths, self.root, split))

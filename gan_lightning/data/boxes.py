@@ -80,6 +80,7 @@ class Boxed(Pictures):
 
     boxes: np.ndarray
     ratio: float
+    _reducible = False  # boxes are in the picture's own pixels
 
     def read(self, row: int) -> list[np.ndarray]:
         image = self.pixels(self.paths[row])

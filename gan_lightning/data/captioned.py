@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Hashable, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import torch
 from gan_lightning.batches import BatchIndex, Captioned
 from gan_lightning.data.boxes import Boxed, read_boxes
 from gan_lightning.data.caption_files import read_captions
+from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import hashes, key
@@ -122,7 +122,14 @@ class CaptionedExamples(Examples):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the images' fingerprint, their captions and the vocabulary."""
-        about = [self.images.fingerprint, self.texts, self.vocabulary, self.token.shape[1]]
+        return self._with_captions(self.images.fingerprint)
+
+    @property
+    def quick_fingerprint(self) -> str:
+        return self._with_captions(self.images.quick_fingerprint)
+
+    def _with_captions(self, fingerprint: str) -> str:
+        about = [fingerprint, self.texts, self.vocabulary, self.token.shape[1]]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
@@ -218,7 +225,7 @@ class CaptionedImages(FileData):
             raise ValueError(f"no {unit} of the captions occurs {min_count} times: use a smaller --data.min_count")
         self.length: int = max(map(len, training)) if length is None else length
 
-    def _paths(self, split: Split) -> list[Path]:
+    def _paths(self, split: Split) -> Paths:
         return self.apart(sorted(self.texts), self.root, split)
 
     def load(self, split: Split) -> CaptionedExamples:

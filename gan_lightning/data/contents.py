@@ -1,4 +1,7 @@
-"""What image files hold, as one hash: equal contents are one set, wherever it lies and whatever its files are named."""
+"""What is kept of image files, so that each is read and checked once in its life: hashes of contents, and verdicts.
+
+The hash of a set is that of its contents: equal contents are one set, wherever it lies and however files are named.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import numpy as np
+
+from gan_lightning.data.finding import progress
 from gan_lightning.runtime.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -20,10 +26,13 @@ if TYPE_CHECKING:
 
 KEPT = "file_hashes.sqlite3"  # in the cache
 TABLE = "CREATE TABLE IF NOT EXISTS hashes (file TEXT PRIMARY KEY, state TEXT, digest BLOB, checksum INTEGER)"
+CHECKED = "CREATE TABLE IF NOT EXISTS checked (row BLOB PRIMARY KEY, found BLOB) WITHOUT ROWID"
 PATIENCE = 10.0  # seconds to wait for another process that writes
 CHUNK = 1 << 20  # bytes read at a time
 GROUP = 16  # files that a thread reads in one go: to hand over each small file by itself takes longer than to read it
 REST = 2 * 10**9  # ns since a file was last changed: clocks of file systems tick in up to two seconds
+AT_A_TIME = 10_000  # files that are looked up together
+SAMPLE = 1000  # files that stand for a large set
 Answer = TypeVar("Answer")
 
 
@@ -59,9 +68,63 @@ def fingerprint_of(paths: Iterable[Path], about: str) -> str:
         OSError: a file cannot be read.
     """
     digest = hashlib.sha256(hashlib.sha256(about.encode()).digest())
-    for one in digests_of(list(paths)):
-        digest.update(one)
+    every = paths if isinstance(paths, Sequence) else list(paths)
+    with progress("hashing files", len(every)) as bar:
+        for first in range(0, len(every), AT_A_TIME):
+            part = every[first : first + AT_A_TIME]
+            digest.update(b"".join(digests_of(part)))
+            bar.update(len(part))
     return digest.hexdigest()
+
+
+def quick_fingerprint_of(paths: Sequence[Path], names: Iterable[str], about: str) -> str:
+    """SHA-256 of the names of many files, of the contents of some, evenly spread, and of how they are read.
+
+    Args:
+        paths: of the files.
+        names: of the files, which the folder that they lie in does not change.
+        about: what the images depend on beside the files.
+    """
+    digest = hashlib.sha256(f"names {about}".encode())
+    for name in names:
+        digest.update(os.fsencode(name) + b"\0")
+    digest.update(b"".join(digests_of([paths[row] for row in spread(len(paths))])))
+    return digest.hexdigest()
+
+
+def spread(count: int) -> list[int]:
+    """So many rows as are looked at of a large set, SAMPLE, evenly spread over it."""
+    return np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(int).tolist()
+
+
+def key_of(files: Sequence[Path], how: str) -> bytes:
+    """What a verdict on the present versions of files is kept under; empty where the next change may leave no trace.
+
+    Args:
+        files: that were looked at together.
+        how: what the verdict depends on beside them.
+    """
+    now, stats = time.time_ns(), [os.stat(path) for path in files]
+    if not all(_at_rest(stat, now) for stat in stats):
+        return b""
+    return hashlib.blake2b(repr([how, *map(Version.of, stats)]).encode(), digest_size=16).digest()
+
+
+def recalled(keys: Sequence[bytes]) -> dict[bytes, bytes] | None:
+    """Of verdicts that are kept, what was found; None where there is no place to keep any."""
+    select = "SELECT found FROM checked WHERE row = ?"
+
+    def look(database: sqlite3.Connection) -> dict[bytes, bytes]:
+        rows = {key: database.execute(select, [key]).fetchone() for key in keys if key}
+        return {key: row[0] for key, row in rows.items() if row is not None and isinstance(row[0], bytes)}
+
+    return _with_database(look)
+
+
+def keep(found: dict[bytes, bytes]) -> None:
+    """Keep what was found under each key."""
+    if rows := [(key, value) for key, value in found.items() if key]:
+        _with_database(lambda database: database.executemany("INSERT OR REPLACE INTO checked VALUES (?, ?)", rows))
 
 
 def digests_of(paths: Sequence[Path]) -> list[bytes]:
@@ -92,12 +155,15 @@ def _read(path: Path) -> tuple[bytes, Version | None]:
             digest.update(chunk)
         version = Version.of(stat)
         unchanged = version == Version.of(os.fstat(file.fileno()))
-    at_rest = now - max(stat.st_mtime_ns, stat.st_ctime_ns) >= REST
-    return digest.digest(), version if unchanged and at_rest else None
+    return digest.digest(), version if unchanged and _at_rest(stat, now) else None
+
+
+def _at_rest(stat: os.stat_result, now: int) -> bool:
+    return now - max(stat.st_mtime_ns, stat.st_ctime_ns) >= REST
 
 
 def _with_database(act: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
-    """What is done with the kept hashes, in one transaction; None where they cannot be had, which is only slower.
+    """What is done with the what is kept, in one transaction; None where they cannot be had, which is only slower.
 
     SQLite's plain journal, since its write-ahead log knows no network file systems. A damaged file is removed.
     """
@@ -110,7 +176,9 @@ def _with_database(act: Callable[[sqlite3.Connection], Answer]) -> Answer | None
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as database, database:
             database.text_factory = bytes  # what is damaged need not be UTF-8
+            database.execute("PRAGMA synchronous = OFF")  # what a power cut damages is made anew
             database.execute(TABLE)
+            database.execute(CHECKED)
             return act(database)
     except (sqlite3.OperationalError, OSError):  # no place to write to, no locks, or locked for too long
         return None

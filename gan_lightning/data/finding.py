@@ -13,11 +13,14 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
+from tqdm import tqdm
 
+from gan_lightning.data.paths import Paths
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS, FIRST, SHEETS
 
 log = logging.getLogger(__name__)
+DELAY = 3.0  # seconds before a bar shows itself
 # Formats whose files Pillow opens without decoding their pixels by itself, or that are seldom pictures.
 NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
 # Names that systems and tools leave behind; most of their like begin with a dot, and are hidden.
@@ -51,6 +54,37 @@ def _identity(path: str | Path, status: os.stat_result) -> tuple[int, int | str]
     return (status.st_dev, status.st_ino) if status.st_ino else (0, os.path.realpath(path))
 
 
+Known = tuple[int, int | str]  # what all names of a file have in common
+File = tuple[str, Known | str]  # a path, and the file that it is, or why it is none
+
+
+def in_order(path: str) -> str:
+    """What sorts paths as pathlib does: by their parts."""
+    return path.replace(os.sep, "\0")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _file(entry: os.DirEntry[str]) -> Known | str:
+    """A file's identity, or why it is left out."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return "broken link"
+    return _identity(entry.path, status) if stat.S_ISREG(status.st_mode) else "no regular file"
+
+
+def progress(what: str, total: int | None = None) -> tqdm:
+    """A bar on stderr for what goes through files, which shows itself after some seconds, in the first process."""
+    other = getattr(rank_zero_only, "rank", 0) != 0
+    return tqdm(desc=what, total=total, unit="file", delay=DELAY, mininterval=1.0, leave=False, disable=other)
+
+
 class Walk:
     """A walk through a folder, at any depth, that enters every folder and takes every picture once.
 
@@ -74,37 +108,47 @@ class Walk:
         self._suffixes = suffixes()
         self._folders: set[object] = set()
         self._files: set[object] = set()
-        found: list[Path] = []
+        found: list[str] = []
         places = [str(root)]  # the folder, then the linked ones
-        for place in places:
-            files, links, linked = self._look_through(place)
-            found += [path for path in (*sorted(files), *sorted(links)) if self._is_new(path)]
-            places += sorted(linked)
-        self.paths = sorted(found)
+        with progress(f"looking through {printable(root)}") as self._bar:
+            for place in places:
+                files, links, linked = self._look_through(place)
+                for part in (files, links):
+                    part.sort(key=lambda file: in_order(file[0]))
+                    found += [path for path, known in part if self._is_new(known)]
+                places += sorted(linked, key=in_order)
+        found.sort(key=in_order)
+        self.paths = Paths(found)
 
-    def _look_through(self, place: str) -> tuple[list[Path], list[Path], list[str]]:
+    def _look_through(self, place: str) -> tuple[list[File], list[File], list[str]]:
         """The pictures below a folder, those that are links, and the folders that are, without following any."""
-        files: list[Path] = []
-        links: list[Path] = []
+        files: list[File] = []
+        links: list[File] = []
         linked: list[str] = []
-        for folder, folders, names in os.walk(place, onerror=self._closed):
+        folders = [place]
+        while folders:
+            folder = folders.pop()
             if (known := identity(folder)) in self._folders:
-                folders[:] = []
                 self.left_out["link to a folder that is here already"] += 1
                 continue
             self._folders.add(known)
-            if not FIRST.isdisjoint(names):  # pictures that `sample` wrote, whose sheets are no further ones
-                folders[:] = [name for name in folders if name != SHEETS]
-            folders[:] = [name for name in folders if self._is_wanted(name)]
-            linked += [inner for name in folders if os.path.islink(inner := os.path.join(folder, name))]
-            for name in names:
-                if self._is_wanted(name) and self._is_picture(name):
-                    path = Path(folder, name)
-                    (links if path.is_symlink() else files).append(path)
+            try:
+                with os.scandir(folder) as scan:
+                    entries = list(scan)
+            except OSError:
+                self.left_out["folder that cannot be opened"] += 1
+                continue
+            inner = {entry.name for entry in entries if _is_folder(entry)}
+            # Of pictures that `sample` wrote the sheets are no further ones.
+            sheets = {SHEETS} if any(entry.name in FIRST for entry in entries) else set()
+            for entry in entries:
+                if entry.name in inner:
+                    if entry.name not in sheets and self._is_wanted(entry.name):
+                        (linked if entry.is_symlink() else folders).append(entry.path)
+                elif self._is_wanted(entry.name) and self._is_picture(entry.name):
+                    (links if entry.is_symlink() else files).append((entry.path, _file(entry)))
+            self._bar.update(len(entries))
         return files, links, linked
-
-    def _closed(self, error: OSError) -> None:
-        self.left_out["folder that cannot be opened"] += 1
 
     def _is_wanted(self, name: str) -> bool:
         if name.lower() in LEFT_BEHIND:
@@ -122,15 +166,9 @@ class Walk:
         self.kinds[suffix] += 1
         return False
 
-    def _is_new(self, path: Path) -> bool:
-        try:
-            status = os.stat(path)
-        except OSError:
-            self.left_out["broken link"] += 1
-            return False
-        known = _identity(path, status)
-        if not stat.S_ISREG(status.st_mode):
-            self.left_out["no regular file"] += 1
+    def _is_new(self, known: Known | str) -> bool:
+        if isinstance(known, str):
+            self.left_out[known] += 1
         elif known in self._files and not self._names:
             self.left_out["another name of a picture that is here already"] += 1
         else:
@@ -152,7 +190,7 @@ class Walk:
         return f"{count or 'no'} image{'s' * (count != 1)}" + f"; left out: {', '.join(reasons)}" * bool(reasons)
 
 
-def image_files(root: Path, names: bool = False) -> list[Path]:
+def image_files(root: Path, names: bool = False) -> Paths:
     """The pictures under a folder, at any depth, sorted, each once (see :class:`Walk`).
 
     One line tells what is left out, and why.
@@ -193,7 +231,7 @@ def refuse_shared(first: Sequence[Path], second: Sequence[Path], what: str) -> N
         raise ValueError(f"{printable(shared[0])} is in {what}{more}: no picture may be in both")
 
 
-def refuse_splits(root: Path, paths: Sequence[Path], flag: str) -> None:
+def refuse_splits(root: Path, paths: Paths, flag: str) -> None:
     """Refuse a folder that is one level, or more, too high: what it holds are the splits of a set.
 
     Args:
@@ -204,7 +242,8 @@ def refuse_splits(root: Path, paths: Sequence[Path], flag: str) -> None:
     Raises:
         ValueError: naming the folder of the training images; or that a split lies in a split.
     """
-    inner = [path.relative_to(root).parts[:-1] for path in paths]
+    above = {name.rpartition("/")[0] for name in paths.below(root)}
+    inner = [tuple(name.split("/")) if name else () for name in above]
     folder, depth = root, 0
     while len(names := {parts[depth] if len(parts) > depth else "" for parts in inner}) == 1 and "" not in names:
         folder, depth = folder / names.pop(), depth + 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,19 +16,18 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.contents import fingerprint_of
-from gan_lightning.data.decoding import MODES, batch_of, read_image, read_pixels
+from gan_lightning.data.checking import ImageFiles, check
+from gan_lightning.data.decoding import MODES, batch_of, image_of, read_image, read_pixels, reduction_of, resized
 from gan_lightning.data.finding import holds, image_files, listed, refuse_splits
+from gan_lightning.data.paths import Paths
 from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
-from gan_lightning.runtime.sizes import Sides, Size, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
 
 log = logging.getLogger(__name__)
-DARK, BRIGHT = 64, 191  # levels that a set is nearly black below, nearly white above: 14 bits in 16 reach 63
 NAMED = 20  # classes in the line that names them
-Row = TypeVar("Row")
 
 
 def place_of(name: str) -> float:
@@ -42,86 +40,68 @@ def held_out(name: str, fraction: float) -> bool:
     return place_of(name) < fraction
 
 
-def faults_of(
-    data: ImageData, rows: Sequence[Row], read: Callable[[Row], Sequence[np.ndarray]], warn: bool = True
-) -> list[str | None]:
-    """What is wrong with each row of files, None where nothing is: rank 0 reads all, on all cores, and all hear.
-
-    Args:
-        data: whose files they are.
-        rows: of files.
-        read: a row's pictures, (height, width, channels) uint8 or uint16 each.
-        warn: whether a line tells of pictures that are nearly black or nearly white.
-    """
-
-    def look(row: Row) -> tuple[str | None, list[tuple[int, int]]]:
-        try:
-            colours = [image[..., :3] for image in read(row)]
-        except ValueError as error:
-            return str(error), []
-        steps = [int(np.iinfo(image.dtype).max) // 255 for image in colours]
-        return None, [
-            (round(int(image.min()) / step), round(int(image.max()) / step))
-            for image, step in zip(colours, steps, strict=True)
-        ]
-
-    faults: list[str | None] = []
-    if data.trainer is None or data.trainer.global_rank == 0:
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # the interpreter is released while a file is decoded
-            looked = list(threads.map(look, rows))
-        faults = [fault for fault, _ in looked]
-        if warn:
-            warn_of_levels(data.name, [levels for _, levels in looked if levels])
-    return faults if data.trainer is None else data.trainer.strategy.broadcast(faults)
-
-
-def warn_of_levels(name: str, levels: Sequence[Sequence[tuple[int, int]]]) -> None:
-    """One line if most pictures are nearly black or nearly white, as those whose white is not their type's are.
-
-    Args:
-        name: of the set.
-        levels: of each row the darkest and the brightest level of each of its pictures, of 255.
-    """
-    for pictures in zip(*levels, strict=True):
-        darkest, brightest = (int(level) for level in np.median(np.array(pictures), 0))
-        if brightest < DARK or darkest > BRIGHT:
-            tone, reach = ("black", f"above {brightest}") if brightest < DARK else ("white", f"below {darkest}")
-            log.warning(
-                f"{name} is nearly {tone}: half of the pictures have nothing {reach} of 255. If their white is not "
-                "the greatest level of their type, give it: --data.white 4095 for 12 bits in files of 16"
-            )
-
-
-class Files(Examples):
+class Files(ImageFiles):
     """Image files that are read when they are asked for.
 
     Args:
         paths: one for each image.
         label: (N,) int64.
         size, channels: see :func:`read_image`; with a size of None all images must have that of the first.
-        reading, fast: see :func:`read_pixels`.
+        reading: see :func:`read_pixels`.
+        sound: see :class:`ImageFiles`.
     """
+
+    _trains = False
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Iterable[Path],
         label: torch.Tensor,
         size: Size | Sides | None,
         channels: int,
         reading: Reading = Reading(),
-        fast: bool = False,
+        sound: np.ndarray | None = None,
     ) -> None:
-        self.paths, self.label, self.channels = list(paths), label, channels
+        self.paths = paths if isinstance(paths, Paths) else Paths(paths)
+        self.label, self.channels = label, channels
         self.size = None if size is None else sides_of(size)
-        self.reading, self.fast = reading, fast
-        own_size = size is None and self.paths
-        self.shape = self._read(0).shape if own_size else (channels, *(self.size or (None, None)))
+        self.reading, self.sound = reading, sound
+        self.shape: tuple = (channels, *(self.size or (None, None)))
+        if size is None and self.paths:
+            self.shape = self._image(0).shape
 
-    def _read(self, row: int) -> np.ndarray:
-        return read_image(self.paths[row], self.size, self.channels, self.reading, self.fast)
+    def in_training(self) -> Files:
+        """The same set, whose large JPEGs are decoded at a reduced size, then averaged over areas."""
+        other = copy.copy(self)
+        other._trains = True
+        return other
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def take(self, rows: np.ndarray) -> Files:
+        """Those of these rows."""
+        sound = None if self.sound is None else self.sound[rows]
+        return Files(self.paths.take(rows), self.label[rows], self.size, self.channels, self.reading, sound)
+
+    def read(self, row: int) -> list[np.ndarray]:
+        return [read_pixels(self.paths[row], self.channels, self.reading, self.sound is not None)]
+
+    def _image(self, row: int) -> np.ndarray:
+        """(channels, height, width)."""
+        fast = self.sound is not None
+        if not (fast and self._trains and self.size):
+            return read_image(self.paths[row], self.size, self.channels, self.reading, fast)
+        sides, by = self.size, 1
+
+        def reduction(own: Sides) -> int:
+            nonlocal by
+            by = reduction_of(largest_crop(own[0], own[1], sides), sides)
+            return by
+
+        pixels = read_pixels(self.paths[row], self.channels, self.reading, fast, reduction)
+        if by == 1:
+            return image_of(pixels, sides)
+        height, width = pixels.shape[:2]
+        rows, columns = middle((height, width), largest_crop(height, width, sides))
+        return resized(pixels[rows, columns], *sides).transpose(2, 0, 1)
 
     def __getitems__(self, index: list[int]) -> Labeled:
         """See :class:`Examples`.
@@ -129,9 +109,10 @@ class Files(Examples):
         Raises:
             ValueError: naming the file that cannot be read, or whose size differs from the first one's.
         """
+        self.check(index)
         images = []
         for i in index:
-            image = self._read(i)
+            image = self._image(i)
             if image.shape != self.shape:
                 (_, height, width), (_, first_height, first_width) = image.shape, self.shape
                 raise ValueError(
@@ -145,11 +126,10 @@ class Files(Examples):
     def class_counts(self) -> list[int]:
         return self.label.long().bincount().tolist()
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of the files' contents and their labels; see :func:`fingerprint_of`."""
+    @property
+    def about(self) -> str:
         about = (self.shape, self.reading.white, labels_hash(self.label))
-        return fingerprint_of(self.paths, " ".join(str(one) for one in about if one))
+        return " ".join(str(one) for one in about if one)
 
 
 class ImageFolder(ImageData):
@@ -165,8 +145,10 @@ class ImageFolder(ImageData):
     a batch that holds one is float32 in [-1, 1] where others are bytes. Images are cropped in the middle to the
     proportions of `size`, and resized.
 
-    Every file is decoded once by Pillow before training starts, on all cores, because nothing less finds a file that
-    was cut off: about as long as two epochs of loading. (Outside of training a damaged file is found when it is read.)
+    Pillow decodes every file once in its life, because nothing less finds a file that was cut off: before training
+    starts, on all cores; of more than 50,000 files each when it is first read, unless `corrupt` is "skip". (Outside of
+    training a damaged file is found when it is read.) In training, large JPEGs are decoded at 1/2, 1/4 or 1/8 of their
+    size, as long as that is enough, and averaged over areas.
 
     Args:
         root: the folder.
@@ -214,7 +196,7 @@ class ImageFolder(ImageData):
         self.paths = image_files(self.root)
         if not self.paths:
             raise ValueError(holds(self.root))
-        if channels not in MODES and all(path.suffix.lower() != ARRAYS for path in self.paths):
+        if channels not in MODES and not any(name.lower().endswith(ARRAYS) for name in self.paths.names()):
             raise ValueError(
                 f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA) for image files such as {printable(self.paths[0])}, "
                 f"not {channels}: any other number is of {ARRAYS} files alone"
@@ -223,17 +205,22 @@ class ImageFolder(ImageData):
         self.classes = self._classes()
         num_classes = len(self.classes) if self.classes else None
         super().__init__(self._named(), (channels, *sides), num_classes, batch_size, num_workers, flip)
-        self._readable: list[Path] | None = None
-        self._checked = False
+        self._readable: Paths | None = None
+        self._whole: bool | None = None  # whether every file has been checked; None before any was
 
     def _named(self) -> str:
         return f"{type(self).__name__}({printable(self.root)})"
 
     def _classes(self) -> list[str] | None:
         """The names of the classes, in the order of their labels."""
-        inner = [path.relative_to(self.root).parts for path in self.paths]
-        names = {parts[0] for parts in inner if len(parts) > 1}
-        loose = [parts[0] for parts in inner if len(parts) == 1]
+        names: set[str] = set()
+        loose: list[str] = []
+        for name in self.paths.below(self.root):
+            first, inner, _ = name.partition("/")
+            if inner:
+                names.add(first)
+            else:
+                loose.append(first)
         if len(names) < 2:
             return None
         if loose:
@@ -246,22 +233,21 @@ class ImageFolder(ImageData):
         numbers = {int(name) for name in names if name.isascii() and name.isdecimal()}
         return sorted(names, key=int if len(numbers) == len(names) else None)
 
-    def _check(self) -> list[Path]:
-        """The paths of all files that can be read; rank 0 looks, all hear of it and decide alike.
+    def _check(self) -> Paths:
+        """The paths of all files that can be read, as far as is known before training; see :func:`check`.
 
         Raises:
             ValueError: naming the files that cannot, unless they are to be skipped.
         """
-        channels = self.image_shape[0]
-        faults = faults_of(self, self.paths, lambda path: [read_pixels(path, channels, self.reading)])
-        messages = [message for message in faults if message]
-        if messages:
-            named = listed(messages)
-            if self.corrupt == "refuse":
-                raise ValueError(f"{len(messages)} damaged files: {named}. Remove them, or use --data.corrupt skip")
-            rank_zero_only(log.warning)(f"{self.name}: {len(messages)} damaged files are skipped: {named}")
-        self._checked = True
-        return [path for path, message in zip(self.paths, faults, strict=True) if message is None]
+        files = Files(self.paths, torch.empty(0), self.image_shape[1:], self.image_shape[0], self.reading)
+        faults, self._whole = check(self, files, every=self.corrupt == "skip")
+        if not faults:
+            return self.paths
+        named = listed(list(faults.values()))
+        if self.corrupt == "refuse":
+            raise ValueError(f"{len(faults)} damaged files: {named}. Remove them, or use --data.corrupt skip")
+        rank_zero_only(log.warning)(f"{self.name}: {len(faults)} damaged files are skipped: {named}")
+        return self.paths.take(row for row in range(len(self.paths)) if row not in faults)
 
     def setup(self, stage: str) -> None:
         """Name the classes, and look for files that cannot be read before training; see :meth:`ImageData.setup`."""
@@ -275,12 +261,14 @@ class ImageFolder(ImageData):
     def load(self, split: Split) -> Any:
         if self._readable is None:  # outside of training, where reading a file is check enough
             self._readable = self._check() if self.corrupt == "skip" else self.paths
-        below = {path: path.relative_to(self.root) for path in self._readable}
-        val = {path for path, inner in below.items() if held_out(inner.as_posix(), self.val_fraction)}
-        paths = [path for path in self._readable if (path in val) == (split == "val")]
+        held = np.array([held_out(name, self.val_fraction) for name in self._readable.below(self.root)])
+        rows = np.flatnonzero(held == (split == "val"))
+        paths = self._readable if len(rows) == len(held) else self._readable.take(rows)
         number = {name: label for label, name in enumerate(self.classes or [])}
-        label = torch.tensor([number.get(below[path].parts[0], 0) for path in paths], dtype=torch.int64)
-        return Files(paths, label, self.image_shape[1:], self.image_shape[0], self.reading, self._checked)
+        first = (name.partition("/")[0] for name in paths.below(self.root))
+        label = torch.tensor([number.get(name, 0) for name in first], dtype=torch.int64)
+        sound = None if self._whole is None else np.full(len(paths), self._whole)
+        return Files(paths, label, self.image_shape[1:], self.image_shape[0], self.reading, sound)
 
     def training_set(self) -> Examples:
         """All images that are not held out, or `n_train` of them.
@@ -288,12 +276,10 @@ class ImageFolder(ImageData):
         Raises:
             ValueError: there are not so many.
         """
-        every = self.reference("train")
+        every = self.reference("train").in_training()
         if self.n_train is None:
             return every
         if self.n_train > len(every):
             raise ValueError(f"{self.name} has {len(every)} training images, fewer than n_train {self.n_train}")
-        places = [place_of(path.relative_to(self.root).as_posix()) for path in every.paths]
-        rows = np.sort(np.argsort(places, kind="stable")[: self.n_train])
-        paths = [every.paths[row] for row in rows]
-        return Files(paths, every.label[rows], self.image_shape[1:], self.image_shape[0], self.reading, self._checked)
+        places = [place_of(name) for name in every.paths.below(self.root)]
+        return every.take(np.sort(np.argsort(places, kind="stable")[: self.n_train])).in_training()

@@ -44,7 +44,14 @@ class LowResolution(Examples):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the images' fingerprint and the factor."""
-        return hashlib.sha256(f"{self.images.fingerprint} {self.factor}".encode()).hexdigest()
+        return self._with_factor(self.images.fingerprint)
+
+    @property
+    def quick_fingerprint(self) -> str:
+        return self._with_factor(self.images.quick_fingerprint)
+
+    def _with_factor(self, fingerprint: str) -> str:
+        return hashlib.sha256(f"{fingerprint} {self.factor}".encode()).hexdigest()
 
 
 def dividing(factor: int, size: Size) -> int:
@@ -104,7 +111,7 @@ class LowResolutionImages(ImageFolder):
 
     def load(self, split: Split) -> LowResolution:
         files = super().load(split)
-        images = Pictures(files.paths, self.image_shape, "own", reading=self.reading, fast=files.fast)
+        images = Pictures(files.paths, self.image_shape, "own", reading=self.reading, sound=files.sound)
         return LowResolution(images, self.factor)
 
     def training_set(self) -> LowResolution:

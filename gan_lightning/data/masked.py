@@ -70,7 +70,14 @@ class Holes(Examples):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the images' fingerprint and the kind of the holes."""
-        return hashlib.sha256(f"{self.images.fingerprint} {self.hole}".encode()).hexdigest()
+        return self._with_kind(self.images.fingerprint)
+
+    @property
+    def quick_fingerprint(self) -> str:
+        return self._with_kind(self.images.quick_fingerprint)
+
+    def _with_kind(self, fingerprint: str) -> str:
+        return hashlib.sha256(f"{fingerprint} {self.hole}".encode()).hexdigest()
 
 
 def known_hole(hole: Hole) -> Hole:
@@ -132,7 +139,7 @@ class MaskedImages(ImageFolder):
         return Holes(super().load(split), self.hole)
 
     def training_set(self) -> Holes:
-        return Holes(self.reference("train").images, self.hole, self._seed)
+        return Holes(self.reference("train").images.in_training(), self.hole, self._seed)
 
 
 class ShapeHoles(ShapeData):

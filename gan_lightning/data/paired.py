@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from gan_lightning.data.finding import (
     refuse_splits,
     tell_loose,
 )
+from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
 from gan_lightning.runtime.errors import printable
@@ -38,11 +39,24 @@ class PairFiles(Pictures):
         reading: see :func:`read_pixels`.
     """
 
+    _reducible = False  # the halves of a picture need not end between the decoder's blocks
+
     def __init__(
         self, pairs: Sequence[Pair], shape: tuple[int, int, int], swap: bool, reading: Reading = Reading()
     ) -> None:
-        super().__init__([pair[0] for pair in pairs], shape, "whole", reading=reading)
-        self.pairs, self.swap = list(pairs), swap
+        super().__init__((pair[0] for pair in pairs), shape, "whole", reading=reading)
+        self.of_b = Paths(pair[1] for pair in pairs) if pairs and len(pairs[0]) == 2 else None
+        self.swap = swap
+
+    def files(self, row: int) -> Sequence[Path]:
+        return (self.paths[row],) if self.of_b is None else (self.paths[row], self.of_b[row])
+
+    def every_file(self) -> Paths:
+        return self.paths if self.of_b is None else Paths(path for row in range(len(self)) for path in self.files(row))
+
+    @property
+    def how(self) -> str:
+        return f"a pair, {super().how}"
 
     def read(self, row: int) -> list[np.ndarray]:
         """Source and target, (h, w, c) each.
@@ -50,7 +64,7 @@ class PairFiles(Pictures):
         Raises:
             ValueError: naming a file that cannot be read, or whose halves or partner have another size.
         """
-        files = self.pairs[row]
+        files = self.files(row)
         images = [self.pixels(path) for path in files]
         sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in images]
         if len(files) == 1:
@@ -72,9 +86,6 @@ class PairFiles(Pictures):
 
     def pack(self, index: list[int], images: list[Tensor]) -> Paired:
         return Paired(*images)
-
-    def files(self) -> Iterator[Path]:
-        return (path for pair in self.pairs for path in pair)
 
     @property
     def about(self) -> str:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.contents import fingerprint_of
-from gan_lightning.data.decoding import batch_of, read_pixels
+from gan_lightning.data.checking import ImageFiles, check
+from gan_lightning.data.decoding import batch_of, read_pixels, reduction_of, resized
 from gan_lightning.data.finding import identity, listed
-from gan_lightning.data.folder import faults_of, held_out
+from gan_lightning.data.folder import held_out
+from gan_lightning.data.paths import Paths
 from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime.errors import printable
@@ -27,18 +26,6 @@ from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
 
 Frame = Literal["whole", "middle", "own"]
-
-
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image (h, w, c) of integers at another size: averages of areas where it shrinks, bicubic where it grows."""
-    if image.shape[:2] == (height, width):
-        return image
-    if (channels := image.shape[2]) > 4:  # which is the most that OpenCV averages
-        parts = [image[..., first : first + 4] for first in range(0, channels, 4)]
-        return np.concatenate([resized(np.ascontiguousarray(part), height, width) for part in parts], 2)
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    found = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return found.reshape(height, width, channels)
 
 
 class Jitter:
@@ -65,8 +52,11 @@ class Jitter:
         return [drawn[name] for name in ("image", "second")[: len(images)]]
 
 
-class Pictures(Examples):
+class Pictures(ImageFiles):
     """Images of files, each brought to one size; see :meth:`with_augmentation` for training.
+
+    In training, JPEGs that are large enough are decoded at a reduced size where all of the picture, or its middle, is
+    what is shown.
 
     Args:
         paths: one for each image.
@@ -76,28 +66,32 @@ class Pictures(Examples):
         crop: shorter side in pixels of what "middle" takes; None for as much as there is.
         beside: (N, ...), what stands beside the images; no classes where None.
         kind: of the batches, made of images and what is beside them.
-        reading, fast: see :func:`read_pixels`.
+        reading: see :func:`read_pixels`.
+        sound: see :class:`ImageFiles`.
     """
+
+    _reducible = True  # whether a row is one whole picture
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Iterable[Path],
         shape: tuple[int, int, int],
         frame: Frame = "middle",
         crop: int | None = None,
         beside: Tensor | None = None,
         kind: type[tuple] = Labeled,
         reading: Reading = Reading(),
-        fast: bool = False,
+        sound: np.ndarray | None = None,
     ) -> None:
         channels, height, width = shape
-        self.paths, self.shape, self.frame, self.crop = list(paths), (channels, height, width), frame, crop
+        self.paths = paths if isinstance(paths, Paths) else Paths(paths)
+        self.shape, self.frame, self.crop = (channels, height, width), frame, crop
         self.kind: Any = kind
         self.beside = torch.zeros(len(self.paths), dtype=torch.int64) if beside is None else beside
         self.sides: Sides = height, width
         self.seed, self.jitter = 0, self.sides
         self._draw: Jitter | None = None
-        self.reading, self.fast = reading, fast
+        self.reading, self.sound = reading, sound
 
     def with_augmentation(self, jitter: Sides, flip: bool, seed: int) -> Pictures:
         """The same set, whose training batches are resized to `jitter`, cropped at random to the size and mirrored."""
@@ -107,9 +101,6 @@ class Pictures(Examples):
         other._draw = Jitter(self.sides, flip)
         return other
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def read(self, row: int) -> list[np.ndarray]:
         """The image, or images, of a row, (h, w, c) each.
 
@@ -118,9 +109,9 @@ class Pictures(Examples):
         """
         return [self.pixels(self.paths[row])]
 
-    def pixels(self, path: Path) -> np.ndarray:
+    def pixels(self, path: Path, reduction: Callable[[Sides], int] | None = None) -> np.ndarray:
         """A file's, (h, w, c); see :func:`read_pixels`."""
-        return read_pixels(path, self.shape[0], self.reading, self.fast)
+        return read_pixels(path, self.shape[0], self.reading, self.sound is not None, reduction)
 
     def pack(self, index: list[int], images: list[Tensor]) -> tuple:
         """The batch of these rows' images."""
@@ -136,14 +127,23 @@ class Pictures(Examples):
             image = image[middle(own, largest_crop(own[0], own[1], sides, self.crop))]
         return resized(image, *sides)
 
+    def _reduction(self, own: Sides) -> int:
+        """By how much a picture of this height and width may be decoded smaller in training."""
+        if self.frame == "own" or self.crop is not None:
+            return 1
+        shown = largest_crop(own[0], own[1], self.jitter) if self.frame == "middle" else own
+        return reduction_of(shown, self.jitter)
+
     def _batch(self, index: list[int], keys: np.ndarray | None) -> tuple:
+        self.check(index)
         rows = []
         for place, row in enumerate(index):
-            images = self.read(row)
             if keys is None or self._draw is None:
-                framed = [self.framed(image, self.sides) for image in images]
+                framed = [self.framed(image, self.sides) for image in self.read(row)]
                 rows.append([image[middle(image.shape[:2], self.sides)] for image in framed])
             else:
+                whole = not self._reducible
+                images = self.read(row) if whole else [self.pixels(self.paths[row], self._reduction)]
                 rows.append(self._draw([self.framed(image, self.jitter) for image in images], int(keys[place])))
         fields = zip(*rows, strict=True)
         return self.pack(index, [batch_of([image.transpose(2, 0, 1) for image in field]) for field in fields])
@@ -157,15 +157,6 @@ class Pictures(Examples):
     def training_batch(self, which: BatchIndex) -> tuple:
         return self.augmented(which.index, hashes(key(self.seed, which.epoch), which.index))
 
-    def files(self) -> Iterator[Path]:
-        """Every file."""
-        return iter(self.paths)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """See :func:`fingerprint_of`."""
-        return fingerprint_of(self.files(), self.about)
-
     @property
     def about(self) -> str:
         """How the files are read, and what stands beside them."""
@@ -175,8 +166,8 @@ class Pictures(Examples):
 class FileData(ImageData):
     """Base of the data modules whose images are read by :class:`Pictures`.
 
-    Every file is decoded once by Pillow before training starts, on all cores, because nothing less finds one that was
-    cut off.
+    Every file is decoded once in its life by Pillow, because nothing less finds one that was cut off: before training
+    starts, on all cores; of a domain of more than 50,000 files each when it is first read.
 
     Args:
         size: of the images, one number for both sides or [height, width].
@@ -227,25 +218,24 @@ class FileData(ImageData):
         """
         if not self._checked:
             every = [(part, split == "train") for split in ("train", "val") for part in self.sets(split)]
-            found = [faults_of(self, range(len(part)), part.read, warn) for part, warn in every]
-            faults = [fault for of_part in found for fault in of_part if fault]
-            if faults:
+            found = [check(self, part, warn=warn) for part, warn in every]
+            if faults := [fault for verdict in found for fault in verdict.faults.values()]:
                 raise ValueError(f"{self.name}: {len(faults)} files cannot be used: {listed(faults)}")
-            for part, _ in every:
-                part.fast = True
+            for (part, _), verdict in zip(every, found, strict=True):
+                part.sound = np.full(len(part), verdict.whole)
             self._checked = True
         super().setup(stage)
 
     def training_set(self) -> Examples:
         return self.reference("train").with_augmentation(self.jitter, self.mirror, self._seed)
 
-    def apart(self, paths: Sequence[Path], root: Path, split: Split) -> list[Path]:
+    def apart(self, paths: Sequence[Path], root: Path, split: Split) -> Paths:
         """The part of these files that is a split, where none are meant for validation: by a file's first name."""
         first: dict[object, Path] = {}
         names = [first.setdefault(identity(path), path) for path in paths]
         inner = [name.relative_to(root) if name.is_relative_to(root) else name for name in names]
         val = [held_out(name.as_posix(), self.val_fraction) for name in inner]
-        return [path for path, held in zip(paths, val, strict=True) if held == (split == "val")]
+        return Paths(path for path, held in zip(paths, val, strict=True) if held == (split == "val"))
 
 
 def folder_at(root: str, what: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +52,8 @@ def images_to_score(folder: Path, size: Size | None) -> Counted:
     name = printable(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {name}")
-    paths, remarks = image_files(folder), []
+    paths: Sequence[Path] = image_files(folder)
+    remarks: list[str] = []
     if not paths:
         raise ValueError(holds(folder))
     if any((folder / name).is_file() for name in FIRST):

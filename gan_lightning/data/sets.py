@@ -54,6 +54,12 @@ class Examples(Dataset, ABC):
         return digest.hexdigest()
 
     @property
+    def quick_fingerprint(self) -> str:
+        """What a run knows its data by: the fingerprint, or, of so many files that to read them all takes too long,
+        SHA-256 of their names and of the contents of some."""
+        return self.fingerprint
+
+    @property
     def class_counts(self) -> list[int] | None:
         """The number of examples of each class; None for a set without classes."""
         return None

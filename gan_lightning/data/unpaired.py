@@ -12,6 +12,7 @@ import numpy as np
 
 from gan_lightning.batches import BatchIndex, Unpaired
 from gan_lightning.data.finding import VALIDATION, holds, image_files, named_images, once, refuse_shared, refuse_splits
+from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.noise import hashes, key
@@ -52,6 +53,11 @@ class Domains(Examples):
     def fingerprint(self) -> str:
         """SHA-256 of both domains' fingerprints."""
         return hashlib.sha256(f"{self.a.fingerprint} {self.b.fingerprint}".encode()).hexdigest()
+
+    @property
+    def quick_fingerprint(self) -> str:
+        both = f"{self.a.quick_fingerprint} {self.b.quick_fingerprint}"
+        return hashlib.sha256(both.encode()).hexdigest()
 
 
 class UnpairedImages(FileData):
@@ -112,7 +118,7 @@ class UnpairedImages(FileData):
         every = {letter: [*splits["train"], *splits["val"]] for letter, splits in self.paths.items()}
         refuse_shared(every["A"], every["B"], "domain A and in domain B")
 
-    def _domain(self, letter: str, given: str | None) -> dict[Split, list[Path]]:
+    def _domain(self, letter: str, given: str | None) -> dict[Split, Paths]:
         """The images of the splits of a domain."""
         names = [f"train{letter}", letter] if given is None else [given]
         found = [path for name in names if (path := self.root / Path(name).expanduser()).exists()]
@@ -133,14 +139,12 @@ class UnpairedImages(FileData):
                 refuse_shared(paths, val, f"{printable(source)} and in {printable(other)}")
                 return {"train": paths, "val": val}
         base = source if source.is_dir() else self.root
-        splits: dict[Split, list[Path]] = {"train": [], "val": []}
-        for split in splits:
-            splits[split] = self.apart(paths, base, split)
+        splits: dict[Split, Paths] = {split: self.apart(paths, base, split) for split in ("train", "val")}
         if not splits["train"]:
             raise ValueError(f"domain {letter} is empty: all {len(paths)} images of {printable(source)} are held out")
         return splits
 
-    def _listed(self, source: Path, flag: str) -> list[Path]:
+    def _listed(self, source: Path, flag: str) -> Paths:
         """The images of a folder, or of a text file, each once."""
         if source.is_dir():
             paths = image_files(source)
@@ -150,8 +154,8 @@ class UnpairedImages(FileData):
         if b"\0" in content:
             raise ValueError(f"{printable(source)} is neither a folder nor a text file that lists images")
         lines = (os.fsdecode(line).removesuffix("\r") for line in content.split(b"\n"))  # names may be of any bytes
-        paths = named_images(self.root, [line for line in lines if line.strip()], source)
-        return [path for (path,) in once([(path,) for path in paths], source)]
+        named = named_images(self.root, [line for line in lines if line.strip()], source)
+        return Paths(path for (path,) in once([(path,) for path in named], source))
 
     def load(self, split: Split) -> Domains:
         a, b = (
