@@ -12,33 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import (
-    GANS,
-    TEXT_TO_IMAGE,
-    TRANSLATORS,
-    Noisy,
-    NoisyBatches,
-    NoisyCaptions,
-    adam,
-    game,
-    gap,
-    own_networks,
-    plain_networks,
-    played,
-    sgd,
-    tensors,
-    text_to_image,
-    tiny,
-    trained,
-    translator,
-)
+from conftest import Noisy, adam, gap, made, plain_networks, tensors, tiny, trained
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from gan_lightning import evaluate, fit, models, noise, sample, translate
-from gan_lightning.core import AdversarialModule, ImageGenerator, ImageStep, Step
+from gan_lightning.core import ImageGenerator, ImageStep
 from gan_lightning.data import base
-from gan_lightning.data.base import Data
 
 DEVICE = os.environ.get("GAN_LIGHTNING_TEST_DEVICE", "cuda")  # "cpu" shows that the tests themselves run
 ACCELERATOR = {"cuda": "gpu", "cpu": "cpu"}[DEVICE]
@@ -51,24 +31,6 @@ SPECTRAL = pytest.mark.xfail(
     raises=RuntimeError, strict=True, reason="compiled, torch 2.11 changes spectral norm's vector of one row too early"
 )
 every_model = pytest.mark.parametrize("name", models.__all__)
-
-
-def made(name: str, exact: bool = False, **options: Any) -> tuple[AdversarialModule, Data]:
-    """A tiny model of a name and its data.
-
-    Args:
-        exact: with optimizers whose step is continuous in the gradient, as Adam's first ones are not.
-    """
-    optimizers = sgd(1e-2) if exact else {}
-    if name in GANS:
-        return tiny(name, own_networks(name), optimizers, step=ImageStep(**options)), Noisy()
-    if name in TRANSLATORS:
-        return translator(name, optimizers, step=Step(**options)), NoisyBatches(name)
-    if name in TEXT_TO_IMAGE:
-        matching = {"text_optimizer": optimizers["generator_optimizer"]} if exact else {}
-        return text_to_image(optimizers, matching, step=ImageStep(**options)), NoisyCaptions()
-    kind = ImageStep if issubclass(getattr(models, name), ImageGenerator) else Step
-    return game(name, step=kind(**options)), played(name)
 
 
 def on(device: str, name: str, steps: int = STEPS, made_of: dict[str, Any] | None = None, **options: Any) -> Trainer:
