@@ -20,7 +20,7 @@ from gan_lightning import models
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
 from gan_lightning.core.step import Terms
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import precision  # noqa: E402
 
 
