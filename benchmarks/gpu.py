@@ -226,7 +226,7 @@ class TakeTurns(Callback):
         self.end(self.ours, self.held)
         self.bare_block()
         took = sum(self.ours.seconds[1:] + self.theirs.seconds[1:])
-        if len(self.ours.seconds) > 2 and took >= self.budget:
+        if len(self.ours.seconds) > 1 and took >= self.budget:
             self.profiler = self.profile()
             self.profiler.start()
 
@@ -245,7 +245,10 @@ class TakeTurns(Callback):
             own = (e for e in events if e.name.startswith("aten::"))
             called = (e.cpu_parent is not None and e.cpu_parent.name.startswith("aten::") for e in own)
             return {"kernels": sum(not by_another for by_another in called) / self.steps, "waits": 0.0}
-        kernels = sum(e.device_type == DeviceType.CUDA and not e.name.startswith("Mem") for e in events)
+        on_device = (
+            e for e in events if e.device_type == DeviceType.CUDA and not getattr(e, "is_user_annotation", False)
+        )
+        kernels = sum(not (e.is_user_annotation or e.name.startswith("Mem")) for e in on_device)
         waits = sum(e.name in ("cudaStreamSynchronize", "cudaEventSynchronize") for e in events)
         return {"kernels": kernels / self.steps, "waits": waits / self.steps}
 

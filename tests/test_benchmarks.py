@@ -140,7 +140,7 @@ def test_gpu_runs_on_a_cpu_too(run: Run, model: str, tmp_path: Path) -> None:
     assert [cells[:4] for cells in rows(printed)] == ways
     assert code == any(row["ratio"] > 1.03 for row in written)
     for row in written:
-        assert row["blocks"] >= 2 and row["kernels_per_step"] >= row["bare_kernels_per_step"] / 2 > 0
+        assert row["blocks"] >= 1 and row["kernels_per_step"] >= row["bare_kernels_per_step"] / 2 > 0
         assert min(row[key] for key in ("images_per_second", "bare_images_per_second", "share_of_peak")) > 0
 
 
