@@ -50,7 +50,8 @@ from bare import (
 from lightning.pytorch import Callback, Trainer, seed_everything
 from torch import Tensor
 from torch.autograd import DeviceType
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from gan_lightning.batches import Paired, Unpaired
 from gan_lightning.core import AdversarialModule
@@ -151,6 +152,18 @@ def made(name: str, options: argparse.Namespace, precision: str, compiled: bool,
     return build(case.model, **facts, **(arguments | {"step": step})), data
 
 
+class Arithmetic(TorchDispatchMode):
+    """Counts floating-point operations; torch's own FlopCounterMode refuses a gradient within a step."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if (count := flop_registry.get(function._overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 class Side(NamedTuple):
     """Blocks of steps of ours, or of the bare loop."""
 
@@ -184,9 +197,9 @@ class TakeTurns(Callback):
         before = self.allocated()
         device = "cuda" if self.cuda else "cpu"
         self.bare = self.case.bare(pl_module, self.rows, self.batch, device, self.half, own=True)
-        with FlopCounterMode(display=False) as counted:
+        with Arithmetic() as counted:
             self.bare_steps()
-        self.flops = counted.get_total_flops() / self.steps
+        self.flops = counted.total / self.steps
         self.held = self.allocated() - before  # by the bare loop
         self.bare_block()
 
