@@ -98,7 +98,7 @@ def reason(error: Exception) -> str:
 def prepared(module: AdversarialModule, players: dict[str, Player]) -> Run:
     """Bring networks into the form that `module.step` asks for, and give what runs the turns."""
     if module.step.channels_last:  # convolutions then give images in that order, whatever theirs is
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)
     return Compiled(players, module.buffers(), module.device).run if module.step.compile else eagerly
 
 
