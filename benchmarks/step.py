@@ -16,23 +16,20 @@ The bars are for CPU time. Ends with exit code 1 if a ratio is above its bar.
 from __future__ import annotations
 
 import argparse
-import copy
 import logging
 import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
+from bare import BareLoop, BareR3GAN, BareStyleGAN2
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
 
 from gan_lightning.callbacks import GANProgressBar, Health
 from gan_lightning.core import TwoPlayerGAN
@@ -49,7 +46,6 @@ from gan_lightning.networks import (
     StyleGAN2Discriminator,
     StyleGAN2Generator,
 )
-from gan_lightning.noise import PartNoise, drawn_by_layers
 from gan_lightning.optim import PaperAdam
 
 
@@ -84,117 +80,6 @@ class Times(NamedTuple):
     def since(self) -> Times:
         now = Times.now()
         return Times(now.cpu - self.cpu, now.wall - self.wall)
-
-
-class BareLoop:
-    """A model's networks, and a loop as one would write it for them alone."""
-
-    betas = (0.5, 0.999)
-
-    def __init__(self, model: TwoPlayerGAN, images: Tensor, batch: int) -> None:
-        self.G, self.D, self.images, self.batch = (
-            copy.deepcopy(model.generator),
-            copy.deepcopy(model.discriminator),
-            images,
-            batch,
-        )
-        self.adam_g, self.adam_d = (
-            torch.optim.Adam(network.parameters(), lr=2e-4, betas=self.betas) for network in (self.G, self.D)
-        )
-
-    def real(self) -> Tensor:
-        real = self.images[torch.randint(len(self.images), (self.batch,))]
-        return real.float() / 127.5 - 1 if real.dtype == torch.uint8 else real
-
-    def latent(self) -> Tensor:
-        return torch.rand(self.batch, self.G.latent_dim) * 2 - 1
-
-    def fake(self) -> Tensor:
-        return self.G(self.latent())
-
-    def step(self) -> None:
-        self.move(self.adam_d, self.discriminator_loss)
-        self.D.requires_grad_(False)
-        self.move(self.adam_g, self.generator_loss)
-        self.D.requires_grad_(True)
-
-    def move(self, adam: torch.optim.Adam, loss: Callable[[], Tensor]) -> None:
-        adam.zero_grad()
-        loss().backward()
-        adam.step()
-
-    def discriminator_loss(self) -> Tensor:
-        return F.softplus(-self.D(self.real())).mean() + F.softplus(self.D(self.fake().detach())).mean()
-
-    def generator_loss(self) -> Tensor:
-        return F.softplus(-self.D(self.fake())).mean()
-
-
-def squared_gradient(score: Tensor, x: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-    return gradient.square().flatten(1).sum(1)
-
-
-class BareR3GAN(BareLoop):
-    """Pairs, and two penalties in every step."""
-
-    betas = (0.0, 0.9)
-
-    def latent(self) -> Tensor:
-        return torch.randn(self.batch, self.G.latent_dim)
-
-    def discriminator_loss(self) -> Tensor:
-        real, fake = self.real().requires_grad_(), self.fake().detach().requires_grad_()
-        r, f = self.D(real), self.D(fake)
-        penalty = squared_gradient(r, real).mean() + squared_gradient(f, fake).mean()
-        return F.softplus(f - r).mean() + 0.5 * penalty
-
-    def generator_loss(self) -> Tensor:
-        return F.softplus(self.D(self.real()) - self.D(self.fake())).mean()
-
-
-class BareStyleGAN2(BareLoop):
-    """With mixed styles; R1 each 16 steps, path lengths each 4 on half the batch, as Adam steps of their own."""
-
-    betas = (0.0, 0.99)
-    steps = 0
-    mean = torch.zeros(())
-
-    def fake(self) -> Tensor:
-        with drawn_by_layers(PartNoise(int(torch.randint(2**31, ())), 0, 1, torch.device("cpu"))):
-            return self.G.synthesis(self.styles(self.batch))
-
-    def styles(self, n: int) -> Tensor:
-        w, other = (self.G.mapping(torch.randn(n, self.G.latent_dim)) for _ in range(2))
-        crossover = torch.randint(1, self.G.num_styles, (n, 1, 1))
-        first = torch.arange(self.G.num_styles)[:, None] < crossover
-        return torch.where(first, w[:, None], other[:, None])
-
-    def step(self) -> None:
-        self.D.requires_grad_(False)
-        self.move(self.adam_g, self.generator_loss)
-        if self.steps % 4 == 0:
-            self.move(self.adam_g, self.path_loss)
-        self.D.requires_grad_(True)
-        self.move(self.adam_d, self.discriminator_loss)
-        if self.steps % 16 == 0:
-            self.move(self.adam_d, self.r1_loss)
-        self.steps += 1
-
-    def r1_loss(self) -> Tensor:
-        real = self.real().requires_grad_()
-        return 16 * 0.5 * squared_gradient(self.D(real), real).mean()
-
-    def path_loss(self) -> Tensor:
-        n = self.batch // 2
-        with drawn_by_layers(PartNoise(int(torch.randint(2**31, ())), 0, 1, torch.device("cpu"))):
-            ws = self.styles(n)
-            image = self.G.synthesis(ws)
-        projection = (image * torch.randn_like(image)).sum() / image[0, 0].numel() ** 0.5
-        (gradient,) = torch.autograd.grad(projection, ws, create_graph=True)
-        lengths = gradient.square().sum(2).mean(1).sqrt()
-        self.mean = self.mean.lerp(lengths.mean().detach(), 0.01)
-        return 4 * 2 * (lengths - self.mean).square().mean()
 
 
 BARE = {"r3gan": BareR3GAN, "stylegan2": BareStyleGAN2}
@@ -252,7 +137,7 @@ def measure(name: str, blocks: int, steps: int) -> list[Times]:
     torch.set_num_threads(CASES[name].threads)
     seed_everything(0, verbose=False)
     model, data = made(name)
-    bare = BARE.get(name, BareLoop)(model, data.reference("train").image, CASES[name].batch)
+    bare = BARE.get(name, BareLoop)(model, (data.reference("train").image,), CASES[name].batch)
     turns = TakeTurns(bare, steps)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # the progress bar is no result
         trainer = Trainer(

@@ -487,6 +487,24 @@ STAGED: dict[str, dict[str, Any]] = {
 }
 
 
+def made(name: str, exact: bool = False, **options: Any) -> tuple[AdversarialModule, Data]:
+    """A tiny model of a name and its data.
+
+    Args:
+        exact: with optimizers whose step is continuous in the gradient, as Adam's first ones are not.
+    """
+    optimizers = sgd(1e-2) if exact else {}
+    if name in GANS:
+        return tiny(name, own_networks(name), optimizers, step=ImageStep(**options)), Noisy()
+    if name in TRANSLATORS:
+        return translator(name, optimizers, step=Step(**options)), NoisyBatches(name)
+    if name in TEXT_TO_IMAGE:
+        matching = {"text_optimizer": optimizers["generator_optimizer"]} if exact else {}
+        return text_to_image(optimizers, matching, step=ImageStep(**options)), NoisyCaptions()
+    kind = ImageStep if issubclass(getattr(models, name), ImageGenerator) else Step
+    return game(name, step=kind(**options)), played(name)
+
+
 def quiet(**options: Any) -> Trainer:
     """A CPU trainer that writes and prints nothing."""
     silent: dict[str, Any] = {

@@ -134,17 +134,6 @@ def test_micro_batches_equal_the_whole_batch(name):
     assert gap(runs[1], runs[0]) <= 1e-6
 
 
-@every_model
-@pytest.mark.parametrize("precision", ["bf16-mixed"])
-def test_half_precision_trains(name, precision):
-    model = tiny(name)
-    before = tensors(model.generator)
-    trained(model, 2, precision=precision)
-    assert gap(tensors(model.generator), before) > 0
-    assert all(value.isfinite().all() and value.dtype != torch.bfloat16 for value in tensors(model).values())
-    assert model.sample(2).dtype == torch.float32
-
-
 @of_images
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("sides", [(28, 28), (32, 32), (64, 64), (32, 48), (80, 48)])

@@ -16,9 +16,9 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
 from gan_lightning import batches
-from gan_lightning.core import resume
+from gan_lightning.core import execution, resume
 from gan_lightning.core.hyperparameters import loaded, plain_hyperparameters
-from gan_lightning.core.step import Move, Player, Rates, Step, Terms, compile_players, freeze, total
+from gan_lightning.core.step import Move, Player, Rates, Step, Terms, freeze, total
 from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
 from gan_lightning.runtime import processes, sharding, trainer_arguments
@@ -67,6 +67,7 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         self.turns: dict[str, int] = {}
         self.training_log = TrainingLog()
         self._moves: dict[str, Move] = {}
+        self._run: execution.Run = execution.eagerly
 
     # What a model says.
 
@@ -129,7 +130,7 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         count = self.step.micro_batches
         parts = [batch] if count == 1 else batches.split(batch, count)
 
-        def closure() -> None:
+        def gradients() -> None:
             move.optimizer.zero_grad()
             with move.alone():
                 known = self._dry_run(objective, parts) if count > 1 else None
@@ -137,9 +138,12 @@ class AdversarialModule(sharding.Sharded, LightningModule):
                     with self._part(index, known), self._sync(index == count - 1):
                         terms = objective(part)
                         loss = total(terms) if count == 1 else total(terms) / count
-                        with self._without_autocast():  # or penalties lose their float32
+                        with execution.without_autocast(self.device):  # or penalties lose their float32
                             self.manual_backward(loss)
                     log.record(terms)
+
+        def closure() -> None:
+            self._run(name, gradients)
             if self.device.type == "cpu":  # elsewhere a look costs a wait: with the log line and before a save
                 self.check_finite()
 
@@ -207,10 +211,6 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         """Processes exchange gradients after the last micro-batch only."""
         block = getattr(self.trainer.strategy, "block_backward_sync", None)
         return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
-
-    def _without_autocast(self) -> Any:
-        kind = self.device.type
-        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
     def configure_optimizers(self) -> tuple[list, list]:
         self._players, self._moves = self.players(), {}
@@ -301,10 +301,10 @@ class AdversarialModule(sharding.Sharded, LightningModule):
 
     def on_fit_start(self) -> None:
         self.training_log.stop_clock()
-        if self.step.compile:
-            compile_players(self._players.values())
+        self._run = execution.prepared(self, self._players)
 
     def on_train_start(self) -> None:
+        execution.lay_out(self.trainer.optimizers)
         last, step = self.trainer.max_steps, self.trainer.global_step
         if not self.training_log.tell_of_end(self._schedulers.values(), last) and step > 0:
             self.training_log.watch_rates(self._optimizers(), step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -63,8 +63,10 @@ class Step:
         learning_rate: builds a schedule in images of a factor on every player's rate; None for 1.
         beta2: builds a schedule in images of Adam's second decay rate, of every player; None for the optimizer's own.
         freeze: modules or parameters by name, such as `discriminator.layers.0`, that do not move; None for none.
-        compile: compile every player's network in place; on a GPU not those with spectral norm, whose vector of a last
-            layer torch 2.11 changes before it is used.
+        compile: compile every player's network in place. Scores whose gradient is penalised are computed without
+            compiled code, and so are all turns of a player whose compiled turn fails: see :class:`execution.Compiled`.
+        channels_last: keep the weights of convolutions, and so their images, in the order of memory in which channels
+            come last, which is faster on most devices; the numbers differ by rounding.
 
     Raises:
         ValueError: the learning rate has two schedules.
@@ -77,6 +79,7 @@ class Step:
     beta2: Callable[[], Schedule] | None = None
     freeze: list[str] | None = None
     compile: bool = False
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         if self.scheduler is not None and self.learning_rate is not None:
@@ -121,20 +124,6 @@ def freeze(module: nn.Module, names: list[str]) -> None:
             raise ValueError(f"step.freeze: {type(module).__name__} has no {name}{nearest(name, known)}")
         for parameter in found:
             parameter.requires_grad_(False)
-
-
-def compile_players(players: Iterable[Player]) -> None:
-    """Compile every player's network in place: the names in the state_dict stay.
-
-    A network is frozen and freed from turn to turn, and each state has code of its own. torch before 2.12 takes the
-    code of one for the other where a module's dictionaries have not changed, unless it is told to look, which holds for
-    the whole process.
-    """
-    torch._dynamo.config.skip_tensor_guards_with_matching_dict_tags = False
-    for player in players:
-        several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
-        for network in several:  # a list of networks has no forward of its own
-            network.compile()
 
 
 class Rates:

@@ -23,7 +23,15 @@ def exact_gradients(device: torch.device) -> Iterator[None]:
     """Within it scores are computed so that their gradient can be penalised: float32, eager, gradients on.
 
     Networks that cast to half precision themselves read autocast's type, which is float32 here, and then do not cast.
+
+    Raises:
+        ValueError: the run's weights are in half precision.
     """
+    if torch.get_default_dtype().itemsize < 4:  # as Lightning sets it while it trains in bf16-true and 16-true
+        raise ValueError(
+            "a penalty on a gradient needs weights in float32, and this precision has none: use bf16-mixed in place of "
+            "bf16-true, 16-mixed in place of 16-true"
+        )
     island = torch.autocast(device.type, dtype=torch.float32, enabled=False)
     with torch.enable_grad(), island, torch.compiler.set_stance("force_eager"):
         yield

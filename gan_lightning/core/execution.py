@@ -1,0 +1,118 @@
+"""How the numbers of a turn are computed, not which: compiled networks and the order of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+
+from gan_lightning.core.step import Player
+
+if TYPE_CHECKING:
+    from gan_lightning.core.module import AdversarialModule
+
+Work = Callable[[], None]  # leaves gradients behind
+Run = Callable[[str, Work], None]  # does the work of a player
+
+
+def eagerly(player: str, work: Work) -> None:
+    """A player's turn as it is."""
+    work()
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Where autocast is on, off within; where it is not, nothing."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+class Compiled:
+    """Players whose networks are compiled in place: the names in the state_dict stay.
+
+    A network is frozen and freed from turn to turn, and each state has code of its own. torch before 2.12 takes the
+    code of one for the other where a module's dictionaries have not changed, unless it is told to look, which holds for
+    the whole process.
+
+    Where a turn fails that runs compiled, such as one that differentiates a gradient outside of
+    `losses.exact_gradients`, it is computed again without compiled code, from the buffers as they were, with the same
+    random numbers, and so are all later turns of that player; a warning says so. Where torch can compile nothing, such
+    as without a C++ compiler on a CPU, there is one warning, and all networks stay as they are.
+
+    Args:
+        players: by name.
+        buffers: what turns change beside parameters.
+        device: of the networks.
+    """
+
+    def __init__(self, players: dict[str, Player], buffers: Iterable[Tensor], device: torch.device) -> None:
+        self.eager: set[str] = set()
+        self._buffers = list(buffers)
+        self._before = [torch.empty_like(buffer) for buffer in self._buffers]
+        torch._dynamo.config.skip_tensor_guards_with_matching_dict_tags = False
+        try:
+            probe = nn.Softplus()
+            probe.compile()
+            probe(torch.zeros(1, device=device))
+        except RuntimeError as error:
+            self.eager |= set(players)
+            rank_zero_warn(f"step.compile: torch cannot compile here, and nothing is compiled: {reason(error)}")
+            return
+        for player in players.values():
+            several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
+            for network in several:  # a list of networks has no forward of its own
+                network.compile()
+
+    def run(self, player: str, work: Work) -> None:
+        """Do a player's work, with compiled code unless that has failed before."""
+        if player not in self.eager:
+            _copy(self._buffers, self._before)
+            try:
+                work()
+                return
+            except RuntimeError as error:
+                failure = reason(error)
+            _copy(self._before, self._buffers)
+        with torch.compiler.set_stance("force_eager"):
+            work()  # raises where the fault is not in compiled code
+        if player not in self.eager:
+            self.eager.add(player)
+            rank_zero_warn(f"step.compile: turns of the {player} run without compiled code from now on: {failure}")
+
+
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    if source:
+        with torch.no_grad():
+            torch._foreach_copy_(target, source)
+
+
+def reason(error: Exception) -> str:
+    """An error in a line; the first one of a compiler's names the backend alone."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+
+
+def prepared(module: AdversarialModule, players: dict[str, Player]) -> Run:
+    """Bring networks into the form that `module.step` asks for, and give what runs the turns."""
+    if module.step.channels_last:  # convolutions then give images in that order, whatever theirs is
+        module.to(memory_format=torch.channels_last)
+    return Compiled(players, module.buffers(), module.device).run if module.step.compile else eagerly
+
+
+def lay_out(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Let what optimizers hold of a parameter lie in memory as it does: fused ones go through both as they lie.
+
+    A checkpoint's moments lie as the weights did in the run that wrote it.
+    """
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if (
+                    isinstance(value, Tensor)
+                    and value.shape == parameter.shape
+                    and value.stride() != parameter.stride()
+                ):
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
