@@ -23,6 +23,7 @@ from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
 from gan_lightning.runtime import processes, trainer_arguments
 from gan_lightning.runtime.errors import NotFiniteError, nearest
+from gan_lightning.runtime.strategy import exchanging, take_turns
 from gan_lightning.runtime.trust import Source
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class AdversarialModule(LightningModule):
             with move.alone():
                 known = self._dry_run(objective, parts) if count > 1 else None
                 for index, part in enumerate(parts):
-                    with self._part(index, known), self._sync(index == count - 1):
+                    with self._part(index, known), exchanging(trainer.strategy, name, index == count - 1):
                         terms = objective(part)
                         loss = total(terms) if count == 1 else total(terms) / count
                         with self._without_autocast():  # or penalties lose their float32
@@ -202,11 +203,6 @@ class AdversarialModule(LightningModule):
             buffer.copy_(before)
         log.watching = watching
         return recorded if recorded[0] else None
-
-    def _sync(self, last: bool) -> Any:
-        """Processes exchange gradients after the last micro-batch only."""
-        block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
 
     def _without_autocast(self) -> Any:
         kind = self.device.type
@@ -288,7 +284,7 @@ class AdversarialModule(LightningModule):
         return []
 
     def setup(self, stage: str) -> None:
-        processes.allow_turns(self.trainer.strategy)
+        take_turns(self.trainer.strategy)
         freeze(self, self.step.freeze or [])
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before

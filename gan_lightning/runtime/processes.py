@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
 from gan_lightning.runtime import signals
@@ -29,22 +28,6 @@ def device_named(name: str) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-
-
-def allow_turns(strategy: Strategy) -> None:
-    """Let DDP live with backward passes that leave the other players' parameters without a gradient.
-
-    Raises:
-        ValueError: the user asked DDP for the opposite; it would fail at the second turn, or never synchronise.
-    """
-    if not isinstance(strategy, DDPStrategy):
-        return
-    options = strategy._ddp_kwargs
-    if options.get("static_graph") or not options.setdefault("find_unused_parameters", True):
-        raise ValueError(
-            "players take turns, so each backward leaves some parameters without a gradient: DDP needs "
-            "find_unused_parameters=True and static_graph=False (leave --trainer.strategy out)"
-        )
 
 
 @torch.no_grad()
