@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
 from gan_lightning import batches
-from gan_lightning.core import resume
+from gan_lightning.core import batch_norm, resume
 from gan_lightning.core.hyperparameters import loaded, plain_hyperparameters
 from gan_lightning.core.step import Move, Player, Rates, Step, Terms, compile_players, freeze, total
 from gan_lightning.core.training_log import TrainingLog
@@ -51,6 +51,7 @@ class AdversarialModule(LightningModule):
     exported: str | None = None  # of one from an exported folder: whose weights it has, see `exported.weights_name`
     scored_by = ""  # the callback that scores it, where there is one that fits this model alone
     finished = False  # of a model that ends by itself: whether nothing is left to train
+    sync_batchnorm = False  # of a model whose paper takes batch statistics over all processes
     batches_per_step = 1  # of a model whose players each see a batch of their own in a step: the clock counts one
 
     def __init__(self, step: Step) -> None:
@@ -181,8 +182,8 @@ class AdversarialModule(LightningModule):
     def _part(self, index: int, known: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
         """Random numbers and :func:`batches.gather_batch` for one micro-batch of this process."""
         count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turn_in_batch)
-        seed_torch(key(self.seed, *turn, rank, index), self.device)  # dropout and the like; `noise` is for the rest
-        part, parts = rank * count + index, self.trainer.world_size * count
+        seed_torch(key(self.seed, *turn, rank, index), self.device)  # for layers of others that draw by torch
+        part, parts = index * self.trainer.world_size + rank, self.trainer.world_size * count
         self.noise = PartNoise(key(self.seed, *turn), part, parts, self.device)
         with drawn_by_layers(self.noise), batches.part(index, count, known) as recorded:
             yield recorded
@@ -285,6 +286,7 @@ class AdversarialModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         take_turns(self.trainer.strategy)
+        batch_norm.synchronise(self, self.trainer.strategy, self.sync_batchnorm)
         freeze(self, self.step.freeze or [])
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before
