@@ -199,6 +199,16 @@ def within_turn() -> bool:
     return _part.get() is not None
 
 
+@contextmanager
+def same_on_all() -> Iterator[None]:
+    """Within it rows are no part of the batch, but the same on every process: batch norm takes their own statistics."""
+    token = _part.set(None)
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
 def parts() -> int:
     """How many parts the batch that is computed now has, over all processes and micro-batches."""
     here = _part.get()

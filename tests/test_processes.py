@@ -69,6 +69,7 @@ AS_IN_PAPERS: dict[str, dict[str, Any]] = {
     "SinGAN": {
         "generator": partial(networks.SinGANGenerator, width=4),
         "discriminator": partial(networks.SinGANDiscriminators, width=4),
+        **sgd(0.01),  # Adam divides the rounding errors of a bias before batch norm, whose gradient is 0, by themselves
     },
 }
 
@@ -300,10 +301,10 @@ def test_two_halves_equal_the_whole(case, two):
 
 def furthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     """The largest relative difference of a tensor. Of one that is next to nothing, such as a bias before batch norm,
-    rounding errors are all there is: as if it had a norm of 1e-6."""
+    rounding errors are all there is: as if it had a norm of 1e-4."""
     assert a.keys() == b.keys()
     pairs = ((a[name].double(), b[name].double()) for name in a)
-    return max(float((one - other).norm() / other.norm().clamp(min=1e-6)) for one, other in pairs)
+    return max(float((one - other).norm() / other.norm().clamp(min=1e-4)) for one, other in pairs)
 
 
 def require_equal_to_one(two: list[dict[str, Any]], name: str, micro_batches: int) -> None:
