@@ -25,7 +25,7 @@ def of_first_process(layer: nn.Module, mine: Tensor, theirs: Tensor, monkeypatch
         return every + torch.stack([torch.zeros_like(others), others])
 
     monkeypatch.setattr(batch_norm, "place", lambda: (0, 2))
-    monkeypatch.setattr(batch_norm._Summed, "apply", with_theirs)
+    monkeypatch.setattr(batch_norm.Summed, "apply", with_theirs)
     with batches.part(0, 1, None):
         return layer(mine)
 

@@ -5,29 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
 
 from gan_lightning import batches
-from gan_lightning.runtime.processes import place
-
-
-class _Summed(torch.autograd.Function):
-    """The sum of a tensor over all processes, differentiable any number of times.
-
-    Of a sum over processes each process's gradient is again such a sum: torch's own, for this, is deprecated (2.14).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Summed.apply(gradient)
+from gan_lightning.runtime.processes import Summed, place
 
 
 class _WholeBatch(nn.modules.batchnorm._BatchNorm):
@@ -47,7 +29,7 @@ class _WholeBatch(nn.modules.batchnorm._BatchNorm):
         own = torch.stack(torch.var_mean(x, [0, *range(2, x.ndim)], correction=0))
         every = own.new_zeros(world, *own.shape)
         every[rank] = own  # a sum over processes is then a collection, through which gradients flow twice
-        variances, means = _Summed.apply(every).unbind(1)
+        variances, means = Summed.apply(every).unbind(1)
         mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
         if self.running_mean is not None:
             self._follow(mean.detach(), variance.detach(), world * x.numel() // x.shape[1])
