@@ -1,6 +1,9 @@
 """What travels from a data module to a model, and how a batch is cut into parts and seen whole again.
 
-A *part* is what one process computes in one piece: with W processes and k micro-batches the batch has W * k parts.
+A *part* is what one process computes in one piece: with W processes and k micro-batches the batch has W * k parts. The
+batch is cut into micro-batches, and each micro-batch is shared by the processes: part m * W + r is of micro-batch m on
+process r, and parts follow each other in the batch's order. So a micro-batch has the same rows on any number of
+processes.
 """
 
 from __future__ import annotations
@@ -126,7 +129,7 @@ class BatchIndex(NamedTuple):
 
     epoch: int
     index: list[int]
-    row: int = 0  # of the epoch's order, where the first of them stands
+    rows: list[int] | None = None  # of the epoch's order, where they stand; None for its first ones
 
 
 def differentiable(image: Tensor) -> Tensor:
@@ -191,6 +194,21 @@ def part(index: int, count: int, rehearsed: list[list[Tensor]] | None) -> Iterat
         _part.reset(token)
 
 
+def within_turn() -> bool:
+    """Whether a part of a training batch is being computed: all processes then do the same."""
+    return _part.get() is not None
+
+
+@contextmanager
+def same_on_all() -> Iterator[None]:
+    """Within it rows are no part of the batch, but the same on every process: batch norm takes their own statistics."""
+    token = _part.set(None)
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
 def parts() -> int:
     """How many parts the batch that is computed now has, over all processes and micro-batches."""
     here = _part.get()
@@ -201,8 +219,8 @@ def _world() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def gather_batch(rows: Tensor) -> Tensor:
-    """The rows of the whole batch, over all processes and micro-batches, in the batch's order.
+def gather_batch(rows: Tensor, micro_batches: int = 1) -> Tensor:
+    """The rows of the whole batch, over all processes and micro-batches, in the batch's order (see the module).
 
     A statistic of a batch (a relativistic average, a minibatch deviation) belongs to the whole batch, not to the part
     that one process happens to see. Gradients flow through this part's own rows, multiplied by the number of parts,
@@ -210,7 +228,8 @@ def gather_batch(rows: Tensor) -> Tensor:
     of the loss of the whole batch, exactly.
 
     Args:
-        rows: (b, ...) of this part; every part must have the same shape.
+        rows: (b, ...) of this part; every part must have the same shape. Outside of a turn all rows of this process.
+        micro_batches: outside of a turn, those that the rows will be cut into.
 
     Returns:
         (b * parts, ...); `rows` itself where there is a single part.
@@ -227,4 +246,12 @@ def gather_batch(rows: Tensor) -> Tensor:
     gathered = [torch.empty_like(mine) for _ in range(world)]
     dist.all_gather(gathered, mine.detach().contiguous())
     gathered[dist.get_rank()] = mine
-    return torch.cat(gathered)
+    pieces = here.count if here else micro_batches
+    return torch.stack([process.unflatten(0, (pieces, -1)) for process in gathered], 1).flatten(0, 2)
+
+
+def of_process(rows: Tensor, micro_batches: int = 1) -> Tensor:
+    """The rows (b, ...) of this process among those (b * processes, ...) that :func:`gather_batch` gives."""
+    if (world := _world()) == 1:
+        return rows
+    return rows.unflatten(0, (micro_batches, world, -1))[:, dist.get_rank()].flatten(0, 1)

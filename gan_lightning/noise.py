@@ -13,6 +13,7 @@ from contextvars import ContextVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _MASK = 2**64 - 1
@@ -159,6 +160,24 @@ def layer_noise(n: int, *shape: int) -> Tensor:
     if noise is None:
         raise RuntimeError("a layer draws noise, and nothing says for which samples: use noise.drawn_by_layers")
     return noise.normal(n, *shape)
+
+
+def normal_like(x: Tensor) -> Tensor:
+    """Noise of the shape and type of samples (n, ...), from N(0, 1): within a turn that of :func:`layer_noise`."""
+    noise = _layers.get()
+    return torch.randn_like(x) if noise is None else noise.normal(*x.shape).to(x)
+
+
+def dropped(x: Tensor, p: float, channels: bool = False) -> Tensor:
+    """Dropout of samples (n, ...), or of channels of (n, c, h, w): within a turn keyed as all noise is, a row a sample.
+
+    torch's own dropout draws in the order of calls: another number of processes or micro-batches drops other units.
+    """
+    noise = _layers.get()
+    if noise is None:  # outside of a turn
+        return F.dropout2d(x, p) if channels else F.dropout(x, p)
+    shape = (x.shape[1], 1, 1) if channels else x.shape[1:]
+    return x * (noise.uniform(len(x), *shape) >= p) / (1.0 - p)
 
 
 class PartNoise(Noise):

@@ -47,6 +47,7 @@ from gan_lightning.loading import load_model
 from gan_lightning.models import DCGAN
 from gan_lightning.noise import PartNoise, SampleNoise, key
 from gan_lightning.runtime.errors import NotFiniteError
+from gan_lightning.runtime.strategy import PlayersStrategy
 
 CPU = torch.device("cpu")
 
@@ -683,7 +684,17 @@ def test_several_devices_need_no_flag():
     model = tiny("DCGAN")
     model.trainer = quiet(devices=2)
     model.setup("fit")
+    assert isinstance(model.trainer.strategy, PlayersStrategy)
     assert model.trainer.strategy._ddp_kwargs["find_unused_parameters"] is True
+
+
+def test_another_strategy_that_is_asked_for_stays():
+    for asked in ("ddp_find_unused_parameters_true", DDPStrategy(bucket_cap_mb=5)):
+        model = tiny("DCGAN")
+        model.trainer = quiet(devices=2, strategy=asked)
+        model.setup("fit")
+        assert type(model.trainer.strategy) is DDPStrategy
+        assert model.trainer.strategy._ddp_kwargs["find_unused_parameters"] is True
 
 
 # Random numbers

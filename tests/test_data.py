@@ -147,13 +147,24 @@ def test_another_batch_size_goes_on_with_the_rest_of_the_epoch(before, after, ba
     assert list(later)[: len(following) - 2] == following[2:]
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_the_ranks_parts_are_the_whole_batch(world_size):
+@pytest.mark.parametrize(("world_size", "micro_batches"), [(2, 1), (4, 1), (2, 2), (2, 4)])
+def test_the_ranks_parts_are_the_whole_batch(world_size, micro_batches):
+    """Micro-batch after micro-batch, each of them shared by the ranks in turn."""
     whole = list(TrainingOrder(50, 8, 3, lambda: 2))
-    parts = [list(TrainingOrder(50, 8, 3, lambda: 2, rank, world_size)) for rank in range(world_size)]
+    share = [{"rank": rank, "world_size": world_size, "micro_batches": micro_batches} for rank in range(world_size)]
+    parts = [list(TrainingOrder(50, 8, 3, lambda: 2, **of_rank)) for of_rank in share]
     for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        assert batch == BatchIndex(batch.epoch, [i for share in shares for i in share.index], shares[0].row)
-        assert [share.row - batch.row for share in shares] == [8 // world_size * rank for rank in range(world_size)]
+        n = 8 // world_size // micro_batches
+        cut = [slice(first, first + n) for first in range(0, 8 // world_size, n)]
+        index = [i for piece in cut for of_rank in shares for i in of_rank.index[piece]]
+        rows = [row for piece in cut for of_rank in shares for row in of_rank.rows[piece]]
+        assert batch == BatchIndex(batch.epoch, index, rows)
+        assert batch.rows == list(range(batch.rows[0], batch.rows[0] + 8))
+
+
+def test_a_batch_that_does_not_divide_by_micro_batches_is_left_whole():
+    """Whoever cuts it refuses it, and says why."""
+    assert next(iter(TrainingOrder(50, 8, 3, lambda: 0, micro_batches=3))).rows == list(range(8))
 
 
 @pytest.mark.parametrize(("count", "batch_size", "world_size"), [(7, 4, 1), (33, 32, 2), (7, 4, 3), (8, 4, 2)])
@@ -179,7 +190,8 @@ def halving(images_seen: int) -> int:
 def cut_by_hand(seed: int) -> list[BatchIndex]:
     seeded = [torch.Generator().manual_seed(key(seed, epoch)) for epoch in range(4)]
     epochs = [torch.randperm(23, generator=generator).tolist() for generator in seeded]
-    return [BatchIndex(epoch, epochs[epoch][row : row + size], row) for epoch, row, size in CUT]
+    places = [(epoch, list(range(row, row + size))) for epoch, row, size in CUT]
+    return [BatchIndex(epoch, [epochs[epoch][row] for row in rows], rows) for epoch, rows in places]
 
 
 def test_batches_of_a_changing_size_are_cut_as_by_hand():
@@ -192,8 +204,8 @@ def test_batches_of_a_changing_size_are_cut_as_by_hand():
         assert len(following) == len(order) == 2  # 23 // 8: Lightning's epochs
         assert following[: len(CUT) - number] == expected[number : number + 2]
         halves = [list(TrainingOrder(23, halving, 3, lambda seen=seen: seen, rank, 2)) for rank in (0, 1)]
-        assert [BatchIndex(a.epoch, a.index + b.index, a.row) for a, b in zip(*halves, strict=True)] == following
-        assert all(b.row == a.row + len(a.index) for a, b in zip(*halves, strict=True))
+        joined = [BatchIndex(a.epoch, a.index + b.index, a.rows + b.rows) for a, b in zip(*halves, strict=True)]
+        assert joined == following
         mid = TrainingOrder(23, halving, 3, lambda: 52, origin=order.position())  # as stored in a checkpoint
         assert next(iter(mid)) == expected[SEEN.index(52)]
     for epoch in range(4):

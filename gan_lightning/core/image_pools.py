@@ -30,19 +30,19 @@ class Pool(nn.Module):
         self._count = Mirror()
 
     @torch.no_grad()
-    def exchange(self, fake: Tensor, seed: int) -> Tensor:
+    def exchange(self, fake: Tensor, seed: int, micro_batches: int = 1) -> Tensor:
         """(n, *image_shape), fakes of now or before, in place of this process's fakes; without a graph.
 
         Args:
             fake: (n, *image_shape) of this process.
             seed: of the choices; the same on every process.
+            micro_batches: that the rows will be cut into.
         """
         if not len(self.images):
             return fake.detach()
-        everyone = batches.gather_batch(fake.detach().to(self.images.dtype)).clone()
-        first = torch.distributed.get_rank() * len(fake) if len(everyone) > len(fake) else 0
+        everyone = batches.gather_batch(fake.detach().to(self.images.dtype), micro_batches).clone()
         self.mix(everyone, torch.Generator().manual_seed(seed))
-        return everyone[first : first + len(fake)].to(fake.dtype)
+        return batches.of_process(everyone, micro_batches).to(fake.dtype)
 
     def mix(self, shown: Tensor, choices: torch.Generator) -> None:
         """Put images of before in the place of some of the whole batch's fakes, and keep some of these."""

@@ -7,7 +7,7 @@ precision, on any number of processes and micro-batches, counted, checked, logge
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,14 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
 from gan_lightning import batches
-from gan_lightning.core import execution, resume
+from gan_lightning.core import batch_norm, execution, resume
 from gan_lightning.core.hyperparameters import loaded, plain_hyperparameters
 from gan_lightning.core.step import Move, Player, Rates, Step, Terms, freeze, total
 from gan_lightning.core.training_log import TrainingLog
 from gan_lightning.noise import Noise, PartNoise, drawn_by_layers, global_seed, key, seed_torch
 from gan_lightning.runtime import processes, sharding, trainer_arguments
 from gan_lightning.runtime.errors import NotFiniteError, nearest
+from gan_lightning.runtime.strategy import exchanging, take_turns
 from gan_lightning.runtime.trust import Source
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class AdversarialModule(sharding.Sharded, LightningModule):
     exported: str | None = None  # of one from an exported folder: whose weights it has, see `exported.weights_name`
     scored_by = ""  # the callback that scores it, where there is one that fits this model alone
     finished = False  # of a model that ends by itself: whether nothing is left to train
+    sync_batchnorm = False  # of a model whose paper takes batch statistics over all processes
     batches_per_step = 1  # of a model whose players each see a batch of their own in a step: the clock counts one
 
     def __init__(self, step: Step) -> None:
@@ -135,7 +137,7 @@ class AdversarialModule(sharding.Sharded, LightningModule):
             with move.alone():
                 known = self._dry_run(objective, parts) if count > 1 else None
                 for index, part in enumerate(parts):
-                    with self._part(index, known), self._sync(index == count - 1):
+                    with self._part(index, known), exchanging(trainer.strategy, name, index == count - 1):
                         terms = objective(part)
                         loss = total(terms) if count == 1 else total(terms) / count
                         with execution.without_autocast(self.device):  # or penalties lose their float32
@@ -184,8 +186,8 @@ class AdversarialModule(sharding.Sharded, LightningModule):
     def _part(self, index: int, known: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
         """Random numbers and :func:`batches.gather_batch` for one micro-batch of this process."""
         count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turn_in_batch)
-        seed_torch(key(self.seed, *turn, rank, index), self.device)  # dropout and the like; `noise` is for the rest
-        part, parts = rank * count + index, self.trainer.world_size * count
+        seed_torch(key(self.seed, *turn, rank, index), self.device)  # for layers of others that draw by torch
+        part, parts = index * self.trainer.world_size + rank, self.trainer.world_size * count
         self.noise = PartNoise(key(self.seed, *turn), part, parts, self.device)
         with drawn_by_layers(self.noise), batches.part(index, count, known) as recorded:
             yield recorded
@@ -206,11 +208,6 @@ class AdversarialModule(sharding.Sharded, LightningModule):
             buffer.copy_(before)
         log.watching = watching
         return recorded if recorded[0] else None
-
-    def _sync(self, last: bool) -> Any:
-        """Processes exchange gradients after the last micro-batch only."""
-        block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
 
     def configure_optimizers(self) -> tuple[list, list]:
         self._players, self._moves = self.players(), {}
@@ -288,7 +285,8 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         return []
 
     def setup(self, stage: str) -> None:
-        processes.allow_turns(self.trainer.strategy)
+        take_turns(self.trainer.strategy)
+        batch_norm.synchronise(self, self.trainer.strategy, self.sync_batchnorm)
         freeze(self, self.step.freeze or [])
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before

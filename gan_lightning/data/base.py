@@ -134,9 +134,9 @@ class Data(LightningDataModule, ABC):
         def images_seen() -> int:
             return int(getattr(module, "images_seen", 0))
 
-        self._order = TrainingOrder(
-            len(examples), batch_size, self._seed, images_seen, *self._processes, self._origin, examples.permutation
-        )
+        pieces = getattr(getattr(module, "step", None), "micro_batches", 1)
+        how = self._seed, images_seen, *self._processes, self._origin, examples.permutation, pieces
+        self._order = TrainingOrder(len(examples), batch_size, *how)
         return self._loader(examples, self._order, self._flip_seed)
 
     def state_dict(self) -> dict[str, Any]:

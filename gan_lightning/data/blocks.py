@@ -121,7 +121,7 @@ class Blocks(Examples):
     def fetch_ahead(self, which: BatchIndex) -> None:
         """Let a thread fetch the window that comes after that of a training batch."""
         order = self.permutation(key(self.seed, which.epoch))
-        here = which.epoch, order.window_at(which.row)
+        here = which.epoch, order.window_at(which.rows[0] if which.rows else 0)
         if self._ahead == here:
             return
         self._ahead = here

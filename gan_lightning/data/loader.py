@@ -43,8 +43,9 @@ class TrainingOrder(Sampler[BatchIndex]):
 
     An epoch is a permutation of the set, cut into batches from its first image on. The batch size may be a function of
     the images seen: a growing network trains each resolution with its own. Where it changes within an epoch, the rest
-    of the epoch is cut by the new size. A rest that is shorter than the next batch is dropped. Rank r of W takes rows
-    [r * b, (r + 1) * b) of each batch, b = batch size / W, so W processes together train on the batches that one would.
+    of the epoch is cut by the new size. A rest that is shorter than the next batch is dropped. Each batch is cut into k
+    micro-batches, and rank r of W takes the rows [r * b, (r + 1) * b) of each of them, b = batch size / (W * k): W
+    processes together train on the batches, and micro-batches, that one would.
 
     Lightning counts epochs by `len`, which must not change while it trains: count // (size of the first batch).
     Iterating gives so many batches, across the end of an epoch of the set if it is met, and so never runs dry. If the
@@ -59,6 +60,7 @@ class TrainingOrder(Sampler[BatchIndex]):
         rank, world_size: of the processes.
         origin: where the order begins; elsewhere than at the first image in a run that was resumed.
         permutation: of the set, by a seed: what gives the rows (n,) at a slice of places; None for a uniform one.
+        micro_batches: that each process will cut its rows into.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class TrainingOrder(Sampler[BatchIndex]):
         world_size: int = 1,
         origin: Position = START,
         permutation: Callable[[int], Any] | None = None,
+        micro_batches: int = 1,
     ) -> None:
         self.permutation = permutation or partial(uniform, count)
+        self.micro_batches = micro_batches
         self.count, self.seed, self.images_seen, self.rank, self.world_size = count, seed, images_seen, rank, world_size
         self.batch_size = batch_size if callable(batch_size) else lambda images_seen: batch_size
         self.origin = self._reached = origin  # the last position that was asked for: a later one is few steps away
@@ -118,9 +122,11 @@ class TrainingOrder(Sampler[BatchIndex]):
         for at, size in islice(self._walk(start), len(self)):
             if at.epoch != permuted:
                 order, permuted = self.permutation(key(self.seed, at.epoch)), at.epoch
-            share = size // self.world_size
-            first = at.row + self.rank * share
-            yield BatchIndex(at.epoch, order[first : first + share].tolist(), first)
+            # A batch that does not divide is refused when it is cut.
+            pieces = 1 if size // self.world_size % self.micro_batches else self.micro_batches
+            own = torch.arange(size).unflatten(0, (pieces, self.world_size, -1))[:, self.rank].flatten()
+            rows = order[at.row : at.row + size][own]
+            yield BatchIndex(at.epoch, rows.tolist(), (at.row + own).tolist())
 
 
 class WholeOrder(Sampler[BatchIndex]):

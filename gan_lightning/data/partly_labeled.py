@@ -37,11 +37,10 @@ class PartlyLabeledSet(Examples):
         return self.images.__getitems__(index)
 
     def training_batch(self, which: BatchIndex) -> PartlyLabeled:
-        count, end = len(self.rows), which.row + len(which.index)
-        rounds = range(which.row // count, -(-end // count))
-        orders = [np.argsort(hashes(key(self.seed, which.epoch, one), np.arange(count))) for one in rounds]
-        begin = which.row - rounds.start * count
-        chosen = np.concatenate(orders)[begin : begin + len(which.index)]
+        count, places = len(self.rows), range(len(which.index)) if which.rows is None else which.rows
+        rounds, within = np.divmod(places, count)
+        orders = {n: np.argsort(hashes(key(self.seed, which.epoch, n), np.arange(count))) for n in set(rounds.tolist())}
+        chosen = [orders[n][place] for n, place in zip(rounds.tolist(), within, strict=True)]
         labeled = self.images.__getitems__(self.rows[chosen].tolist())
         return PartlyLabeled(self.__getitems__(which.index).image, *labeled)
 

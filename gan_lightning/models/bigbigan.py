@@ -29,13 +29,13 @@ class BigBiGAN(TwoPlayerGAN, Encoder):
     and encoder are one player with one loss and one optimizer, on the same forward pass. No term ever compares an image
     with its reconstruction G(E(x)); that they resemble each other is the game's equilibrium. The optimizers are
     BigGAN's. `encode`, `represent` and `reconstruct` use averages of both networks, in evaluation mode.
-    Deviation: batch statistics are of each process, averaged before use, not of all processes.
 
     Args:
         discriminator: builds a network for (image_shape, latent_dim) from images and latents to (n, 3) scores.
         encoder: builds one for (image_shape, latent_dim) from images to means and deviations of latents, with a
             method `represent` for :meth:`represent`.
         encoder_rate: the encoder's learning rate in multiples of the generator's; the paper's best model has 10.
+        sync_batchnorm: take batch statistics over all processes, as the paper does.
     """
 
     inference_networks = ("generator", "encoder")
@@ -57,6 +57,7 @@ class BigBiGAN(TwoPlayerGAN, Encoder):
             p, lr=2e-4, beta1=0.0, beta2=0.999, eps=1e-6
         ),
         encoder_rate: float = 10.0,
+        sync_batchnorm: bool = True,
         n_critic: int = 2,
         step: ImageStep = ImageStep(),
     ) -> None:
@@ -67,7 +68,7 @@ class BigBiGAN(TwoPlayerGAN, Encoder):
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.encoder = encoder(image_shape, made.latent_dim)
         self.keep_averages("encoder", self.encoder)
-        self.encoder_rate = encoder_rate
+        self.encoder_rate, self.sync_batchnorm = encoder_rate, sync_batchnorm
 
     def players(self) -> dict[str, Player]:
         players = super().players()

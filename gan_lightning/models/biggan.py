@@ -12,14 +12,14 @@ class BigGAN(TwoPlayerGAN):
 
     Hinge losses, spectral norm in both players, two discriminator steps with 2e-4 for each generator step with 5e-5.
     Data without classes train it unconditionally. The networks' defaults are those of 32 px; the paper's at 128 px are
-    width 96, widest 1536, attention 64 (configs/biggan). Deviations: batch statistics are of each process, averaged
-    before sampling, not of all processes; the discriminator's steps each have a batch of `data.batch_size`; at 32 px
-    too the embedding is shared and the latent in pieces (a generator of 4,373,251 parameters for 10 classes), which the
-    CIFAR-10 script of the authors' PyTorch code leaves out (4,304,387).
+    width 96, widest 1536, attention 64 (configs/biggan). Deviations: the discriminator's steps each have a batch of
+    `data.batch_size`; at 32 px too the embedding is shared and the latent in pieces (a generator of 4,373,251
+    parameters for 10 classes), which the CIFAR-10 script of the authors' PyTorch code leaves out (4,304,387).
 
     Args:
         orthogonal_weight: beta of the generator's penalty on what is not orthogonal between its filters, equation 3;
             the paper's is 1e-4. The class embedding is left out.
+        sync_batchnorm: take batch statistics over all processes, as the paper does.
     """
 
     def __init__(
@@ -39,13 +39,14 @@ class BigGAN(TwoPlayerGAN):
             p, lr=2e-4, beta1=0.0, beta2=0.999, eps=1e-6
         ),
         orthogonal_weight: float = 1e-4,
+        sync_batchnorm: bool = True,
         n_critic: int = 2,
         step: ImageStep = ImageStep(),
     ) -> None:
         networks = generator(image_shape, num_classes), discriminator(image_shape, num_classes)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)
         self.num_classes = num_classes
-        self.orthogonal_weight = orthogonal_weight
+        self.orthogonal_weight, self.sync_batchnorm = orthogonal_weight, sync_batchnorm
 
     def discriminator_loss(self, batch: Labeled) -> Terms:
         real, fake = self.score_pair(batch, self.fake_like(batch).detach())

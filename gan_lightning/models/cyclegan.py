@@ -54,8 +54,8 @@ class CycleGAN(Translator):
         with torch.no_grad():
             fakes = to_a(batch.b), to_b(batch.a)
         self.turn("generator", self.generator_loss, batch, advances_step=True)
-        seeds = (key(self.seed, self.iteration, domain) for domain in range(2))
-        shown = (pool.exchange(fake, seed) for pool, fake, seed in zip(self.pools, fakes, seeds, strict=True))
+        seeds, pieces = (key(self.seed, self.iteration, domain) for domain in range(2)), self.step.micro_batches
+        shown = (pool.exchange(fake, seed, pieces) for pool, fake, seed in zip(self.pools, fakes, seeds, strict=True))
         self.turn("discriminator", self.discriminator_loss, UnpairedWithFakes(*batch, *shown))
 
     def generator_loss(self, batch: Unpaired) -> Terms:

@@ -69,7 +69,7 @@ class SimGAN(Translator):
         else:
             with torch.no_grad():
                 refined = self.generator(batch.a)
-            shown = self.history.exchange(refined, key(self.seed, self.iteration))
+            shown = self.history.exchange(refined, key(self.seed, self.iteration), self.step.micro_batches)
             self.turn("discriminator", self.discriminator_loss, batch._replace(a=shown))
 
     def _refines(self, step: int) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from gan_lightning import losses, optim
-from gan_lightning.batches import Labeled
+from gan_lightning.batches import Labeled, same_on_all
 from gan_lightning.core import ImageShape, ImageStep, Manipulator, OptimizerCallable, Player, Terms
 from gan_lightning.networks import SinGANDiscriminators, SinGANGenerator
 from gan_lightning.networks.singan import pyramid_sizes, resized
@@ -205,7 +205,8 @@ class SinGAN(Manipulator):
     def generator_loss(self, batch: Labeled) -> Terms:
         critic, fake = self.discriminator[self.scale], self.fake_like(batch).image
         z = self.generator.anchors()[self.scale]
-        rebuilt = self.generator.draw([z], self.reconstruction_below(), self.scale)[-1]  # all rows are the picture
+        with same_on_all():  # one row, where all rows of the batch are the picture
+            rebuilt = self.generator.draw([z], self.reconstruction_below(), self.scale)[-1]
         return {
             "critic": losses.wasserstein_generator(critic(fake)),
             "reconstruction": self.reconstruction_weight * F.mse_loss(rebuilt.float(), batch.image[:1].float()),

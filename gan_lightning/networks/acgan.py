@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import normal_init, pyramid
+from gan_lightning.networks.layers import Dropout, normal_init, pyramid
 
 MOST = 512  # channels, of the paper's last layer
 
@@ -33,7 +33,7 @@ class AuxiliaryDiscriminator(nn.Module):
             layers.append(nn.Conv2d(channels, outputs, 3, stride=1 + (i + 1) % 2, padding=1, bias=i == 0))
             if i > 0:
                 layers.append(nn.BatchNorm2d(outputs))
-            layers += [nn.LeakyReLU(0.2), nn.Dropout(dropout)]
+            layers += [nn.LeakyReLU(0.2), Dropout(dropout)]
             channels = outputs
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.score = nn.Linear(channels * height * breadth, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import glorot_init
+from gan_lightning.networks.layers import Dropout, glorot_init
 
 
 def half_of(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -132,7 +132,7 @@ class CoupledDiscriminator(nn.Module):
             raise ValueError(f"{name} cannot read {height}x{breadth} images with a padding of {padding}: raise it to 2")
         features = maps[2] * rows * columns
         hidden = [nn.Flatten(), nn.Linear(features, units), nn.PReLU()]
-        score = [nn.Dropout(dropout), nn.Linear(units, 1), nn.Flatten(0)]
+        score = [Dropout(dropout), nn.Linear(units, 1), nn.Flatten(0)]
         self.back = nn.Sequential(*convs(private, 2), *hidden, *score)
         glorot_init(self)
 

@@ -9,7 +9,8 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from gan_lightning.batches import gather_batch
-from gan_lightning.networks.layers import normal_init, pyramid
+from gan_lightning.networks.layers import Dropout2d, normal_init, pyramid
+from gan_lightning.noise import normal_like
 from gan_lightning.runtime.mirror import Mirror
 
 PAIRS = 64 * 64  # of samples that minibatch discrimination compares at once
@@ -23,7 +24,7 @@ class GaussianNoise(nn.Module):
         self.deviation = deviation
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.deviation * torch.randn_like(x) if self.training and self.deviation else x
+        return x + self.deviation * normal_like(x) if self.training and self.deviation else x
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -180,7 +181,7 @@ class ImprovedDiscriminator(nn.Module):
             layers += [GaussianNoise(noise), nn.Conv2d(channels, width * 2**i, 4, 2, 1)]
             channels = width * 2**i
             layers += [_norm(channels, reference, batch_norm and i > 0), nn.LeakyReLU(0.2)]
-            layers += [nn.Dropout2d(dropout)] if dropout else []
+            layers += [Dropout2d(dropout)] if dropout else []
         self.layers = nn.Sequential(*layers, nn.Flatten())
         features = channels * height * breadth
         self.minibatch = MinibatchDiscrimination(features, minibatch_kernels) if minibatch_kernels else None

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import one_hot
+from gan_lightning.networks.layers import Dropout, one_hot
 
 
 def downsample(image: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class LAPGANDiscriminator(nn.Module):
             nn.Conv2d(width, width, 5, stride=2),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(width * left, 1),
             nn.Flatten(0),
         )

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from gan_lightning.noise import dropped
+
 
 def pyramid(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """How to reach a size by doubling: (doublings, height, width to start from), the shorter start in 4 .. 7.
@@ -146,6 +148,20 @@ def spectral_normalise(module: nn.Module, embeddings: bool = True) -> None:
 def one_hot(label: Tensor, num_classes: int, like: Tensor) -> Tensor:
     """(n, num_classes) in the type of `like`: of labels (n,), or of a mixture of classes as it is."""
     return (label if label.is_floating_point() else F.one_hot(label, num_classes)).to(like.dtype)
+
+
+class Dropout(nn.Dropout):
+    """torch's dropout, but for where its choices come from: see `noise.dropped`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropped(x, self.p) if self.training and self.p else x
+
+
+class Dropout2d(nn.Dropout2d):
+    """torch's dropout of channels (n, c, h, w), but for where its choices come from: see `noise.dropped`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropped(x, self.p, channels=True) if self.training and self.p else x
 
 
 class ClassEmbedding(nn.Embedding):

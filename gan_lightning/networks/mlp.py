@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import one_hot
+from gan_lightning.networks.layers import Dropout, one_hot
 
 
 class MLPGenerator(nn.Module):
@@ -64,7 +64,7 @@ class MLPDiscriminator(nn.Module):
         layers: list[nn.Module] = [nn.Flatten()]
         for i in range(depth):
             layers += [nn.Linear(inputs if i == 0 else width, width), nn.LeakyReLU(0.2)]
-            layers += [nn.Dropout(dropout)] if dropout else []
+            layers += [Dropout(dropout)] if dropout else []
         self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
@@ -104,11 +104,11 @@ class MaxoutDiscriminator(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.Dropout(dropout_image),
+            Dropout(dropout_image),
             Maxout(math.prod(image_shape), units, pieces),
-            nn.Dropout(dropout_hidden),
+            Dropout(dropout_hidden),
             Maxout(units, units, pieces),
-            nn.Dropout(dropout_hidden),
+            Dropout(dropout_hidden),
             nn.Linear(units, 1),
         )
 
@@ -144,7 +144,7 @@ class ConditionalMLPGenerator(nn.Module):
         self.joint = nn.Sequential(
             nn.Linear(noise_units + label_units, joint_units),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(joint_units, math.prod(image_shape)),
             nn.Tanh(),
         )
@@ -176,10 +176,10 @@ class ConditionalMaxoutDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.image = nn.Sequential(nn.Flatten(), Maxout(math.prod(image_shape), image_units, 5), nn.Dropout(dropout))
-        self.label = nn.Sequential(Maxout(num_classes, label_units, 5), nn.Dropout(dropout))
+        self.image = nn.Sequential(nn.Flatten(), Maxout(math.prod(image_shape), image_units, 5), Dropout(dropout))
+        self.label = nn.Sequential(Maxout(num_classes, label_units, 5), Dropout(dropout))
         self.joint = nn.Sequential(
-            Maxout(image_units + label_units, joint_units, 4), nn.Dropout(dropout), nn.Linear(joint_units, 1)
+            Maxout(image_units + label_units, joint_units, 4), Dropout(dropout), nn.Linear(joint_units, 1)
         )
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_lightning.networks.layers import Dropout
 from gan_lightning.noise import first_above
 
 START = 0  # the token before the first one
@@ -167,7 +168,7 @@ class TextDiscriminator(nn.Module):
         self.detectors = nn.ModuleList(nn.Conv2d(embedding, count, (1, width)) for width, count in fitting)
         units = sum(count for _, count in fitting)
         self.gate, self.change = nn.Linear(units, units), nn.Linear(units, units)
-        self.dropout, self.output = nn.Dropout(dropout), nn.Linear(units, 1)
+        self.dropout, self.output = Dropout(dropout), nn.Linear(units, 1)
         for layer in (*self.detectors, self.output):
             nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
             nn.init.constant_(layer.bias, 0.1)

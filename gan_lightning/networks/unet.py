@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning.networks.layers import instance_norm, normal_init
+from gan_lightning.noise import dropped
 
 DROPPED = (0, 1, 2)  # decoder layers with dropout, from the bottleneck up
 
@@ -21,7 +21,7 @@ class NoisyDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.p, training=True)
+        return dropped(x, self.p)
 
 
 class UNetGenerator(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -33,22 +33,6 @@ def device_named(name: str) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-
-
-def allow_turns(strategy: Strategy) -> None:
-    """Let DDP live with backward passes that leave the other players' parameters without a gradient.
-
-    Raises:
-        ValueError: the user asked DDP for the opposite; it would fail at the second turn, or never synchronise.
-    """
-    if not isinstance(strategy, DDPStrategy):
-        return
-    options = strategy._ddp_kwargs
-    if options.get("static_graph") or not options.setdefault("find_unused_parameters", True):
-        raise ValueError(
-            "players take turns, so each backward leaves some parameters without a gradient: DDP needs "
-            "find_unused_parameters=True and static_graph=False (leave --trainer.strategy out)"
-        )
 
 
 def limit_waiting(strategy: Strategy) -> None:
@@ -105,6 +89,23 @@ def place() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+class Summed(torch.autograd.Function):
+    """The sum of a tensor over all processes, which every process must call; differentiable any number of times.
+
+    Each process's gradient of a sum over processes is such a sum again. torch's own is deprecated (2.14).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return Summed.apply(gradient)
 
 
 def from_first(value: Any) -> Any:

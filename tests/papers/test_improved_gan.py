@@ -398,7 +398,7 @@ def test_labelled_images_are_drawn_by_key(digits):
     pairs = [(image.numpy().tobytes(), int(k)) for image, k in zip(batch.labeled_image, batch.label, strict=True)]
     assert set(pairs) == allowed  # all of the few, each with its own label, and no others
     assert_same(images_again.training_batch(BatchIndex(0, index)), batch)
-    parts = BatchIndex(0, index[:700]), BatchIndex(0, index[700:], 700)  # two processes
+    parts = BatchIndex(0, index[:700]), BatchIndex(0, index[700:], list(range(700, len(index))))  # two processes
     halves = [images_.training_batch(part) for part in parts]
     assert_same(PartlyLabeled(*map(torch.cat, zip(*halves, strict=True))), batch)
     anew = images_.training_batch(BatchIndex(1, index))  # in each epoch

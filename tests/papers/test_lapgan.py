@@ -23,6 +23,7 @@ from gan_lightning.ema import EMA
 from gan_lightning.models.lapgan import LAPGAN
 from gan_lightning.networks import LAPGANDiscriminator, LAPGANGenerator, MLPDiscriminator, MLPGenerator
 from gan_lightning.networks.lapgan import downsample, gaussian_pyramid, level_shapes, upsample
+from gan_lightning.networks.layers import Dropout
 from gan_lightning.runtime.layout import numbered
 
 SHAPE = (1, 24, 24)  # levels of 6, 12 and 24 px
@@ -147,7 +148,7 @@ def test_layers_are_those_of_the_authors():
     assert [(c.in_channels, c.out_channels, c.kernel_size[0]) for c in convs] == [(5, 64, 7), (64, 64, 7), (64, 3, 5)]
     assert plain.layers[0].in_channels == 4  # three colours and the noise
     assert [type(layer) for layer in discriminator.layers] == [
-        *(nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Flatten, nn.Dropout, nn.Linear, nn.Flatten)
+        *(nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Flatten, Dropout, nn.Linear, nn.Flatten)
     ]
     first, second = discriminator.layers[0], discriminator.layers[2]
     assert (first.in_channels, first.kernel_size, second.stride) == (4, (5, 5), (2, 2))
