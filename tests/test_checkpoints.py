@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import enum
 import inspect
 import os
@@ -32,6 +33,7 @@ from gan_lightning.core.hyperparameters import instantiate, plain_hyperparameter
 from gan_lightning.loading import build, load_model
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, previous, read
 from gan_lightning.runtime.errors import NotFiniteError
+from gan_lightning.runtime.runs import RunCSVLogger
 
 LATENT = 6
 
@@ -608,6 +610,14 @@ def test_bar_13_signals_finish_the_batch_and_save_it(tmp_path: Path, signals_at_
     fit(whole, Checkpoint(str(tmp_path / "whole")), 6)
     fit(resumed, Checkpoint(str(tmp_path)), 6, ckpt_path=str(tmp_path / "last.ckpt"))
     assert_same(whole.state_dict(), resumed.state_dict())
+
+
+def test_the_batch_that_a_signal_ends_has_its_row(tmp_path: Path, signals_at_default: None) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(SystemExit):
+        fit(Broken(SHAPE, "SIGTERM"), Checkpoint(str(tmp_path)), 9, logger=RunCSVLogger(tmp_path), log_every_n_steps=1)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3]
 
 
 # Going on.

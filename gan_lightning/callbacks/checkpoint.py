@@ -157,7 +157,9 @@ class Checkpoint(callbacks.Checkpoint):
             if self._listener.received:  # somebody's code has caught what the handler raised
                 self._listener.stop()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: AdversarialModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self._saved is None:
             return
         before, self._step = self._step, trainer.global_step
@@ -172,6 +174,9 @@ class Checkpoint(callbacks.Checkpoint):
         if due or improved or stop:
             self._save(trainer, pl_module, improved)
         if stop:
+            pl_module.on_train_batch_end(
+                outputs, batch, batch_idx
+            )  # else its log line would be missing
             raise signals.Stopped(stop)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
