@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -39,15 +38,20 @@ class PlayersStrategy(DDPStrategy):
         """Make the optimizers, and an engine for each network that a player moves; two players may share one."""
         super().setup_optimizers(trainer)
         module: Any = self.lightning_module
-        # Said once of each network that its turns use as a whole: which turns will, no one knows beforehand.
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
         engines: dict[nn.Module, DistributedDataParallel] = {}
         for network in (player.network for player in module._players.values()):
             if network not in engines:
-                engines[network] = self._setup_model(network)
+                engines[network] = self._setup_model(self._exchanged(network))
                 hook = self._ddp_comm_state, self._ddp_comm_hook, self._ddp_comm_wrapper
                 _register_ddp_comm_hook(engines[network], *hook)
         self.engines = {name: engines[player.network] for name, player in module._players.items()}
+
+    def _exchanged(self, network: nn.Module) -> nn.Module:
+        """A network, and one number that nothing uses: torch prints a warning where a first turn uses all there is."""
+        if not self._ddp_kwargs.get("find_unused_parameters"):
+            return network
+        unused = next(p for p in network.parameters() if p.requires_grad).new_zeros(1)
+        return nn.ModuleList([network, nn.ParameterList([unused])])
 
     def pre_backward(self, closure_loss: Tensor) -> None:
         """Arm the engine of the player that moves; those of the others ignore what they hear."""
