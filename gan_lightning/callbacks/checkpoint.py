@@ -174,9 +174,7 @@ class Checkpoint(callbacks.Checkpoint):
         if due or improved or stop:
             self._save(trainer, pl_module, improved)
         if stop:
-            pl_module.on_train_batch_end(
-                outputs, batch, batch_idx
-            )  # else its log line would be missing
+            pl_module.on_train_batch_end(outputs, batch, batch_idx)  # else its log line would be missing
             raise signals.Stopped(stop)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:

@@ -16,8 +16,9 @@ from gan_lightning.data.levels import FULL, as_levels, greatest, scaled, with_ch
 from gan_lightning.runtime.errors import DataError, printable
 from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import Reading
-from gan_lightning.runtime.sizes import Sides, Size, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
 
+Reduction = Callable[[Sides], int]  # by how much a JPEG of a height and width may be decoded smaller
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow's pictures, by channels; an array may have any number
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = {5, 6, 7, 8}  # its values that exchange height and width
@@ -56,7 +57,7 @@ def read_pixels(
     channels: int,
     reading: Reading = Reading(),
     fast: bool = False,
-    reduction: Callable[[Sides], int] | None = None,
+    reduction: Reduction | None = None,
 ) -> np.ndarray:
     """A picture as (height, width, channels), upright: uint8, or uint16 where the file has more levels than 256.
 
@@ -71,8 +72,8 @@ def read_pixels(
         reading: which level is white, and how many pixels are too many.
         fast: by OpenCV where it knows the kind: twice as fast, and the same pixels, but only for files that Pillow has
             read before: OpenCV reads some that Pillow refuses.
-        reduction: with `fast`, by how much a JPEG may be decoded smaller, of its height and width, see
-            :func:`reduction_of`: the decoder averages within its blocks, in a fraction of the time.
+        reduction: with `fast`, see :func:`reduction_of`: the decoder averages within its blocks, in a fraction of the
+            time.
 
     Raises:
         DataError: naming the file: it is not there, is no image, is cut off, has several pages, too many pixels or
@@ -86,23 +87,24 @@ def read_pixels(
         raise DataError(f"{printable(path)} cannot be read: {one_line(path, error)}") from None
 
 
-def pixels_of(content: bytes, name: str, channels: int, reading: Reading = Reading(), fast: bool = False) -> np.ndarray:
+def pixels_of(
+    content: bytes,
+    name: str,
+    channels: int,
+    reading: Reading = Reading(),
+    fast: bool = False,
+    reduction: Reduction | None = None,
+) -> np.ndarray:
     """The same of a file's content that is in memory; its name says whether it is an array, and stands in messages."""
     try:
         if name.lower().endswith(ARRAYS):
             return _of_array(np.load(io.BytesIO(content), allow_pickle=False), channels, reading)
-        return _of_image(content, channels, reading, fast)
+        return _of_image(content, channels, reading, fast, reduction)
     except Exception as error:
-        raise ValueError(f"{printable(name)} cannot be read: {one_line(Path(name), error)}") from None
+        raise DataError(f"{printable(name)} cannot be read: {one_line(Path(name), error)}") from None
 
 
-def _of_image(
-    content: bytes,
-    channels: int,
-    reading: Reading,
-    fast: bool,
-    reduction: Callable[[Sides], int] | None = None,
-) -> np.ndarray:
+def _of_image(content: bytes, channels: int, reading: Reading, fast: bool, reduction: Reduction | None) -> np.ndarray:
     """The pixels of an image file, (height, width, channels).
 
     Raises:
@@ -160,7 +162,7 @@ def one_line(path: Path, error: Exception) -> str:
 
 
 def _by_opencv(
-    content: bytes, header: Image.Image, reading: Reading, reduction: Callable[[Sides], int] | None = None
+    content: bytes, header: Image.Image, reading: Reading, reduction: Reduction | None = None
 ) -> np.ndarray | None:
     """OpenCV's pixels, (h, w) or (h, w, 3), of a whole JPEG or upright PNG file of grey levels or RGB, else None."""
     if header.format not in ("JPEG", "PNG") or header.mode not in ("L", "RGB") or header.has_transparency_data:
@@ -275,6 +277,31 @@ def image_of(pixels: np.ndarray, size: Size | Sides | None) -> np.ndarray:
     if size is not None and pixels.shape[:2] != (sides := sides_of(size)):
         pixels = _fitted(pixels, *sides)
     return pixels.transpose(2, 0, 1)
+
+
+def reduced_image(read: Callable[[Reduction], np.ndarray], sides: Sides) -> np.ndarray:
+    """A picture for training, as :func:`read_image` has it, but a large JPEG is decoded smaller, then averaged by area.
+
+    Args:
+        read: the pixels (height, width, channels), decoded by as much smaller as the function says that it is given.
+        sides: height and width of what is wanted.
+
+    Returns:
+        (channels, height, width) uint8 or uint16.
+    """
+    by = 1
+
+    def reduction(own: Sides) -> int:
+        nonlocal by
+        by = reduction_of(largest_crop(own[0], own[1], sides), sides)
+        return by
+
+    pixels = read(reduction)
+    if by == 1:
+        return image_of(pixels, sides)
+    height, width = pixels.shape[:2]
+    rows, columns = middle((height, width), largest_crop(height, width, sides))
+    return resized(pixels[rows, columns], *sides).transpose(2, 0, 1)
 
 
 def _fitted(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

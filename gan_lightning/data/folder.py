@@ -7,6 +7,7 @@ import logging
 import os
 import zlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +18,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.checking import ImageFiles, check
-from gan_lightning.data.decoding import MODES, batch_of, image_of, read_image, read_pixels, reduction_of, resized
+from gan_lightning.data.decoding import MODES, batch_of, read_image, read_pixels, reduced_image
 from gan_lightning.data.finding import holds, image_files, listed, refuse_splits
 from gan_lightning.data.paths import Paths
 from gan_lightning.data.sets import Examples, Split, labels_hash
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
-from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
+from gan_lightning.runtime.sizes import Sides, Size, sides_of
 
 log = logging.getLogger(__name__)
 NAMED = 20  # classes in the line that names them
@@ -89,19 +90,7 @@ class Files(ImageFiles):
         fast = self.sound is not None
         if not (fast and self._trains and self.size):
             return read_image(self.paths[row], self.size, self.channels, self.reading, fast)
-        sides, by = self.size, 1
-
-        def reduction(own: Sides) -> int:
-            nonlocal by
-            by = reduction_of(largest_crop(own[0], own[1], sides), sides)
-            return by
-
-        pixels = read_pixels(self.paths[row], self.channels, self.reading, fast, reduction)
-        if by == 1:
-            return image_of(pixels, sides)
-        height, width = pixels.shape[:2]
-        rows, columns = middle((height, width), largest_crop(height, width, sides))
-        return resized(pixels[rows, columns], *sides).transpose(2, 0, 1)
+        return reduced_image(partial(read_pixels, self.paths[row], self.channels, self.reading, fast), self.size)
 
     def __getitems__(self, index: list[int]) -> Labeled:
         """See :class:`Examples`.

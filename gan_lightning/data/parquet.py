@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.blocks import Blocks
 from gan_lightning.data.contents import digests_of
-from gan_lightning.data.decoding import MODES, batch_of, image_of, pixels_of
+from gan_lightning.data.decoding import MODES, batch_of, image_of, pixels_of, reduced_image
 from gan_lightning.data.finding import VALIDATION
 from gan_lightning.data.parquet_files import Group, ParquetFiles, parquet_files, pyarrow_parquet
 from gan_lightning.data.sets import Examples, Split
@@ -80,14 +80,14 @@ class ParquetRows(Blocks):
     def _batch(self, index: list[int], fast: bool) -> Labeled:
         """Pictures of the first epoch are read by Pillow, which refuses damaged ones; later ones by what is faster."""
         images, labels = [], []
-        channels, *sides = self.shape
+        channels, height, width = self.shape
         for (content, label, group), row in map(self.place, index):
             at = group.first + row
             name = f"{self.files.names[group.file]}, row group {group.number}, row {at},"
             if not content[at].is_valid:
                 raise ValueError(f"{printable(name)} has no picture in it, but its path at most")
-            pixels = pixels_of(content[at].as_py(), name, channels, self.reading, fast)
-            images.append(image_of(pixels, (sides[0], sides[1])))
+            read = partial(pixels_of, content[at].as_py(), name, channels, self.reading, fast)
+            images.append(reduced_image(read, (height, width)) if fast else image_of(read(), (height, width)))
             labels.append(0 if label is None else self._number(label[at].as_py(), name))
         return Labeled(batch_of(images), torch.tensor(labels, dtype=torch.int64))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gan_lightning.batches import Attributed, BatchIndex, Captioned, Labeled
 from gan_lightning.data.blocks import Blocks
-from gan_lightning.data.decoding import batch_of, image_of, pixels_of
+from gan_lightning.data.decoding import Reduction, batch_of, image_of, pixels_of, reduced_image
 from gan_lightning.data.sets import Split
 from gan_lightning.data.store import Store, below, is_url, reached
 from gan_lightning.noise import hashes, key
@@ -106,14 +106,14 @@ class Shard:
             raise ValueError(f"the shard {printable(self.name)} ends at {at + len(found)}, within a row")
         return found
 
-    def pixels(self, row: int, channels: int, reading: Reading) -> np.ndarray:
+    def pixels(self, row: int, channels: int, reading: Reading, reduction: Reduction | None = None) -> np.ndarray:
         """A picture, (h, w, channels); `pack` has read it by Pillow, so the faster decoder may serve.
 
         Raises:
             ValueError: naming the picture and the shard.
         """
         content = self._bytes(int(self.offset[row]), int(self.size[row]))
-        return pixels_of(content, f"{self.name}/{self.names[row]}", channels, reading, fast=True)
+        return pixels_of(content, f"{self.name}/{self.names[row]}", channels, reading, True, reduction)
 
     def tokens(self, vocabulary: list[str], length: int) -> Tensor:
         """(captions, length) int64, of all rows one after the other."""
@@ -195,10 +195,12 @@ class Shards(Blocks):
 
     def _batch(self, index: list[int], epoch: int | None) -> tuple:
         rows = [self.place(row) for row in index]
-        channels, *sides = self.shape
-        image = batch_of(
-            [image_of(shard.pixels(row, channels, self.reading), (sides[0], sides[1])) for shard, row in rows]
-        )
+        channels, height, width = self.shape
+        reads = (partial(shard.pixels, row, channels, self.reading) for shard, row in rows)
+        if epoch is None:
+            image = batch_of([image_of(read(), (height, width)) for read in reads])
+        else:
+            image = batch_of([reduced_image(read, (height, width)) for read in reads])
         if self.beside == "captions":
             return Captioned(image, *self._captions(rows, index, epoch))
         if self.beside == "attributes":
