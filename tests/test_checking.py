@@ -27,6 +27,7 @@ from gan_lightning.data.decoding import read_pixels, reduction_of
 from gan_lightning.data.folder import Files
 from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import Pictures
+from gan_lightning.runtime.errors import LoadingError
 
 OLD = 1_600_000_000_123_456_789  # ns
 
@@ -202,8 +203,9 @@ def test_a_worker_names_the_broken_file(tmp_path: Path, monkeypatch: pytest.Monk
     broken(paths[2])
     folder = data.ImageFolder(str(tmp_path / "a"), 8, val_fraction=0, batch_size=4, num_workers=1)
     folder.setup("fit")
-    with pytest.raises(ValueError, match="002.jpg cannot be read: it ends before its last pixels"):
+    with pytest.raises(LoadingError, match="002.jpg cannot be read: it ends before its last pixels") as error:
         next(iter(folder.train_dataloader()))
+    assert error.value.bad_input
     folder.teardown("fit")
 
 

@@ -197,9 +197,9 @@ def test_a_killed_worker_is_named(
 
     code, said = broken(monkeypatch, capfd, kill, "--data.num_workers=2")
     assert code == 1
-    check_line(
-        said, tmp_path, f"a loader's worker (process {killed[0]}) was killed by the signal 'Killed': most likely"
-    )
+    check_line(said, tmp_path, f"a loader's worker (process {killed[0]})")
+    # torch tells the signal only where it hears of the end before it waits for a batch in vain
+    assert re.search("(was killed by the signal 'Killed'|has ended): most likely there was no memory left", said)
 
 
 class Faulty(InMemory):
@@ -318,6 +318,7 @@ def test_a_second_run_of_a_process_has_a_record_of_its_own(tmp_path: Path, monke
     for _ in range(2):
         fit.main(command)
         assert wandb.run is None and "WANDB_DATA_DIR" not in os.environ and os.environ["WANDB_MODE"] == "offline"
+    wandb.teardown()  # its own process has then written all
     kept = [list(folder.glob("wandb/offline-run-*/*.wandb")) for folder in tmp_path.glob("runs/*/*")]
     assert [len(files) for files in kept] == [1, 1]
     monkeypatch.delenv("WANDB_DIR")

@@ -60,9 +60,9 @@ def log_lines(trainer: Trainer, name: str, lines: Sequence[str]) -> None:
 
 def log_table(trainer: Trainer, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table of values; a tensor (1, 3 or 4, height, width) in [0, 1] is shown as a picture."""
-    import wandb
-
     for logger in wandb_loggers(trainer):
+        import wandb  # which makes temporary folders: where it is not used, a kill would leave them behind
+
         shown = [[wandb.Image(_bytes(cell)) if isinstance(cell, Tensor) else cell for cell in row] for row in rows]
         logger.log_table(name, list(columns), shown, step=trainer.global_step)
 
@@ -99,9 +99,9 @@ def log_model(trainer: Trainer, checkpoint: Path, aliases: Sequence[str], about:
         aliases: such as "best".
         about: plain values that the artifact's page shows.
     """
-    import wandb
-
     for logger in wandb_loggers(trainer):
+        import wandb
+
         run = logger.experiment
         if getattr(run, "disabled", False):  # it could not begin
             continue
