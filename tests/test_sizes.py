@@ -128,8 +128,8 @@ def sized(name: str, photos: Path, size: object = SIDES) -> data.base.ImageData:
 
 
 def test_every_data_module_of_images_is_here():
-    """MNIST's files and CIFAR-10's are not there, shards and Parquet have tests of their own; what is not made of pixels
-    has no size."""
+    """MNIST's files and CIFAR-10's are not there, shards and Parquet have tests of their own; points and words have no
+    size."""
     sized = {name for name in data.__all__ if "size" in getattr(data, name).__init__.__annotations__}
     assert sized == {*FROM_FILES, *MADE, "MNIST", "FashionMNIST", "CIFAR10", "StreamedImages", "ParquetImages"}
 
