@@ -260,11 +260,17 @@ def test_an_extractor_is_a_frozen_network_with_the_hash_of_its_weights() -> None
 
 
 PRECISIONS = """
-import sys, torch
+import os, sys, torch
 from torch import nn
 from gan_lightning.metrics import Extractor, Features
 
-exec(sys.argv[1])
+for setting in sys.argv[1:]:  # each in a copy of this process
+    if (child := os.fork()) == 0:
+        break
+    assert os.waitpid(child, 0)[1] == 0, setting
+else:
+    sys.exit()
+exec(setting)
 seen = []
 
 class Spy(Extractor):
@@ -281,23 +287,21 @@ before = state()
 Spy(nn.Identity())(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
 assert seen == [["ieee", "ieee"]], seen
 assert state() == before, (state(), before)
-if "fp32_precision" not in sys.argv[1]:
+if "fp32_precision" not in setting:
     torch.get_float32_matmul_precision()  # raises where older and newer switches were mixed
 """
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies a process")
+def test_an_extractor_computes_in_full_float32_and_leaves_the_setting() -> None:
+    """In processes of their own: torch's precision is global, and some of its states cannot be left again."""
+    settings = [
         "",
         "torch.set_float32_matmul_precision('medium')",
         "torch.set_float32_matmul_precision('high')",
         "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
-    ],
-)
-def test_an_extractor_computes_in_full_float32_and_leaves_the_setting(setting: str) -> None:
-    """In a process of its own: torch's precision is global, and some of its states cannot be left again."""
-    done = subprocess.run([sys.executable, "-c", PRECISIONS, setting], capture_output=True, text=True)
+    ]
+    done = subprocess.run([sys.executable, "-c", PRECISIONS, *settings], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
