@@ -164,10 +164,12 @@ def test_the_same_folder_gives_the_same_bytes_and_a_stopped_pack_is_no_set(pictu
     out = tmp_path / "out"
     out.mkdir()
     given = {"shard_images": 8, "val_fraction": 0.2, "attributes": ["all"], "list_path": "list.csv", "captions": ""}
-    monkeypatch.setattr(packing.os, "replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):  # at the last moment
-        packing.pack(str(pictures), out, **given)
-    monkeypatch.undo()
+    for place, name in ((packing, "_digest"), (packing.os, "replace")):  # after the first shard, at the last moment
+        monkeypatch.setattr(place, name, lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            packing.pack(str(pictures), out, **given)
+        assert packing.interrupted(out)
+        monkeypatch.undo()
     assert len(list(out.glob("*.tar"))) == len(list(shards.glob("*.tar")))
     with pytest.raises(FileNotFoundError, match=r"index\.json.*gan_lightning\.pack"):
         StreamedImages(str(out))
