@@ -20,6 +20,7 @@ from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data import ParquetImages
 from gan_lightning.data.loader import Loader, TrainingOrder
 from gan_lightning.data.parquet_files import on_hub, parquet_files
+from gan_lightning.runtime.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -173,9 +174,14 @@ def test_what_is_wrong_with_a_file_names_it_and_the_row(tmp_path, folder):
         (7, "row group 1, row 2, has no picture"),
         (8, "row 3, cannot"),
     ):
-        with pytest.raises(ValueError, match=rf"some\.parquet, .*{said}") as error:
+        with pytest.raises(DataError, match=rf"some\.parquet, .*{said}") as error:
             train.training_batch(BatchIndex(0, [row]))
         assert "\n" not in str(error.value)
+    content = bytearray(path.read_bytes())
+    content[4:200] = bytes(196)  # of the first row group
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"some\.parquet, row group 0, cannot be read"):
+        opened(path, val_fraction=0).reference("train").__getitems__([0])
     (tmp_path / "cut.parquet").write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"cut\.parquet is no Parquet file, or was cut off"):
         opened(tmp_path / "cut.parquet")
@@ -205,6 +211,19 @@ def test_files_by_url_are_fetched_and_kept(folder, tmp_path, monkeypatch):
     assert same(batches(data), batches(opened(folder)))
     assert len(list(tmp_path.glob("shards/*.shard"))) == 2
     system.rm("/hub", recursive=True)
+
+
+def test_a_file_of_a_url_that_changes_and_keeps_its_size_is_fetched_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    system, sizes = fsspec.filesystem("memory"), []
+    for number in (100, 103):
+        content = write(tmp_path / "some.parquet", [number]).read_bytes()
+        sizes.append(len(content))
+        system.pipe_file("/changing/train.parquet", content)
+        data = opened("memory://changing", val_fraction=0)
+        assert levels(data.reference("train").__getitems__([0])) == [number]
+    assert sizes[0] == sizes[1]  # or the size alone would tell
+    system.rm("/changing", recursive=True)
 
 
 def test_a_name_is_looked_for_on_the_hub(folder, monkeypatch):

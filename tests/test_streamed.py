@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
+import resource
 import sys
 import tarfile
+import tempfile
+import time
 from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -24,10 +28,13 @@ from PIL import Image
 
 from gan_lightning import pack
 from gan_lightning.batches import Attributed, Captioned, Labeled
-from gan_lightning.data import ImageFolder, StreamedImages, packing
+from gan_lightning.data import ImageFolder, StreamedImages, packing, store
 from gan_lightning.data.blocks import WindowedOrder
 from gan_lightning.data.loader import Loader, TrainingOrder
+from gan_lightning.data.shards import Shard
 from gan_lightning.data.store import Store, require_room
+from gan_lightning.runtime.errors import DataError, words_of
+from gan_lightning.runtime.reading import Reading
 from gan_lightning.text import words
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
@@ -157,16 +164,50 @@ def test_the_same_folder_gives_the_same_bytes_and_a_stopped_pack_is_no_set(pictu
     out = tmp_path / "out"
     out.mkdir()
     given = {"shard_images": 8, "val_fraction": 0.2, "attributes": ["all"], "list_path": "list.csv", "captions": ""}
-    monkeypatch.setattr(packing.os, "replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):  # at the last moment
-        packing.pack(str(pictures), out, **given)
-    monkeypatch.undo()
+    for place, name in ((packing, "_digest"), (packing.os, "replace")):  # after the first shard, at the last moment
+        monkeypatch.setattr(place, name, lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            packing.pack(str(pictures), out, **given)
+        assert packing.interrupted(out)
+        monkeypatch.undo()
     assert len(list(out.glob("*.tar"))) == len(list(shards.glob("*.tar")))
     with pytest.raises(FileNotFoundError, match=r"index\.json.*gan_lightning\.pack"):
         StreamedImages(str(out))
     (out / "train-000099.tar").write_bytes(b"of another size of shards")
     pack.main([str(pictures), "--out", str(out), "--shard_images", "8", "--val_fraction", "0.2"] + ALL)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == {p.name: p.read_bytes() for p in shards.iterdir()}
+
+
+def test_a_pack_removes_no_tar_of_another_program(pictures, tmp_path, capsys):
+    given, mine = [str(pictures), "--out", str(tmp_path)], tmp_path / "photos.tar"
+    mine.write_bytes(b"mine")
+    with pytest.raises(SystemExit):
+        pack.main([*given, "--overwrite"])
+    assert "other files than shards" in capsys.readouterr().err
+    theirs = mine.rename(tmp_path / "train-000000.tar")  # webdataset's name too
+    with pytest.raises(SystemExit):
+        pack.main(given)
+    assert "--overwrite" in capsys.readouterr().err and theirs.read_bytes() == b"mine"
+    mine.write_bytes(b"mine")
+    packing.clear(tmp_path)
+    assert mine.exists() and not theirs.exists()
+
+
+def test_white_is_applied_once_to_smaller_pictures_and_others(tmp_path):
+    """12 bits in files of 16: level 1024 of 4095 is a quarter of white, and what is above white is white."""
+    out, levels = tmp_path / "out", np.full((40, 40), 1024, np.uint16)
+    levels[:, 20:] = 6000
+    (tmp_path / "in").mkdir()
+    out.mkdir()
+    for name, side in (("large", 40), ("small", 20)):
+        Image.fromarray(levels[:side, 20 - side // 2 :][:, :side]).save(tmp_path / "in" / f"{name}.png")
+    Image.fromarray(np.full((40, 40), 9.0, np.float32)).save(tmp_path / "in" / "floats.tiff")
+    packing.pack(str(tmp_path / "in"), out, size=20, channels=1, val_fraction=0, reading=Reading(white=4095))
+    train = StreamedImages(str(out), size=20, channels=1, white=4095).reference("train")
+    for row, image in enumerate(train.__getitems__([0, 1, 2]).image):
+        left, right = ((9 / 4095,) * 2) if "floats" in train.place(row)[0].names[row] else (1024 / 4095, 1.0)
+        assert torch.allclose((image[0, :, :9] + 1) / 2, torch.tensor(left), atol=1e-4)
+        assert torch.allclose((image[0, :, 11:] + 1) / 2, torch.tensor(right), atol=1e-4)
 
 
 def test_smaller_pictures_and_damaged_ones(tmp_path, capsys):
@@ -283,7 +324,7 @@ def test_a_model_trains_on_shards_and_they_are_looked_at_first(shards, tmp_path)
     copy.mkdir()
     for path in shards.iterdir():
         (copy / path.name).write_bytes(path.read_bytes()[: None if path.name != "train-000001.tar" else -512])
-    with pytest.raises(ValueError, match=r"train-000001\.tar has \d+ bytes, not \d+: it was cut off"):
+    with pytest.raises(DataError, match=r"train-000001\.tar has \d+ bytes, not \d+: it was cut off"):
         opened(copy).setup("fit")
     (copy / "train-000001.tar").unlink()
     with pytest.raises(FileNotFoundError, match="train-000001"):
@@ -329,6 +370,48 @@ def test_shards_by_url_give_the_same_batches_from_a_folder_of_bounded_size(shard
     for epoch in range(3):
         batches(data, 48 * epoch)
     assert sizes and max(sizes) <= 4 * largest and len(seen) > 4
+    assert not [path for path in kept.glob("*.lock") if len(path.stem) > len("room")]  # none for each shard
+
+
+def test_room_is_not_made_of_what_others_fetch(kept, monkeypatch):
+    kept.mkdir()
+    for name in ("fetched.shard", "now.part", "left.part"):
+        (kept / name).write_bytes(bytes(10))
+    os.utime(kept / "now.part", (time.time() - 60,) * 2)  # the oldest but what a killed process has left
+    os.utime(kept / "left.part", (time.time() - 86400,) * 2)
+    listed = os.scandir
+    gone = kept / "gone.part"
+
+    def scandir(folder):
+        gone.write_bytes(b"")
+        entries = list(listed(folder))
+        gone.unlink()  # another process gives it its name now
+        return entries
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    Store(25)._make_room(5)
+    assert {path.name for path in kept.iterdir()} == {"fetched.shard", "now.part"}
+    Store(25)._make_room(10)
+    assert {path.name for path in kept.iterdir()} == {"now.part"}
+
+
+def test_a_full_disk_is_not_said_of_the_url(remote, kept, monkeypatch):
+    data = opened(remote)
+    chunks = store._chunks
+
+    def and_full(address):  # from here on, when the file has its place
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        yield from chunks(address)
+
+    monkeypatch.setattr(store, "_chunks", and_full)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError) as error:
+            data.reference("val").fetch(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert words_of(error.value) == f"{kept}: {os.strerror(errno.EFBIG)}"
+    assert not list(kept.glob("*.part"))
 
 
 def test_workers_fetch_by_http(shards, kept):
@@ -386,6 +469,13 @@ def test_what_is_wrong_with_a_url_is_one_line(remote, shards, kept, monkeypatch)
         (lambda index: index.pop("classes"), "is damaged"),
         (lambda index: index["shards"]["val"][0].update(rows_at=512), "is damaged"),
         (lambda index: index["shards"]["val"][0].update(images=1), "is damaged"),
+        (lambda index: index["shards"]["val"][0].update(rows_bytes=2**46), "is damaged"),
+        (lambda index: index["shards"]["val"][0].pop("class_counts"), "is damaged.*class_counts"),
+        (lambda index: index["shards"]["train"][0].update(class_counts=[8]), "is damaged.*class_counts"),
+        (lambda index: index.pop("arrays"), "is damaged.*arrays"),
+        (lambda index: index.update(captions=5), "is damaged"),
+        (lambda index: index["captions"]["word"].update(counts=[1]), "is damaged"),
+        (lambda index: index.update(classes=["blue"]), "is damaged"),
     ],
 )
 def test_a_damaged_index_is_one_line(shards, tmp_path, change, said):
@@ -400,6 +490,32 @@ def test_a_damaged_index_is_one_line(shards, tmp_path, change, said):
     (tmp_path / "index.json").write_text('{"format": 1, ')
     with pytest.raises(ValueError, match="is damaged"):
         StreamedImages(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows["size"].__setitem__(0, 2**46), "a row ends behind"),
+        (lambda rows: rows["offset"].__setitem__(1, -(2**63)), "a row ends behind"),
+        (lambda rows: rows["label"].__setitem__(2, 3), r"\w+/\d+\.png has the label 3, which is no class"),
+        (lambda rows: rows.update(attributes=[]), "other attributes"),
+        (lambda rows: rows["captions"].__setitem__(0, []), "no captions"),
+        (lambda rows: rows["captions"].__setitem__(0, [5]), "a caption is no text"),
+    ],
+)
+def test_a_damaged_table_is_one_line(shards, change, said):
+    index = json.loads((shards / "index.json").read_text())
+    shard = index["shards"]["train"][0]
+    content = (shards / shard["name"]).read_bytes()
+    rows = json.loads(content[shard["rows_at"] : shard["rows_at"] + shard["rows_bytes"]])
+    change(rows)
+    text = json.dumps(rows).encode()
+    with tempfile.TemporaryFile() as file:
+        file.write(content[: shard["rows_at"]] + text)
+        file.flush()
+        with pytest.raises(DataError, match=f"{shard['name']} is damaged: .*{said}") as error:
+            Shard(file, shard["name"], shard["rows_at"], len(text), shard["images"], index)
+    assert "\n" not in str(error.value)
 
 
 def test_what_shards_do_not_have_is_said(pictures, shards, tmp_path, capsys):

@@ -19,13 +19,13 @@ def pack(given: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError, ValueError: see :func:`gan_lightning.data.packing.pack`.
-        FileExistsError: the folder holds a set already, or other files.
+        FileExistsError: the folder holds a set already, shards of another program, or other files.
     """
     out: Path = given.out
     make_folder(out, "--out")
     if not packing.of_pack(out):
         raise FileExistsError(f"--out {printable(out)} holds other files than shards: give another folder")
-    if (out / packing.INDEX).exists() and not given.overwrite:
+    if any(out.iterdir()) and not packing.interrupted(out) and not given.overwrite:
         raise FileExistsError(f"--out {printable(out)} holds shards: give another folder, or --overwrite")
     names = None if given.attributes is None else [name for name in given.attributes.split(",") if name]
     try:
@@ -59,4 +59,5 @@ def pack(given: argparse.Namespace) -> None:
     if index["captions"]:
         print(f"captions: {len(index['captions']['word']['counts']):,} words")
     model = MODELS[beside[0]] if beside else "DCGAN"
-    print(f"next:\n  {program('fit')} {model} --data StreamedImages --data.root {printable(out)}")
+    white = "" if given.white is None else f" --data.white {given.white}"
+    print(f"next:\n  {program('fit')} {model} --data StreamedImages --data.root {printable(out)}{white}")

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -148,14 +148,21 @@ def threaded(act: Callable[[Path], Answer], paths: Sequence[Path]) -> list[Answe
 def _read(path: Path) -> tuple[bytes, Version | None]:
     """A file's digest, and the version that it belongs to; None where the next change may leave no trace in the times,
     because the file was changed a moment ago, or while it was read."""
-    digest, now = hashlib.sha256(), time.time_ns()
+    now = time.time_ns()
     with open(path, "rb", buffering=0) as file:
         stat = os.fstat(file.fileno())
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+        digest = sha256_of(file)
         version = Version.of(stat)
         unchanged = version == Version.of(os.fstat(file.fileno()))
-    return digest.digest(), version if unchanged and _at_rest(stat, now) else None
+    return digest, version if unchanged and _at_rest(stat, now) else None
+
+
+def sha256_of(file: IO[bytes]) -> bytes:
+    """SHA-256, 32 bytes, of the rest of an open file."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.digest()
 
 
 def _at_rest(stat: os.stat_result, now: int) -> bool:
@@ -163,7 +170,7 @@ def _at_rest(stat: os.stat_result, now: int) -> bool:
 
 
 def _with_database(act: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
-    """What is done with the what is kept, in one transaction; None where they cannot be had, which is only slower.
+    """The answer of what is done with the database, in one transaction; None where it cannot be had: only slower.
 
     SQLite's plain journal, since its write-ahead log knows no network file systems. A damaged file is removed.
     """

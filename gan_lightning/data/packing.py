@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from gan_lightning.data.attributes import attributes_in, list_in, once, read_attributes
 from gan_lightning.data.caption_files import read_captions
-from gan_lightning.data.contents import CHUNK
+from gan_lightning.data.contents import sha256_of
 from gan_lightning.data.decoding import pixels_of
 from gan_lightning.data.finding import identity, listed, named_images
 from gan_lightning.data.folder import ImageFolder, place_of
+from gan_lightning.data.levels import FULL
 from gan_lightning.data.pictures import resized
 from gan_lightning.data.shards import FORMAT, INDEX, ROWS, TABLE
 from gan_lightning.runtime.errors import printable
@@ -34,6 +35,8 @@ from gan_lightning.text import caption_parts
 
 GROUP = 64  # pictures that are read at a time, by several threads
 QUALITY = 95  # of JPEG files that are made smaller
+PART = f"{INDEX}.part"  # there while a pack writes; tells its shards from those of other programs
+SHARD = re.compile(r"(train|val)-\d{6}\.tar")
 
 
 class Row(NamedTuple):
@@ -70,7 +73,8 @@ def pack(
 
     The same folder gives the same bytes. Pictures are in the order of a hash of their names, so that each shard is
     drawn evenly of all; the hash holds out those for validation that it would hold out in `ImageFolder`. A picture is
-    decoded once, to find damaged ones, and stands in the shard as its file is, but where `size` makes it smaller.
+    decoded once, to find damaged ones, and stands in the shard as its file is, but where `size` makes it smaller. Its
+    levels stay: `white` is applied in training. Arrays, and files whose levels 16 bits do not have, stay as they are.
 
     Args:
         root: the folder; classes are its sub-folders, as in `ImageFolder`.
@@ -112,6 +116,8 @@ def pack(
     if not rows["train"]:
         raise ValueError(f"{printable(folder.root)}: no picture is left to train on")
     clear(out)
+    part = out / PART
+    part.touch()
     index: dict[str, Any] = {
         "format": FORMAT,
         "images": sum(map(len, rows.values())),
@@ -120,7 +126,6 @@ def pack(
         "attributes": has and has[0],
         "captions": _counted(rows["train"]) if texts else None,
         "arrays": any(row.path.suffix.lower() == ARRAYS for row in rows["train"]),
-        "size": size,
     }
     reader = partial(_read, size=size, channels=channels, reading=reading)
     written = {split: _write(rows[split], out, split, shard_images, reader, index) for split in rows}
@@ -129,10 +134,8 @@ def pack(
         raise ValueError(f"{len(faults)} damaged files: {listed(faults)}. Remove them, and pack again")
     index["shards"] = {split: shards for split, (shards, _) in written.items()}
     index["bytes"] = sum(shard["bytes"] for shards in index["shards"].values() for shard in shards)
-    index["fingerprint"] = hashlib.sha256(json.dumps(index["shards"], sort_keys=True).encode()).hexdigest()
-    part = out / f"{INDEX}.part"
     with part.open("w", encoding="utf-8") as file:
-        json.dump(index, file, indent=1)
+        json.dump(index, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, out / INDEX)
@@ -140,17 +143,25 @@ def pack(
 
 
 def clear(out: Path) -> None:
-    """Remove an earlier pack, or what an interrupted one left: the index first."""
-    for name in (INDEX, f"{INDEX}.part"):
+    """Remove an earlier pack, or what an interrupted one left: the index first, the mark of an interrupted one last."""
+    for path in (out / INDEX, *shards_in(out), out / PART):
         with suppress(FileNotFoundError):
-            (out / name).unlink()
-    for shard in out.glob("*.tar"):
-        shard.unlink()
+            path.unlink()
+
+
+def shards_in(out: Path) -> list[Path]:
+    """The files in a folder that are called as shards are."""
+    return [path for path in out.iterdir() if SHARD.fullmatch(path.name)]
 
 
 def of_pack(out: Path) -> bool:
     """Whether a folder holds nothing but what a pack writes, finished or not."""
-    return all(path.name in (INDEX, f"{INDEX}.part") or path.suffix == ".tar" for path in out.iterdir())
+    return all(path.name in (INDEX, PART) or SHARD.fullmatch(path.name) for path in out.iterdir())
+
+
+def interrupted(out: Path) -> bool:
+    """Whether a pack that was stopped has written what is in a folder."""
+    return (out / PART).exists() and not (out / INDEX).exists()
 
 
 def _attributes(
@@ -191,6 +202,13 @@ def _read(row: Row, size: int | None, channels: int, reading: Reading) -> Packed
     height, width = pixels.shape[:2]
     if size is None or min(height, width) <= size or suffix == ARRAYS:
         return Packed(suffix, content, None)
+    if reading.white is not None:  # is applied in training, once, to all pictures of the set: this one keeps its levels
+        if reading.white > FULL:
+            return Packed(suffix, content, None)
+        try:
+            pixels = pixels_of(content, row.name, channels, Reading(None, reading.max_pixels))
+        except ValueError:  # floats, of which no file of 16 bits has the levels
+            return Packed(suffix, content, None)
     scale = size / min(height, width)
     small = resized(pixels, max(round(height * scale), size), max(round(width * scale), size))
     made = ".jpg" if suffix in (".jpg", ".jpeg") and small.dtype == np.uint8 and channels != 4 else ".png"
@@ -239,12 +257,10 @@ def _write(
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file, which is on the disk after this."""
-    digest = hashlib.sha256()
     with path.open("r+b") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+        digest = sha256_of(file).hex()
         os.fsync(file.fileno())
-    return digest.hexdigest()
+    return digest
 
 
 def _describe(

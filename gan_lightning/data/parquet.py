@@ -22,7 +22,7 @@ from gan_lightning.data.finding import VALIDATION
 from gan_lightning.data.parquet_files import Group, ParquetFiles, parquet_files, pyarrow_parquet
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.store import MEGABYTE, Store, is_url, reached, require_room
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import DataError, printable
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 from gan_lightning.runtime.sizes import Size, sides_of
 
@@ -55,14 +55,15 @@ class ParquetRows(Blocks):
 
     def fetch(self, block: int) -> None:
         file = self.groups[block].file
-        self.store.fetch(self.files.names[file], self.files.sizes[file])
+        self.store.fetch(self.files.names[file], self.files.sizes[file], version=self.files.versions[file])
 
     def open_block(self, block: int) -> tuple[Any, Any, Group]:
         """The bytes and the labels of a row group, as Arrow's arrays; and which group it is."""
         group, columns = self.groups[block], self.files.columns
         name = self.files.names[group.file]
         wanted = [columns.content, *([] if columns.label is None else [columns.label])]
-        with self.store.open(name, self.files.sizes[group.file]) as file:
+        size, version = self.files.sizes[group.file], self.files.versions[group.file]
+        with self.store.open(name, size, version=version) as file:
             table = _read(file, group.number, wanted, name)
         content = table.column(columns.image).combine_chunks()
         if columns.content != columns.image:
@@ -85,7 +86,7 @@ class ParquetRows(Blocks):
             at = group.first + row
             name = f"{self.files.names[group.file]}, row group {group.number}, row {at},"
             if not content[at].is_valid:
-                raise ValueError(f"{printable(name)} has no picture in it, but its path at most")
+                raise DataError(f"{printable(name)} has no picture in it, but its path at most")
             read = partial(pixels_of, content[at].as_py(), name, channels, self.reading, fast)
             images.append(reduced_image(read, (height, width)) if fast else image_of(read(), (height, width)))
             labels.append(0 if label is None else self._number(label[at].as_py(), name))
@@ -94,7 +95,7 @@ class ParquetRows(Blocks):
     def _number(self, label: Any, name: str) -> int:
         count = len(self.files.columns.classes or [])
         if not isinstance(label, int) or not 0 <= label < count:
-            raise ValueError(f"{printable(name)} has the label {label}, and there are the classes 0 to {count - 1}")
+            raise DataError(f"{printable(name)} has the label {label}, and there are the classes 0 to {count - 1}")
         return label
 
     @cached_property
@@ -119,10 +120,7 @@ class ParquetRows(Blocks):
         of the files: their sizes, and their hashes or times where it has them."""
         names = self.files.names
         if is_url(names[0]):
-            digests = []
-            for name in names:
-                with reached(name) as (system, path):
-                    digests.append(str(system.ukey(path)))
+            digests = self.files.versions
         else:
             digests = [digest.hex() for digest in digests_of([Path(name) for name in names])]
         about = [digests, self.groups, self.shape, self.reading.white, self.files.columns]
@@ -134,7 +132,7 @@ def _read(file: Any, number: int, columns: list[str], name: str) -> Any:
     try:
         return pyarrow_parquet().ParquetFile(file).read_row_group(number, columns=columns, use_threads=False)
     except Exception as error:
-        raise ValueError(
+        raise DataError(
             f"{printable(name)}, row group {number}, cannot be read: {printable(str(error))[:200]}"
         ) from None
 
@@ -149,7 +147,7 @@ class ParquetImages(ImageData):
 
     The order of training is a function of the seed and the epoch: row groups in random order, the rows of `window`
     megabytes of them mixed; on any number of processes and workers, and from any batch on. Each worker has the row
-    groups of one window in memory, never a file. Files of URLs are fetched whole, the next window while one trains,
+    groups of one window in memory, one at least. Files of URLs are fetched whole, the next window while one trains,
     into a folder of at most `cache_size` megabytes that the processes of a machine share.
 
     Args:

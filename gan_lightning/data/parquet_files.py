@@ -68,12 +68,14 @@ class ParquetFiles:
     def __init__(self, names: list[str], image_column: str | None, label_column: str | None) -> None:
         self.names = names
         self.sizes: list[int] = []  # of the files
+        self.versions: list[str] = []  # of the files of URLs, as their store tells them: by hash or time, where it can
         self.rows: list[tuple[int, int, int]] = []  # a row group's file, its number there, and how many rows it has
         self.bytes: list[int] = []  # of each row group, in memory
         found = []
         for file, name in enumerate(names):
             with reached(name) as (system, path):
                 self.sizes.append(int(system.size(path)))
+                self.versions.append(str(system.ukey(path)) if is_url(name) else "")
                 with system.open(path, "rb") as content:
                     footer = _footer(content, name)
             found.append(columns_of(footer.schema.to_arrow_schema(), printable(name), image_column, label_column))

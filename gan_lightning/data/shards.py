@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from functools import cached_property, partial
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from gan_lightning.data.decoding import Reduction, batch_of, image_of, pixels_of
 from gan_lightning.data.sets import Split
 from gan_lightning.data.store import Store, below, is_url, reached
 from gan_lightning.noise import hashes, key
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import DataError, printable
 from gan_lightning.runtime.reading import Reading
-from gan_lightning.text import tokens_of
+from gan_lightning.text import Unit, tokens_of
 
 INDEX = "index.json"  # beside the shards, written last
 ROWS = "__rows__"  # the last file in each shard; readers of webdataset leave such names out
@@ -58,16 +58,31 @@ def index_of(root: str) -> dict[str, Any]:
                 name, numbers = shard["name"], [shard[field] for field in ("images", "bytes", "rows_at", "rows_bytes")]
                 if not isinstance(name, str) or os.path.basename(name) != name or "\\" in name or name in ("", ".."):
                     raise TypeError(f"a shard is called {name!r}")
-                if not all(type(value) is int and value > 0 for value in numbers):
+                if not all(_is_count(value) and value for value in numbers):
                     raise TypeError(f"{name}: {numbers}")
+                if shard["rows_at"] + shard["rows_bytes"] > shard["bytes"]:
+                    raise TypeError(f"{name}: its table ends behind its end")
                 if not isinstance(shard["sha256"], str):
                     raise TypeError(f"{name}: sha256")
+                if index["classes"] and not (
+                    len(shard["class_counts"]) == len(index["classes"]) and all(map(_is_count, shard["class_counts"]))
+                ):
+                    raise TypeError(f"{name}: class_counts")
         for names in (index["classes"], index["attributes"]):
             if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
                 raise TypeError(f"names {names!r}")
+        for counted in () if index["captions"] is None else map(index["captions"].get, get_args(Unit)):
+            if not (_is_count(counted["longest"]) and all(map(_is_count, counted["counts"].values()))):
+                raise TypeError("captions")
+        if not isinstance(index["arrays"], bool):
+            raise TypeError("arrays")
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{where} is damaged: {printable(repr(error))[:200]}") from None
     return index
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 class Shard:
@@ -76,11 +91,15 @@ class Shard:
     Args:
         file: the tar file.
         name: of the shard, for messages.
-        at, size: of its table.
+        at, size: of its table, within the file.
         count: rows that it must have.
+        index: see :func:`index_of`; each row has what that says.
+
+    Raises:
+        DataError: the table is damaged.
     """
 
-    def __init__(self, file: BinaryIO, name: str, at: int, size: int, count: int) -> None:
+    def __init__(self, file: BinaryIO, name: str, at: int, size: int, count: int, index: dict[str, Any]) -> None:
         self.file, self.name = file, name
         try:
             rows = json.loads(self._bytes(at, size))
@@ -92,8 +111,19 @@ class Shard:
             lengths = {len(self.offset), len(self.size), len(self.names), len(self.label), len(self.attributes)}
             if lengths | {len(self.captions) or count} != {count}:
                 raise ValueError(f"its table has {sorted(lengths)} rows, not {count}")
+            if ((self.offset < 0) | (self.size < 0) | (self.size > at - self.offset)).any():
+                raise ValueError("a row ends behind the shard's last")
+            if (wrong := (self.label < 0) | (self.label >= max(1, len(index["classes"] or [])))).any():
+                row = int(wrong.argmax())
+                raise ValueError(f"{self.names[row]} has the label {self.label[row]}, which is no class of the index")
+            if self.attributes.shape[1:] != (len(index["attributes"] or []),):
+                raise ValueError("its rows have other attributes than the index says")
+            if not all(isinstance(text, str) for of_row in self.captions for text in of_row):
+                raise ValueError("a caption is no text")
+            if index["captions"] and not all(self.captions or [[]]):
+                raise ValueError("a row has no captions")
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise ValueError(f"the shard {printable(name)} is damaged: {printable(str(error))[:200]}") from None
+            raise DataError(f"the shard {printable(name)} is damaged: {printable(str(error))[:200]}") from None
         self._first = np.cumsum([0, *map(len, self.captions)])
 
     def _bytes(self, at: int, size: int) -> bytes:
@@ -103,14 +133,14 @@ class Shard:
             self.file.seek(at)
             found = self.file.read(size)
         if len(found) != size:
-            raise ValueError(f"the shard {printable(self.name)} ends at {at + len(found)}, within a row")
+            raise DataError(f"the shard {printable(self.name)} ends at {at + len(found)}, within a row")
         return found
 
     def pixels(self, row: int, channels: int, reading: Reading, reduction: Reduction | None = None) -> np.ndarray:
         """A picture, (h, w, channels); `pack` has read it by Pillow, so the faster decoder may serve.
 
         Raises:
-            ValueError: naming the picture and the shard.
+            DataError: naming the picture and the shard.
         """
         content = self._bytes(int(self.offset[row]), int(self.size[row]))
         return pixels_of(content, f"{self.name}/{self.names[row]}", channels, reading, True, reduction)
@@ -161,7 +191,7 @@ class Shards(Blocks):
         self.root, self.store, self.shape, self.reading = root, store, shape, reading
         self.beside, self.columns = beside, columns
         self.vocabulary, self.length = vocabulary, length
-        self._classes = len(index["classes"] or [])
+        self.index, self._classes = index, len(index["classes"] or [])
 
     def check(self) -> None:
         """Look whether the shards of a folder are there, whole.
@@ -183,7 +213,7 @@ class Shards(Blocks):
 
     def open_block(self, block: int) -> Shard:
         shard, file = self.shards[block], self.store.open(*self._where(block))
-        return Shard(file, shard["name"], shard["rows_at"], shard["rows_bytes"], shard["images"])
+        return Shard(file, shard["name"], shard["rows_at"], shard["rows_bytes"], shard["images"], self.index)
 
     def __getitems__(self, index: list[int]) -> tuple:
         return self._batch(index, None)
@@ -248,14 +278,14 @@ def _other(token: Tensor, begin: int, end: int, draw: int, shard: Shard) -> int:
     """The first caption from the draw-th on, beginning again at the end, whose tokens no caption of its own has.
 
     Raises:
-        ValueError: there is none in the shard.
+        DataError: there is none in the shard.
     """
     own, count = token[begin:end], len(token)
     for step in range(count):
         place = (draw + step) % count
         if not (token[place] == own).all(1).any():
             return place
-    raise ValueError(
+    raise DataError(
         f"the shard {printable(shard.name)}: no caption is wrong of the picture with the caption "
         f"{shard.captions[0][0]!r}: all have the same tokens. Pack more pictures in a shard, or use a greater "
         "--data.length or a smaller --data.min_count"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gan_lightning.data.contents import CHUNK
 from gan_lightning.runtime.cache import cache_folder
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import DataError, printable
 
 MEGABYTE = 2**20
-CHUNK = 1 << 22  # bytes read at a time
+LEFT = 3600  # seconds without a byte more, after which a file that was being fetched is no longer
 PACKAGES = {  # of kinds of URLs, what fsspec needs for them; a file that is read may name these and no others
     "memory": "fsspec",
     "http": "aiohttp",
@@ -87,19 +89,20 @@ class Store:
     def __init__(self, limit: int) -> None:
         self.limit, self.folder = limit, cache_folder() / "shards"
 
-    def open(self, address: str, size: int, digest: str | None = None) -> BinaryIO:
+    def open(self, address: str, size: int, digest: str | None = None, version: str = "") -> BinaryIO:
         """A file opened for reading, fetched where that is needed.
 
         Args:
             address: of the file.
             size: bytes that it must have.
             digest: SHA-256 of a file that is fetched, to compare with.
+            version: what the store of a URL says of a file without a known digest; another version is fetched anew.
 
         Raises:
-            OSError, ValueError: it cannot be had, or is another.
+            OSError, DataError: it cannot be had, or is another.
         """
         while True:
-            path = self.fetch(address, size, digest)
+            path = self.fetch(address, size, digest, version)
             try:
                 file = path.open("rb", buffering=0)
             except FileNotFoundError:  # another process has made room a moment ago
@@ -108,59 +111,81 @@ class Store:
                 raise FileNotFoundError(f"there is no {printable(path)}") from None
             if (found := os.fstat(file.fileno()).st_size) != size:
                 file.close()
-                raise ValueError(f"{printable(path)} has {found} bytes, not {size}: it was cut off or changed")
+                raise DataError(f"{printable(path)} has {found} bytes, not {size}: it was cut off or changed")
             return file
 
-    def fetch(self, address: str, size: int, digest: str | None = None) -> Path:
+    def fetch(self, address: str, size: int, digest: str | None = None, version: str = "") -> Path:
         """The kept file of a URL, or the file of this machine; see :meth:`open`."""
         from filelock import FileLock  # torch needs it too
 
         if not is_url(address):
             return Path(address)
-        path = self.folder / f"{hashlib.sha256(f'{address} {size} {digest}'.encode()).hexdigest()[:32]}.shard"
+        key = hashlib.sha256(f"{address} {size} {digest} {version}".encode()).hexdigest()[:32]
+        path = self.folder / f"{key}.shard"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+            with FileLock(self.folder / f"{key[:2]}.lock"):  # not one for each file: they stay
                 if not path.exists():
-                    part = path.with_suffix(".part")
-                    with FileLock(self.folder / "room.lock"):
-                        self._make_room(size)
-                        with part.open("wb") as file:
-                            file.truncate(size)  # counts from here on
-                    self._download(address, part, size, digest)
-                    os.replace(part, path)
+                    self._download(address, path, size, digest)
         try:
             os.utime(path)  # used now
         except FileNotFoundError:
-            return self.fetch(address, size, digest)
+            return self.fetch(address, size, digest, version)
         return path
 
-    def _download(self, address: str, part: Path, size: int, digest: str | None) -> None:
-        found, seen = 0, hashlib.sha256()
-        with reached(address) as (system, path), system.open(path, "rb") as source, part.open("r+b") as target:
-            while chunk := source.read(CHUNK):
-                target.write(chunk)
-                seen.update(chunk)
-                found += len(chunk)
-        if found != size or digest not in (None, seen.hexdigest()):
-            part.unlink()
-            what = f"has {found} bytes, not {size}" if found != size else "has other contents than its index says"
-            raise OSError(f"{printable(address)} {what}: it was cut off or changed")
+    def _download(self, address: str, path: Path, size: int, digest: str | None) -> None:
+        from filelock import FileLock
+
+        part, found, seen = path.with_suffix(".part"), 0, hashlib.sha256()
+        try:
+            with FileLock(self.folder / "room.lock"):
+                self._make_room(size)
+                with part.open("wb") as target:
+                    target.truncate(size)  # counts from here on
+            with part.open("r+b") as target:
+                for chunk in _chunks(address):
+                    target.write(chunk)
+                    seen.update(chunk)
+                    found += len(chunk)
+            if found == size and digest in (None, seen.hexdigest()):
+                os.replace(part, path)
+                return
+        except OSError as error:
+            if error.errno is None:  # of `reached`, which says what is wrong with the address
+                raise
+            raise OSError(error.errno, error.strerror, str(self.folder)) from None
+        finally:
+            part.unlink(missing_ok=True)
+        what = f"has {found} bytes, not {size}" if found != size else "has other contents than its index says"
+        raise OSError(f"{printable(address)} {what}: it was cut off or changed")
 
     def _make_room(self, size: int) -> None:
-        """Remove what was not used for the longest time, so that so many bytes more are within the limit."""
+        """Remove what was not used for the longest time, so that so many bytes more are within the limit.
+
+        What others are fetching counts, and stays.
+        """
         kept = []
         for entry in os.scandir(self.folder):
             if entry.name.endswith((".shard", ".part")):
-                status = entry.stat()
-                kept.append((status.st_mtime_ns, status.st_size, entry.path))
-        total = sum(length for _, length, _ in kept)
-        for _, length, path in sorted(kept):
+                with suppress(FileNotFoundError):  # it may have got its name a moment ago
+                    status = entry.stat()
+                    kept.append((status.st_mtime_ns, status.st_size, entry.path))
+        total, fetching = sum(length for _, length, _ in kept), time.time_ns() - LEFT * 10**9
+        for time_ns, length, path in sorted(kept):
             if total + size <= self.limit:
                 return
+            if path.endswith(".part") and time_ns > fetching:
+                continue
             with suppress(FileNotFoundError):
                 os.unlink(path)
             total -= length
+
+
+def _chunks(address: str) -> Iterator[bytes]:
+    """The bytes of a file; what goes wrong where they are used is none of :func:`reached`'s business."""
+    with reached(address) as (system, path), system.open(path, "rb") as source:
+        while chunk := source.read(CHUNK):
+            yield chunk
 
 
 def require_room(name: str, root: str, store: Store, window: int, sizes: Sequence[int]) -> None:

@@ -24,13 +24,6 @@ class StreamedImages(ImageData):
     worker holds open the shards of one window; memory does not grow with the number of pictures. Each machine fetches
     each shard of a URL, the next window while one trains, into a folder of at most `cache_size` megabytes.
 
-    Why so: litdata 0.2.76 and webdataset 1.0.2 were tried. Both iterate in an order that depends on the number of
-    workers, so that two workers train on other batches than none. litdata goes on exactly in the middle of an epoch,
-    in that order; read by index through a cache smaller than the set it failed, its index may name pickle as the format
-    of a field, and it knows no file:// or memory:// URL. webdataset has no state to go on from, and no access by index;
-    a URL that begins with pipe: runs a command. Its layout is plain tar, which every tool reads, and is kept here; URLs
-    are read by fsspec, which Lightning brings.
-
     Batches are `Captioned` where the shards have captions, else `Attributed` where they have attributes, else
     `Labeled`; `beside` chooses. A wrong caption is one of another picture of the same shard. Pictures that were held
     out when the shards were packed validate.
