@@ -174,7 +174,7 @@ class Checkpoint(callbacks.Checkpoint):
         if due or improved or stop:
             self._save(trainer, pl_module, improved)
         if stop:
-            pl_module.on_train_batch_end(outputs, batch, batch_idx)  # else its log line would be missing
+            pl_module.write_log_line()  # the module's own hook comes after this one, and would be left out
             raise signals.Stopped(stop)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
@@ -194,10 +194,13 @@ class Checkpoint(callbacks.Checkpoint):
         if improved or pl_module.iteration != self._saved:
             self._save(trainer, pl_module, improved)
         self._saved = None
-        if self.log_model and trainer.is_global_zero:
-            self._track(trainer)
         if trainer.world_size == 1:  # from now on nothing is to be saved, nor to be agreed on
             self._listener.saving = False
+
+    def on_fit_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        """Only now, since it may take minutes, in which the other processes need not stay (see `runtime.Peers`)."""
+        if self.log_model and self.last_path is not None and trainer.is_global_zero:
+            self._track(trainer)
 
     def _track(self, trainer: Trainer) -> None:
         """Hand the model to trackers; the run has its files, and does not end by what a tracker cannot take."""
