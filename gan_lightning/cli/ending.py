@@ -18,13 +18,22 @@ KILLED = re.compile(
 )
 
 
+ASKING = 30.0  # seconds that processes wait for the first one to ask Slurm: srun ends it when one of them has ended
+
+
+def asks_again(cli: Any, number: signal.Signals) -> bool:
+    """Whether Slurm is asked to run a job again which a signal has ended; the same on all processes."""
+    saved = cli.config_init.checkpoint.last_path is not None
+    return saved and number.name == "SIGUSR1" and jobs.slurm() is not None
+
+
 def how_it_stopped(cli: Any, number: signal.Signals) -> str:
     """The line that ends a run which a signal has ended; where the signal means it, Slurm is asked to run it again."""
     checkpoint = cli.config_init.checkpoint
     if checkpoint.last_path is None:
         return f"{number.name}: ended before there was anything to save"
     further = f"go on with: {_command(cli, checkpoint.last_path)}"
-    if number.name == "SIGUSR1" and jobs.slurm() is not None:
+    if asks_again(cli, number):
         further = f"{jobs.requeue()}; by hand: {further.removeprefix('go on with: ')}"
     last = shlex.quote(os.path.relpath(checkpoint.last_path))
     return f"{number.name}: ended at step {cli.trainer.global_step}, saved in {last}; {further}"

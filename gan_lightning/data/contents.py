@@ -163,7 +163,7 @@ def _at_rest(stat: os.stat_result, now: int) -> bool:
 
 
 def _with_database(act: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
-    """What is done with the what is kept, in one transaction; None where they cannot be had, which is only slower.
+    """Act on the database of what is kept, in one transaction; None where there is none, which is only slower.
 
     SQLite's plain journal, since its write-ahead log knows no network file systems. A damaged file is removed.
     """
