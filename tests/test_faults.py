@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 import wandb
-from conftest import Noisy
+from conftest import Noisy, tiny, trained
 from PIL import Image
 from test_signals import COMMAND, rank_of, started
 
 from gan_lightning import fit
 from gan_lightning.batches import Labeled
-from gan_lightning.callbacks import Health
+from gan_lightning.callbacks import Checkpoint, Health, tracking
 from gan_lightning.data.loader import Loader, WholeOrder
 from gan_lightning.data.sets import InMemory
 from gan_lightning.runtime import errors, peers
@@ -126,6 +126,17 @@ def test_descriptors_of_processes_are_closed_at_the_end() -> None:
     assert stuck.gone(0) == []
     with pytest.raises(OSError):
         os.fstat(descriptor)
+
+
+def test_others_are_watched_until_the_last_save_and_may_end_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, seen = peers.Peers(str), []
+    save = Checkpoint._save
+    monkeypatch.setattr(Checkpoint, "_save", lambda *args: (seen.append(("save", watch._over.is_set())), save(*args)))
+    monkeypatch.setattr(tracking, "log_model", lambda *_: seen.append(("upload", watch._over.is_set())))
+    trained(tiny("GAN"), 2, callbacks=[watch, Checkpoint(str(tmp_path))], enable_checkpointing=True)
+    assert seen == [("save", False), ("upload", True)]
 
 
 NCCL = """NCCL error in: ProcessGroupNCCL.cpp:77, internal error, NCCL version 2.27.5
