@@ -55,7 +55,7 @@ def longest_wait() -> timedelta | None:
 
 
 def limit_waiting(strategy: Strategy) -> None:
-    """Let processes wait for each other so long, whatever the strategy."""
+    """Let processes wait for each other as long as :func:`longest_wait` says, whatever the strategy."""
     if (limit := longest_wait()) is not None:
         strategy._timeout = limit
 
