@@ -15,6 +15,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -248,6 +249,7 @@ def in_copies(folder: Path, environments: list[dict[str, str]], *args: str) -> l
                 traceback.print_exc()
             finally:
                 sys.stdout.flush()
+                path.with_suffix(".end").touch()
                 os._exit(code)
         copies.append((process, path))
     deadline = time.monotonic() + 240
@@ -270,7 +272,9 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tools = tmp_path / "tools"
     tools.mkdir()
     scontrol = tools / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tools}/asked\n')
+    scontrol.write_text(
+        f'#!/bin/sh\necho "$@" >> {tools}/asked\nsleep 1\nls {tmp_path}/two/*.end >> {tools}/left || true\n'
+    )
     scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     return tools / "asked"
@@ -302,6 +306,7 @@ def test_a_job_of_two_nodes_is_requeued_once_and_goes_on(
     ended = in_copies(folder, tasks(AT_THIRD="SIGUSR1"), *command)
     assert [code for code, _ in ended] == [138, 138], ended
     assert tool.read_text() == "requeue 77\n"
+    assert tool.with_name("left").read_text() == "", "srun ends the first task when another one has left"
     assert [output.count("job 77 is requeued") for _, output in ended] == [1, 0]
     run = the_run(folder)
     assert 3 <= read(run / "last.ckpt")["global_step"] < 40
@@ -391,6 +396,35 @@ def test_how_long_processes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes.waited_in_vain(RuntimeError(f"[{place}/pair.cc:545] Read error: Connection reset by peer")) is None
 
 
+def test_a_wrong_time_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_LIGHTNING_TIMEOUT", "an hour")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "night")
+    with pytest.raises(SystemExit) as end:
+        fit.main(SMALL)
+    assert end.value.code == 2 and "GAN_LIGHTNING_TIMEOUT is a number of minutes" in capsys.readouterr().err
+    assert not [*tmp_path.glob("runs/*/*")]
+
+
+def test_the_first_process_is_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, here = torch.distributed.HashStore(), threading.local()
+    monkeypatch.setattr(processes, "place", lambda: (getattr(here, "rank", 1), 2))
+    monkeypatch.setattr(processes, "_get_default_store", lambda: store)
+    began = time.monotonic()
+    processes.wait_for_first(0.3)
+    assert 0.25 <= time.monotonic() - began < 5, "the limit"
+    other = threading.Thread(target=processes.wait_for_first, args=(60,))
+    other.start()
+    other.join(0.2)
+    assert other.is_alive()
+    here.rank = 0
+    processes.wait_for_first(60)
+    other.join(5)
+    assert not other.is_alive()
+
+
 # Which job a process is part of, and what it goes on from.
 
 
@@ -426,6 +460,9 @@ def test_which_run_a_job_of_torchrun_goes_on_with(tmp_path: Path, monkeypatch: p
         os.utime(folder / jobs.FILE, (len(name), len(name)))  # the time of the note: longer names are later
         return folder
 
+    for number, damaged in enumerate(('{"names": null}', '{"names": [[1]], "checkpoint": "a"}', "[]", "{")):
+        (folder := tmp_path / "A-B" / f"damaged{number}").mkdir(parents=True)
+        (folder / jobs.FILE).write_text(damaged)
     assert found("x", 0) is None
     first, other = begun("1", "x"), begun("2", "y")
     assert found("x", 0) == found("x", 1) == first and found("y", 0) == other
@@ -486,6 +523,7 @@ def test_slurms_script() -> None:
     assert options["signal"] == "USR1@120" and "requeue" in options  # to the tasks: B: would be the shell alone
     assert options["ntasks-per-node"] == options["gpus-per-node"], "a task a GPU"
     (command,) = re.findall(r"^srun (?:.|\n)*", text, re.M)
+    assert '--cpus-per-task="$SLURM_CPUS_PER_TASK"' in command and "cpus-per-task" in options
     trainer = checked(command, SLURM_NTASKS_PER_NODE="4", SLURM_NNODES="2").trainer
     assert (int(trainer.devices), trainer.num_nodes) == (4, 2)
 

@@ -18,7 +18,11 @@ from torch._dynamo.utils import counters
 
 from gan_lightning import models
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN
-from gan_lightning.core.step import Terms
+from gan_lightning.core.execution import Compiled
+from gan_lightning.core.step import Player, Terms
+from gan_lightning.runtime import processes
+from gan_lightning.runtime.errors import NotFiniteError, RunError
+from gan_lightning.runtime.strategy import PlayersStrategy
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import precision  # noqa: E402
@@ -93,6 +97,54 @@ def test_an_error_of_the_turn_itself_is_no_matter_of_compiling(aot_eager: None) 
         trained(model, 1)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[gloo/tcp/pair.cc:561] Connection closed by peer [10.0.0.7]:2346"),
+        torch.distributed.DistBackendError("remote process exited"),
+        NotFiniteError("generator: nan"),
+    ],
+)
+def test_what_compiled_code_cannot_cause_is_not_tried_again(aot_eager: None, error: Exception) -> None:
+    players, tries = {"generator": Player(nn.Linear(1, 1), adam(1e-3))}, []
+
+    def work() -> None:
+        tries.append(1)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        Compiled(players, [], torch.device("cpu")).run("generator", work)
+    assert raised.value is error and len(tries) == 1
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """A process group of one."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_a_compiled_turn_whose_gradients_are_exchanged_is_not_tried_again(aot_eager: None, group: None) -> None:
+    """The engine of DDP has heard of some gradients by then, and other processes are in the midst of theirs."""
+    model = tiny("DCGAN", own_networks("DCGAN"), sgd(), step=ImageStep(compile=True))
+    plain = model.discriminator_loss
+    model.discriminator_loss = lambda batch: plain(batch) | {"slope": squared_slope(model, batch.image)}
+    line = "turn of the discriminator fails: .*double backward.*; leave --model.step.compile out$"
+    with pytest.raises(RunError, match=line) as raised:
+        trained(model, 1, strategy="ddp")
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_is_compiled_where_another_process_cannot(aot_eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "greatest", lambda values, device: [max(*values, 1.0)])
+    model = tiny("DCGAN", plain_networks(), step=ImageStep(compile=True))
+    (line,) = told(model, 1)
+    assert "nothing is compiled: it cannot in another process" in line
+    assert model.generator._compiled_call_impl is None
+
+
 def test_nothing_is_compiled_where_torch_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CPU without a C++ compiler."""
 
@@ -155,6 +207,20 @@ def test_channels_last_changes_rounding_alone(name: str) -> None:
         ends.append(tensors(model))
     assert gap(ends[1], ends[0]) <= 1e-5
     assert set(seen[: len(seen) // 2]) == {False} and set(seen[len(seen) // 2 :]) == {True}
+
+
+def test_engines_of_ddp_find_the_weights_in_their_order(group: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else gradients do not lie as their buckets do, and each is copied."""
+    found, exchanged = [], PlayersStrategy._exchanged
+
+    def look(self: PlayersStrategy, network: nn.Module) -> nn.Module:
+        weights = [m.weight for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+        found.extend(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+        return exchanged(self, network)
+
+    monkeypatch.setattr(PlayersStrategy, "_exchanged", look)
+    trained(tiny("DCGAN", adam(1e-3), step=ImageStep(channels_last=True)), 1, strategy="ddp")
+    assert found and all(found)
 
 
 @pytest.mark.parametrize("before", [False, True])

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +18,17 @@ import numpy as np
 import pytest
 import torch
 import wandb
-from conftest import Noisy
+from conftest import Noisy, tiny, trained
 from PIL import Image
 from test_signals import COMMAND, rank_of, started
 
 from gan_lightning import fit
 from gan_lightning.batches import Labeled
-from gan_lightning.callbacks import Health
+from gan_lightning.callbacks import Checkpoint, Health, tracking
 from gan_lightning.data.loader import Loader, WholeOrder
 from gan_lightning.data.sets import InMemory
 from gan_lightning.runtime import errors, peers
-from gan_lightning.runtime.checkpoint_io import read
+from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, read
 
 GO_ON = re.compile(
     r"; the last checkpoint is of step (\d+); go on with: python -m gan_lightning\.fit --ckpt_path (\S+)$"
@@ -92,7 +93,9 @@ def _hang(process: int, path: str) -> None:
     peers.HANGING, peers.place = 0.2, lambda: (0, 2)
     stuck = Stuck(process)
     stuck.told = lambda code: None
-    stuck._watch()
+    threading.Thread(target=stuck._watch, daemon=True).start()
+    save, torch.save = torch.save, lambda *args: (time.sleep(2.5), save(*args))
+    AtomicCheckpointIO().save_checkpoint({"step": 3}, Path(path).with_name("a.ckpt"))
     time.sleep(60)
 
 
@@ -106,8 +109,40 @@ def test_a_process_that_hears_nothing_of_the_end_is_ended(tmp_path: Path) -> Non
     assert process.is_alive()
     peer.kill()
     peer.wait()
+    path = tmp_path / "a.ckpt"
+    while not path.exists():  # a save that began before, and takes longer than HANGING
+        assert process.is_alive()
+        time.sleep(0.05)
     process.join(10)
+    assert read(path) == {"step": 3}
     assert process.exitcode == 1 and (tmp_path / "err").read_text() == "error: process 1 of 2 is gone; go on\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="of Linux")
+def test_descriptors_of_processes_are_closed_at_the_end() -> None:
+    stuck = Stuck(os.getpid())
+    (descriptor,) = stuck._ranks
+    stuck.teardown(None, None, "fit")
+    assert stuck.gone(0) == []
+    with pytest.raises(OSError):
+        os.fstat(descriptor)
+
+
+def test_others_are_watched_until_the_last_save_and_may_end_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, seen = peers.Peers(str), []
+    save = Checkpoint._save
+    monkeypatch.setattr(Checkpoint, "_save", lambda *args: (seen.append(("save", watch._over.is_set())), save(*args)))
+    monkeypatch.setattr(tracking, "log_model", lambda *_: seen.append(("upload", watch._over.is_set())))
+    trained(tiny("GAN"), 2, callbacks=[watch, Checkpoint(str(tmp_path))], enable_checkpointing=True)
+    assert seen == [("save", False), ("upload", True)]
+
+
+NCCL = """NCCL error in: ProcessGroupNCCL.cpp:77, internal error, NCCL version 2.27.5
+ncclInternalError: Internal check failed.
+Last error:
+Socket: no route to 10.0.0.7"""
 
 
 @pytest.mark.parametrize(
@@ -115,6 +150,7 @@ def test_a_process_that_hears_nothing_of_the_end_is_ended(tmp_path: Path) -> Non
     [
         (RuntimeError("[gloo/tcp/pair.cc:561] Connection closed by peer [10.0.0.7]:2346"), r"\[10.0.0.7\]:2346"),
         (torch.distributed.DistBackendError("NCCL error: remote process exited"), "NCCL error"),
+        (torch.distributed.DistBackendError(NCCL), ": Socket: no route to 10.0.0.7$"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
         (errors.NotFiniteError("gloo"), None),
         (TypeError("gloo"), None),

@@ -24,6 +24,7 @@ from conftest import (
     assert_same,
     game,
     gap,
+    own_networks,
     quiet,
     tensors,
     tiny,
@@ -39,7 +40,7 @@ from torch.distributed.fsdp import FSDPModule
 from torchvision.io import read_image
 
 from gan_lightning.callbacks import FID, Checkpoint, SampleGrid, When, checkpoint
-from gan_lightning.core import AdversarialModule, ImageStep
+from gan_lightning.core import AdversarialModule, ImageStep, batch_norm
 from gan_lightning.loading import load_model
 from gan_lightning.runtime import sharding
 from gan_lightning.runtime.checkpoint_io import read
@@ -222,6 +223,17 @@ def test_bar_06_signals_scores_and_grids_of_sharded_players(two, tmp_path, monke
 # What is refused.
 
 
+def test_batch_norms_are_common_ones_again():
+    """As after DDP: of BigGAN they are over all processes while it trains."""
+    model, strategy = tiny("DCGAN", own_networks("DCGAN")), quiet(strategy="fsdp2").strategy
+    kinds = [type(module) for module in model.modules()]
+    strategy.connect(model)
+    batch_norm.synchronise(model, strategy, True)
+    assert [type(module) for module in model.modules()] != kinds
+    strategy.teardown()
+    assert [type(module) for module in model.modules()] == kinds
+
+
 def test_a_model_that_draws_outside_of_turns_is_refused(two):
     for found in two:
         assert "uses ResNetTranslator outside of a player's turn, use ddp" in found["refused"]
@@ -245,6 +257,8 @@ def test_what_does_not_work_with_shards_is_refused():
     trainer = quiet()
     with pytest.raises(ValueError, match="leave --model.step.compile out"):
         sharding.refuse(tiny("GAN", step=ImageStep(compile=True)), trainer)
+    with pytest.raises(ValueError, match="leave --model.step.channels_last out"):
+        sharding.refuse(tiny("GAN", step=ImageStep(channels_last=True)), trainer)
     trainer.strategy.precision_plugin = MixedPrecision("16-mixed", device="cpu")
     with pytest.raises(ValueError, match="use bf16-mixed"):
         sharding.refuse(tiny("GAN"), trainer)

@@ -379,6 +379,18 @@ def test_lightnings_handlers_are_out_of_the_way(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and signals.active() is None
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_what_a_second_one_does_is_said_where_it_does_it(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    number = getattr(signal, name)
+    with signals.listening() as listener:
+        listener.saving = True
+        os.kill(os.getpid(), number)
+        assert listener.received == number
+    said = capfd.readouterr().err
+    assert f"{name}: stopping at the end" in said
+    assert ("once more stops at once" in said) == (name in ("SIGINT", "SIGTERM"))
+
+
 def test_a_handler_of_the_program_stays(tmp_path: Path) -> None:
     heard = []
     signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))

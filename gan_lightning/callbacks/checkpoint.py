@@ -58,7 +58,6 @@ class Checkpoint(callbacks.Checkpoint):
         config: the run's resolved config as YAML, kept in every file as `checkpoint["config"]`, and written to
             config.yaml when training begins; a run that goes on tells in which settings it differs from the file's.
         last_path, best_path: the files; None while there is none.
-        last_step: the generator step of the former.
         best_score, best_step: the best score so far, and the generator step it was reached at.
         best_card: how the best score was made (see :class:`ScheduledScore`); empty for a figure that is not a score.
     """
@@ -81,7 +80,6 @@ class Checkpoint(callbacks.Checkpoint):
         self.monitor, self.mode, self.log_model = monitor, mode, log_model
         self.config: str | None = None
         self.last_path: str | None = None
-        self.last_step = 0
         self.best_path: str | None = None
         self.best_score: float | None = None
         self.best_step: int | None = None
@@ -174,7 +172,7 @@ class Checkpoint(callbacks.Checkpoint):
         if due or improved or stop:
             self._save(trainer, pl_module, improved)
         if stop:
-            pl_module.on_train_batch_end(outputs, batch, batch_idx)  # else its log line would be missing
+            pl_module.write_log_line()  # the module's own hook comes after this one, and would be left out
             raise signals.Stopped(stop)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: AdversarialModule, *_: Any) -> None:
@@ -194,10 +192,13 @@ class Checkpoint(callbacks.Checkpoint):
         if improved or pl_module.iteration != self._saved:
             self._save(trainer, pl_module, improved)
         self._saved = None
-        if self.log_model and trainer.is_global_zero:
-            self._track(trainer)
         if trainer.world_size == 1:  # from now on nothing is to be saved, nor to be agreed on
             self._listener.saving = False
+
+    def on_fit_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
+        """Only now, since it may take minutes, in which the other processes need not stay (see `runtime.Peers`)."""
+        if self.log_model and self.last_path is not None and trainer.is_global_zero:
+            self._track(trainer)
 
     def _track(self, trainer: Trainer) -> None:
         """Hand the model to trackers; the run has its files, and does not end by what a tracker cannot take."""
@@ -283,8 +284,7 @@ class Checkpoint(callbacks.Checkpoint):
         self._check_weights(trainer, pl_module)
         last = os.path.join(self.folder, "last.ckpt")
         trainer.save_checkpoint(last, weights_only=False)  # i.e. with the optimizers
-        self.last_path, self.last_step = last, trainer.global_step
-        self._saved, self._time = pl_module.iteration, time.monotonic()
+        self.last_path, self._saved, self._time = last, pl_module.iteration, time.monotonic()
         if best:
             self.best_path = os.path.join(self.folder, "best.ckpt")
             if trainer.is_global_zero:

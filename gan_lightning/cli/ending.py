@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from gan_lightning.runtime import jobs
+from gan_lightning.runtime.checkpoint_io import read
 from gan_lightning.runtime.errors import DataError, NotFiniteError, PeerError, RunError, words_of
 from gan_lightning.runtime.trust import packages_beyond
 
@@ -18,13 +19,22 @@ KILLED = re.compile(
 )
 
 
+ASKING = 30.0  # seconds that processes wait for the first one to ask Slurm: srun ends it when one of them has ended
+
+
+def asks_again(cli: Any, number: signal.Signals) -> bool:
+    """Whether Slurm is asked to run a job again which a signal has ended; the same on all processes."""
+    saved = cli.config_init.checkpoint.last_path is not None
+    return saved and number.name == "SIGUSR1" and jobs.slurm() is not None
+
+
 def how_it_stopped(cli: Any, number: signal.Signals) -> str:
     """The line that ends a run which a signal has ended; where the signal means it, Slurm is asked to run it again."""
     checkpoint = cli.config_init.checkpoint
     if checkpoint.last_path is None:
         return f"{number.name}: ended before there was anything to save"
     further = f"go on with: {_command(cli, checkpoint.last_path)}"
-    if number.name == "SIGUSR1" and jobs.slurm() is not None:
+    if asks_again(cli, number):
         further = f"{jobs.requeue()}; by hand: {further.removeprefix('go on with: ')}"
     last = shlex.quote(os.path.relpath(checkpoint.last_path))
     return f"{number.name}: ended at step {cli.trainer.global_step}, saved in {last}; {further}"
@@ -32,12 +42,10 @@ def how_it_stopped(cli: Any, number: signal.Signals) -> str:
 
 def further(cli: Any) -> str:
     """The rest of the line that ends a broken run: its last checkpoint, and the command that goes on from it."""
-    checkpoint = cli.config_init.checkpoint
-    path, step = checkpoint.last_path, checkpoint.last_step
-    if path is None and cli.resumed is not None:
-        path, step = cli.resumed.path, cli.resumed.reached[0]
+    path = cli.config_init.checkpoint.last_path or (cli.resumed and cli.resumed.path)
     if path is None:
         return "; the run had not saved anything yet"
+    step = read(path, "meta")["global_step"]  # the file may have come while the processes lost each other
     return f"; the last checkpoint is of step {step}; go on with: {_command(cli, path)}"
 
 

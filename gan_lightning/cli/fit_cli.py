@@ -131,6 +131,7 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
         asked = self.config_init.trainer
         trainer_arguments.check(asked)
+        processes.longest_wait()  # refused before the run has a folder
         if asked.enable_checkpointing is False or asked.barebones:
             self.parser.callback_keys.remove("checkpoint")
         resumed, reached = self.resumed, None
@@ -310,6 +311,9 @@ def run(args: list[str]) -> None:
         except signals.Stopped as stopped:
             if cli.trainer.is_global_zero:
                 print(ending.how_it_stopped(cli, stopped.signal), flush=True)
+            if ending.asks_again(cli, stopped.signal):
+                processes.wait_for_first(ending.ASKING)
+            if cli.trainer.is_global_zero:
                 cli.summary.draw(cli.trainer)
                 reporting.keep(cli.folder)
             raise

@@ -11,6 +11,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from gan_lightning.core.step import Player
+from gan_lightning.runtime import processes
+from gan_lightning.runtime.errors import RunError, out_of_memory
 
 if TYPE_CHECKING:
     from gan_lightning.core.module import AdversarialModule
@@ -39,8 +41,9 @@ class Compiled:
 
     Where a turn fails that runs compiled, such as one that differentiates a gradient outside of
     `losses.exact_gradients`, it is computed again without compiled code, from the buffers as they were, with the same
-    random numbers, and so are all later turns of that player; a warning says so. Where torch can compile nothing, such
-    as without a C++ compiler on a CPU, there is one warning, and all networks stay as they are.
+    random numbers, and so are all later turns of that player; a warning says so. Where processes exchange gradients,
+    the failed turn has begun to, and the run ends with a line. Where torch can compile nothing in one of the processes,
+    such as without a C++ compiler on a CPU, there is one warning, and all networks stay as they are.
 
     Args:
         players: by name.
@@ -53,13 +56,12 @@ class Compiled:
         self._buffers = list(buffers)
         self._before = [torch.empty_like(buffer) for buffer in self._buffers]
         torch._dynamo.config.skip_tensor_guards_with_matching_dict_tags = False
-        try:
-            probe = nn.Softplus()
-            probe.compile()
-            probe(torch.zeros(1, device=device))
-        except RuntimeError as error:
+        failure = _failure(device)
+        (failed,) = processes.greatest([failure is not None], device)
+        if failed:
             self.eager |= set(players)
-            rank_zero_warn(f"step.compile: torch cannot compile here, and nothing is compiled: {reason(error)}")
+            why = failure or "it cannot in another process"
+            rank_zero_warn(f"step.compile: torch cannot compile here, and nothing is compiled: {why}")
             return
         for player in players.values():
             several = player.network if isinstance(player.network, nn.ModuleList) else [player.network]
@@ -67,20 +69,40 @@ class Compiled:
                 network.compile()
 
     def run(self, player: str, work: Work) -> None:
-        """Do a player's work, with compiled code unless that has failed before."""
+        """Do a player's work, with compiled code unless that has failed before.
+
+        Raises:
+            RunError: it fails, and cannot be done again because processes exchange gradients within it.
+        """
         if player not in self.eager:
             _copy(self._buffers, self._before)
             try:
                 work()
                 return
             except RuntimeError as error:
+                if isinstance(error, RunError) or out_of_memory(error) or processes.of_connection(error):
+                    raise
                 failure = reason(error)
+                if processes.grouped():
+                    line = f"step.compile: a turn of the {player} fails: {failure}; leave --model.step.compile out"
+                    raise RunError(line) from error
             _copy(self._before, self._buffers)
         with torch.compiler.set_stance("force_eager"):
             work()  # raises where the fault is not in compiled code
         if player not in self.eager:
             self.eager.add(player)
             rank_zero_warn(f"step.compile: turns of the {player} run without compiled code from now on: {failure}")
+
+
+def _failure(device: torch.device) -> str | None:
+    """Why torch cannot compile in this process; None where it can."""
+    try:
+        probe = nn.Softplus()
+        probe.compile()
+        probe(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        return reason(error)
+    return None
 
 
 def _copy(source: list[Tensor], target: list[Tensor]) -> None:
@@ -96,9 +118,7 @@ def reason(error: Exception) -> str:
 
 
 def prepared(module: AdversarialModule, players: dict[str, Player]) -> Run:
-    """Bring networks into the form that `module.step` asks for, and give what runs the turns."""
-    if module.step.channels_last:  # convolutions then give images in that order, whatever theirs is
-        module.to(memory_format=torch.channels_last)
+    """What runs the turns, as `module.step` asks for it."""
     return Compiled(players, module.buffers(), module.device).run if module.step.compile else eagerly
 
 

@@ -288,13 +288,11 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         take_turns(self.trainer.strategy)
         batch_norm.synchronise(self, self.trainer.strategy, self.sync_batchnorm)
         freeze(self, self.step.freeze or [])
+        if stage == "fit" and self.step.channels_last:  # before DDP lays out its buckets as the weights lie
+            self.to(memory_format=torch.channels_last)  # convolutions give images in that order, whatever theirs is
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "reference"):  # the data has been set up before
-            facts: dict[str, Any] = {}
-            if self.trainer.is_global_zero:  # to hash all the data is work for one
-                examples = data.reference("train")
-                facts = {"name": data.name, "fingerprint": examples.quick_fingerprint, "classes": data.classes}
-                facts["class_counts"] = examples.class_counts
+            facts = resume.facts(data) if self.trainer.is_global_zero else {}  # to hash all the data is work for one
             self.trained_on = self.trainer.strategy.broadcast(facts)
 
     def on_fit_start(self) -> None:
@@ -327,6 +325,10 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         return dict(zip(self._players, made if isinstance(made, list) else [made], strict=True))
 
     def on_train_batch_end(self, outputs: Any, batch: tuple, batch_idx: int) -> None:
+        self.write_log_line()
+
+    def write_log_line(self) -> None:
+        """Write the figures of this batch where it ends with a log line."""
         if self.logging:
             self.check_finite()
             self.training_log.write(self.trainer, self.images_seen)

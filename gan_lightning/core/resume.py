@@ -74,6 +74,13 @@ def lines(changed: Changes) -> list[str]:
     ]
 
 
+def facts(data: Any) -> dict[str, Any]:
+    """What a model keeps of its training data, see `AdversarialModule.trained_on`."""
+    examples = data.reference("train")
+    found = {"name": data.name, "fingerprint": examples.quick_fingerprint}
+    return found | {"classes": data.classes, "class_counts": examples.class_counts}
+
+
 def position(module: AdversarialModule) -> dict[str, Any]:
     """Where a module stands in its training, in plain values: what a checkpoint holds beside weights and optimizers."""
     kind = type(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from gan_lightning.runtime import exported, torchfile
 from gan_lightning.runtime.errors import nearest
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
+WRITING = threading.Lock()  # held while a checkpoint is being written
 
 
 def previous(path: str | Path) -> Path:
@@ -43,7 +45,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO writes local files and takes no storage_options")
         _refuse_objects(checkpoint, "checkpoint")
-        path = Path(path)
+        with WRITING:
+            self._write(checkpoint, Path(path))
+
+    def _write(self, checkpoint: dict[str, Any], path: Path) -> None:
         part = _part(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

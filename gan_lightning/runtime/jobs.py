@@ -72,7 +72,7 @@ def unfinished(root: str, arguments: Sequence[str]) -> tuple[Path, Path] | None:
     for note in Path(root).glob(f"*/*/{FILE}") if known else ():
         said, time = _read(note)
         if known & set(said.get("names", ())) and said.get("arguments") == list(arguments):
-            found.append((time, Path(str(said.get("checkpoint"))), note.parent))
+            found.append((time, Path(said["checkpoint"]), note.parent))
     _, last, folder = max(found, default=(0.0, None, None))
     return (last, folder) if last is not None and last.is_file() else None
 
@@ -100,4 +100,7 @@ def _read(note: Path) -> tuple[dict[str, Any], float]:
         said, time = json.loads(note.read_text()), note.stat().st_mtime
     except (OSError, ValueError):
         return {}, 0.0
-    return (said if isinstance(said, dict) else {}), time
+    if not isinstance(said, dict) or not isinstance(said.get("checkpoint"), str):
+        return {}, 0.0
+    listed = isinstance(said.get("names"), list) and all(isinstance(name, str) for name in said["names"])
+    return (said if listed else {}), time

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import platform
-import re
 import select
 import signal
 import subprocess
@@ -20,12 +19,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed.distributed_c10d import _get_default_store
 
 from gan_lightning.runtime import signals
+from gan_lightning.runtime.checkpoint_io import WRITING
 from gan_lightning.runtime.errors import RunError, complain
-from gan_lightning.runtime.processes import place, waited_in_vain
+from gan_lightning.runtime.processes import of_connection, place, waited_in_vain
 
 ENDING = 2.0  # seconds that a process may take to end after the others have lost its connection
 HANGING = 10.0  # seconds after the end of one within which the others hear of it, or are ended too
-LOST = re.compile(r"gloo|NCCL|by peer", re.I)  # errors of operations that processes do in common
 TOLD = "gan_lightning/end"  # in the store: the exit code of the process that has said why the run ends
 
 
@@ -33,9 +32,9 @@ class Peers(Callback):
     """Watches the other processes of a run on its machine, by file descriptors that are readable once one has ended.
 
     Lightning kills the first process without a word within five seconds of another's end, and leaves the others to
-    their connections. Here the error of a connection becomes a line, and a process that does not hear of the end
-    (NCCL waits for ten minutes) is ended with that line. Where the system has no such descriptors (Linux has them since
-    5.3), Lightning's way stays.
+    their connections. Here the error of a connection becomes a line, and a process that does not hear of the end (it
+    waits for 30 minutes, `processes.TIMEOUT`) is ended with that line, but not while it writes a checkpoint. Where the
+    system has no such descriptors (Linux has them since 5.3), Lightning's way stays.
 
     Args:
         further: what to do next, as the rest of the line.
@@ -66,7 +65,7 @@ class Peers(Callback):
             started.clear()  # the list that Lightning watches
         threading.Thread(target=self._watch, name="peers", daemon=True).start()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if place()[1] > 1:
             trainer.strategy.barrier()  # from now on each may end when it has done its part
         self._over.set()
@@ -76,13 +75,16 @@ class Peers(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._over.set()
+        ranks, self._ranks = self._ranks, {}
+        for descriptor in ranks:
+            os.close(descriptor)
 
     def gone(self, seconds: float) -> list[int]:
         """The ranks of those that have ended, as soon as there are any, or after so many seconds."""
-        poll = select.poll()
-        for descriptor in self._ranks:
+        poll, ranks = select.poll(), self._ranks
+        for descriptor in ranks:
             poll.register(descriptor, select.POLLIN)
-        return sorted(self._ranks[descriptor] for descriptor, _ in poll.poll(1000 * seconds)) if self._ranks else []
+        return sorted(ranks[descriptor] for descriptor, _ in poll.poll(1000 * seconds)) if ranks else []
 
     def lost(self, error: Exception) -> str | None:
         """What to say of an error that another process's end has caused; None for any other error."""
@@ -92,9 +94,9 @@ class Peers(Callback):
             return self._said(gone)
         if alone := waited_in_vain(error):
             return alone
-        if isinstance(error, dist.DistError) or LOST.search(str(error)):
-            first = str(error).strip().splitlines()[0]
-            return f"another process of the run has ended or does not answer ({first[:200]})"
+        if of_connection(error):
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]  # where NCCL says why
+            return f"processes cannot talk to each other: {last[:200]}"
         return None
 
     def told(self, code: int) -> int | None:
@@ -131,6 +133,7 @@ class Peers(Callback):
                 return
         if self._over.wait(HANGING):
             return
+        WRITING.acquire()  # and kept: no other save begins
         if (code := self.told(1)) is None:
             complain(f"{self._said(gone)}{self.further()}")
             sys.stderr.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -14,12 +14,14 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import _get_default_store
 
 from gan_lightning.runtime import signals
 from gan_lightning.runtime.errors import PeerError
 
 BAD_INPUT = (ValueError, OSError)  # errors of what a user can put right
 TIMEOUT = "GAN_LIGHTNING_TIMEOUT"  # minutes that a process waits for another one; Lightning's default is 30
+FIRST = "gan_lightning/first"  # in the store: the first process has done what the others wait for
 
 
 def device_named(name: str) -> torch.device:
@@ -35,21 +37,27 @@ def device_named(name: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def limit_waiting(strategy: Strategy) -> None:
-    """Let processes wait for each other as many minutes as GAN_LIGHTNING_TIMEOUT says, whatever the strategy.
+def longest_wait() -> timedelta | None:
+    """How long processes wait for each other, as GAN_LIGHTNING_TIMEOUT says; None where it is not set.
 
     Raises:
         ValueError: it says no time.
     """
     if not (given := os.environ.get(TIMEOUT)):
-        return
+        return None
     try:
         limit = timedelta(minutes=float(given))
     except (OverflowError, ValueError):
         limit = timedelta()
     if limit <= timedelta():
         raise ValueError(f"{TIMEOUT} is a number of minutes greater than 0, not {given!r}")
-    strategy._timeout = limit
+    return limit
+
+
+def limit_waiting(strategy: Strategy) -> None:
+    """Let processes wait for each other as long as :func:`longest_wait` says, whatever the strategy."""
+    if (limit := longest_wait()) is not None:
+        strategy._timeout = limit
 
 
 def waited_in_vain(error: RuntimeError) -> str | None:
@@ -62,10 +70,15 @@ def waited_in_vain(error: RuntimeError) -> str | None:
     )
 
 
+def of_connection(error: Exception) -> bool:
+    """Whether an error is one of the operations that processes do in common."""
+    return isinstance(error, dist.DistError) or re.search(r"gloo|NCCL|by peer", str(error), re.I) is not None
+
+
 @torch.no_grad()
 def average_batch_statistics(module: nn.Module) -> None:
     """Give all processes the mean of their batch norm statistics; under manual optimisation DDP never does."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not grouped():
         return
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
@@ -84,11 +97,29 @@ def know_rank() -> None:
         rank_zero_only.rank = int(os.environ.get("NODE_RANK") or 0)
 
 
+def grouped() -> bool:
+    """Whether this process is one of a group of torch's, which may be a group of one."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def place() -> tuple[int, int]:
     """This process's rank, and how many there are."""
-    if dist.is_available() and dist.is_initialized():
+    if grouped():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def wait_for_first(seconds: float) -> None:
+    """Go on when the first process has called this too, or after so many seconds; the first one does not wait."""
+    rank, world = place()
+    if world == 1:
+        return
+    with suppress(RuntimeError, ValueError):  # the limit, or the first process has gone on and ended
+        store = _get_default_store()
+        if rank == 0:
+            store.set(FIRST, "")
+        else:
+            store.wait([FIRST], timedelta(seconds=seconds))
 
 
 class Summed(torch.autograd.Function):

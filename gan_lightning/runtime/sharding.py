@@ -40,6 +40,11 @@ class FSDP2Strategy(ModelParallelStrategy):
     ) -> None:
         super().__init__(process_group_backend=process_group_backend, timeout=timeout)
 
+    def teardown(self) -> None:
+        if self._layer_sync is not None and self.lightning_module is not None:  # as DDP does
+            self._layer_sync.revert(self.lightning_module)
+        super().teardown()
+
     def setup_environment(self) -> None:
         self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
         super().setup_environment()
@@ -142,6 +147,8 @@ def refuse(module: Any, trainer: Trainer) -> None:
         raise ValueError(f"{name}: {type(module).__name__} cannot be sharded, use ddp")
     if module.step.compile:
         raise ValueError(f"{name}: compiled networks cannot be sharded, leave --model.step.compile out")
+    if module.step.channels_last:
+        raise ValueError(f"{name}: sharded weights lie in one order alone, leave --model.step.channels_last out")
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         raise ValueError(f"{name}: float16's scaler would see each process's shards alone, use bf16-mixed")
 

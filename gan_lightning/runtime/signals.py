@@ -24,6 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 ENDING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has two of them
+AT_ONCE = (signal.SIGINT, signal.SIGTERM)  # that end the program at once when they come again
 AGAIN = 2.0  # seconds; `timeout` and torchrun send a signal twice within less, and mean it once
 ANSWER = 1.0  # seconds that the main thread is given to end where nothing is to be saved
 PATIENCE = 10.0  # seconds that the processes that Lightning has started are given to end
@@ -106,7 +107,8 @@ class Listener:
         if not self.saving:
             self.stop()
         name = signal.Signals(number).name
-        _say(f"\n{name}: stopping at the end of this batch, with a checkpoint (once more stops at once)")
+        once_more = " (once more stops at once)" if number in AT_ONCE else ""
+        _say(f"\n{name}: stopping at the end of this batch, with a checkpoint{once_more}")
 
     def _watch(self, reader: int) -> None:
         """In a thread: see to signals that the main thread cannot, since it waits for others within torch."""
@@ -114,7 +116,7 @@ class Listener:
         while (byte := os.read(reader, 1)) not in (b"", b"\0"):
             if (number := byte[0]) not in self._before:
                 continue
-            if number in (signal.SIGINT, signal.SIGTERM):
+            if number in AT_ONCE:
                 if asked is None:
                     asked = time.monotonic()
                 elif time.monotonic() - asked > AGAIN:
