@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from gan_lightning.runtime import jobs
@@ -45,8 +46,10 @@ def further(cli: Any) -> str:
     path = cli.config_init.checkpoint.last_path or (cli.resumed and cli.resumed.path)
     if path is None:
         return "; the run had not saved anything yet"
-    step = read(path, "meta")["global_step"]  # the file may have come while the processes lost each other
-    return f"; the last checkpoint is of step {step}; go on with: {_command(cli, path)}"
+    step = ""
+    with suppress(OSError, ValueError):  # another error is being told
+        step = f" of step {read(path, 'meta')['global_step']}"  # which may have come while processes lost each other
+    return f"; the last checkpoint is{step or ' there'}; go on with: {_command(cli, path)}"
 
 
 def _command(cli: Any, checkpoint: str | os.PathLike[str]) -> str:
