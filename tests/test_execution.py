@@ -237,7 +237,7 @@ def test_a_resumed_run_may_change_the_order_of_memory(before: bool, tmp_path: Pa
     assert gap(tensors(model), tensors(whole)) <= 1e-3
 
 
-# Precision: every model, in 50 steps the table of docs/training.md
+# Precision: every model, in 50 steps the table of docs/reliability.md
 
 
 @pytest.mark.parametrize("name", models.__all__)
