@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
@@ -46,11 +47,18 @@ torch.set_num_threads(1)  # tiny networks gain nothing from a second thread, and
 warnings.filterwarnings("ignore", module="lightning")
 
 
+# What W&B and Lightning's launcher leave in the environment of a process, and with DDP its process group.
+LEFT_BEHIND = {"WANDB_SERVICE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"} - set(os.environ)
+
+
 @pytest.fixture(autouse=True)
-def no_service_of_wandb() -> Iterator[None]:
-    """W&B leaves its address in the environment: commands started later would write through this process."""
+def nothing_left_behind() -> Iterator[None]:
+    """Else commands that start later write to W&B through this process, or wait for a launcher's other process."""
     yield
-    os.environ.pop("WANDB_SERVICE", None)
+    for name in LEFT_BEHIND:
+        os.environ.pop(name, None)
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 GANS = [name for name in models.__all__ if issubclass(getattr(models, name), TwoPlayerGAN)]

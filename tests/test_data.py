@@ -388,6 +388,7 @@ def test_a_module_without_counters_trains_from_the_start(tmp_path):
     assert len({int(i) for batch in module.seen for i in batch.label}) == 20
 
 
+@pytest.mark.slow  # bar 1 holds the same of every model
 def test_two_processes_see_the_batches_of_one(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(

@@ -296,6 +296,7 @@ def test_scores_with_the_same_card_are_compared_and_others_refused(
 # Several processes.
 
 
+@pytest.mark.slow  # test_scores.py holds the same of the callbacks
 def test_two_processes_print_once_what_one_finds(run: Path, cache: Path, scores: Callable[..., Found]) -> None:
     flags = [str(run / "last.ckpt"), "--metrics", "fid,is,kid,prdc", "--n_fake", "131", "--subset_size", "100"]
     alone = scores(*flags)

@@ -161,7 +161,7 @@ def test_nothing_is_compiled_where_torch_cannot(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in ("DCGAN", "R3GAN") else pytest.mark.slow) for name in models.__all__],
+    [pytest.param(name, marks=[] if name == "DCGAN" else pytest.mark.slow) for name in models.__all__],
 )
 def test_compiled_players_train_alike_without_compiling_again(name: str, aot_eager: None) -> None:
     """No player falls back, also not where a penalty is; nothing is compiled anew after the first steps."""

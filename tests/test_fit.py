@@ -357,6 +357,7 @@ def test_a_nan_stops_the_run_with_a_line_and_code_1(tmp_path: Path, monkeypatch:
         assert all(value.isfinite().all() for value in weights(file).values())
 
 
+@pytest.mark.slow  # bar 1 holds the same of every model
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     """Nothing more than `--trainer.devices 2 --trainer.accelerator cpu`: each takes half of the same batches."""
     base = ["--model=WGANGP", "--data=Digits", *TINY, *QUIET, "--trainer.max_steps=3", "--trainer.accelerator=cpu"]

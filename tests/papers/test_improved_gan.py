@@ -662,12 +662,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Te
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
+@pytest.mark.slow  # bar 1 holds the first case
 @pytest.mark.parametrize("case", [*CASES, "adversarial, micro-batches"])
 def test_two_processes_equal_one(case, two):
     assert_same(two[1][case], two[0][case])  # reference images too
     assert gap(two[0][case], run(case.removesuffix(", micro-batches"))) <= 1e-5
 
 
+@pytest.mark.slow
 def test_processes_initialise_a_perceptron_alike(two):
     assert_same(two[1]["perceptron"], two[0]["perceptron"])
 
