@@ -351,11 +351,13 @@ def test_a_second_run_of_a_process_has_a_record_of_its_own(tmp_path: Path, monke
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "file" / "below"))  # no folder can be made there
     (tmp_path / "file").touch()
     command = [*COMMAND, "--trainer.max_steps=1"]
-    for _ in range(2):
+    for name in ("first", "second"):  # W&B's own process stays in the folder of the first
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
         fit.main(command)
         assert wandb.run is None and "WANDB_DATA_DIR" not in os.environ and os.environ["WANDB_MODE"] == "offline"
     wandb.teardown()  # its own process has then written all
-    kept = [list(folder.glob("wandb/offline-run-*/*.wandb")) for folder in tmp_path.glob("runs/*/*")]
+    kept = [list(folder.glob("wandb/offline-run-*/*.wandb")) for folder in tmp_path.glob("*/runs/*/*")]
     assert [len(files) for files in kept] == [1, 1]
     monkeypatch.delenv("WANDB_DIR")
     mine = wandb.init(dir=tmp_path, id="mine")

@@ -262,7 +262,8 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
 
     def tracker(offline: bool) -> _Tracker:
         name_, about = f"{name}/{folder.name}", {**config, "git_commit": commit and commit[0]}
-        return _Tracker(name=name_, **own, save_dir=folder, offline=offline, config=about)
+        # Absolute: W&B's own process writes the record, and its working folder is that of the first run.
+        return _Tracker(name=name_, **own, save_dir=folder.absolute(), offline=offline, config=about)
 
     offline = os.environ.get("WANDB_MODE", "online" if _logged_in() else "offline") == "offline"
     wandb_logger = tracker(offline)
