@@ -25,7 +25,7 @@ from gan_lightning import models, networks, optim
 from gan_lightning.batches import LINKED_ARGUMENTS, Attributed, Captioned, Masked, Paired, Unpaired, gather_batch
 from gan_lightning.core import AdversarialModule, Growth, ImageGenerator, ImageStep, Step, TextToImage, TwoPlayerGAN
 from gan_lightning.core.translator import Translator
-from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences, SingleImage
+from gan_lightning.data import FactorialPatterns, ImplicitFeedback, OracleSequences, SingleImage, contents
 from gan_lightning.data.base import Data, ImageData, to_unit
 from gan_lightning.data.sets import InMemory, Rows, Split
 from gan_lightning.networks.improved import MinibatchDiscrimination
@@ -66,6 +66,24 @@ TRANSLATORS = [name for name in models.__all__ if issubclass(getattr(models, nam
 TEXT_TO_IMAGE = [name for name in models.__all__ if issubclass(getattr(models, name), TextToImage)]
 GAMES = [name for name in models.__all__ if name not in (*GANS, *TRANSLATORS, *TEXT_TO_IMAGE)]
 SHAPE = (1, 16, 16)  # the least for which DCGAN's discriminator has batch norm
+
+
+SMALL_GAN = [  # of `fit`: a few milliseconds a step
+    "--data=Digits",
+    "--model.generator=MLPGenerator",
+    "--model.generator.width=16",
+    "--model.discriminator=MLPDiscriminator",
+    "--model.discriminator.width=16",
+    "--data.batch_size=16",
+]
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own; files come to rest at once."""
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(contents, "REST", 0)
+    return tmp_path / "cache"
 
 
 class Noisy(ImageData):

@@ -32,12 +32,7 @@ from gan_lightning.runtime.errors import LoadingError
 OLD = 1_600_000_000_123_456_789  # ns
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own; files come to rest at once."""
-    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(contents, "REST", 0)
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
@@ -127,7 +122,7 @@ def test_a_file_of_equal_name_size_and_times_is_checked_again(
     assert looked[3:] == ["001.jpg"]
 
 
-def test_a_damaged_store_or_none_is_only_slower(tmp_path: Path, cache: Path, looked: list[str]) -> None:
+def test_a_damaged_store_or_none_is_only_slower(tmp_path: Path, own_cache: Path, looked: list[str]) -> None:
     fill(tmp_path / "a", 3)
 
     def looks() -> int:
@@ -136,12 +131,12 @@ def test_a_damaged_store_or_none_is_only_slower(tmp_path: Path, cache: Path, loo
         return len(looked)
 
     assert (looks(), looks()) == (3, 0)
-    sound = (cache / KEPT).read_bytes()
+    sound = (own_cache / KEPT).read_bytes()
     for damaged in (b"no database", sound[:100] + b"\xff" * 4000, sound[: len(sound) // 2]):
-        (cache / KEPT).write_bytes(damaged)
+        (own_cache / KEPT).write_bytes(damaged)
         looks()
         assert (looks(), looks())[1] == 0, "made anew at the second start at the latest"
-    with sqlite3.connect(cache / KEPT) as database:
+    with sqlite3.connect(own_cache / KEPT) as database:
         database.execute("UPDATE checked SET found = 7")
     database.close()
     assert (looks(), looks()) == (3, 0)

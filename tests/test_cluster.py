@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from conftest import SMALL_GAN
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -40,12 +41,7 @@ from gan_lightning.runtime.checkpoint_io import read
 CONFIGS = Path(__file__).parents[1] / "configs" / "cluster"
 SMALL = [
     "--model=GAN",
-    "--data=Digits",
-    "--model.generator=MLPGenerator",
-    "--model.generator.width=16",
-    "--model.discriminator=MLPDiscriminator",
-    "--model.discriminator.width=16",
-    "--data.batch_size=16",
+    *SMALL_GAN,
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
     "--trainer.logger=CSVLogger",

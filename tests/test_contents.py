@@ -19,12 +19,7 @@ from gan_lightning.data.contents import KEPT, fingerprint_of
 OLD = 1_600_000_000_123_456_789  # ns; of files as an archive leaves them
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own; files come to rest at once."""
-    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(contents, "REST", 0)
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
@@ -131,10 +126,10 @@ def test_a_file_that_was_changed_a_moment_ago_is_read_again(
 
 
 def test_a_damaged_cache_or_none_is_only_slower(
-    tmp_path: Path, cache: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths, expected = files(tmp_path / "a", b"1", b"2"), by_hand("", b"1", b"2")
-    kept = cache / KEPT
+    kept = own_cache / KEPT
 
     def reads() -> int:
         read.clear()
@@ -175,31 +170,31 @@ def test_a_damaged_cache_or_none_is_only_slower(
     assert reads() == reads() == 2
     monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(paths[0]))
     assert reads() == reads() == 2, "the cache's folder is a file"
-    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(cache))
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(own_cache))
     monkeypatch.setitem(sys.modules, "sqlite3", None)
     assert reads() == reads() == 2, "a Python without SQLite"
 
 
 def test_a_writer_that_does_not_end_is_not_waited_for(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contents, "PATIENCE", 0.05)
     paths = files(tmp_path / "a", b"1")
     fingerprint_of(files(tmp_path / "b", b"2"), "")
-    other = sqlite3.connect(cache / KEPT, isolation_level=None)
+    other = sqlite3.connect(own_cache / KEPT, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     assert fingerprint_of(paths, "") == by_hand("", b"1")
     other.execute("COMMIT")
     other.close()
 
 
-def test_several_that_hash_at_once_find_the_same(tmp_path: Path, cache: Path) -> None:
+def test_several_that_hash_at_once_find_the_same(tmp_path: Path, own_cache: Path) -> None:
     held = [bytes([i]) * 50 for i in range(200)]
     paths = files(tmp_path / "a", *held)
     with ThreadPoolExecutor(4) as at_once:  # each opens the cache for itself
         found = list(at_once.map(lambda i: fingerprint_of(paths[: 10 * (i % 21)], ""), range(84)))
     assert found == [by_hand("", *held[: 10 * i]) for i in range(21)] * 4
-    with sqlite3.connect(cache / KEPT) as database:
+    with sqlite3.connect(own_cache / KEPT) as database:
         assert database.execute("SELECT count(*) FROM hashes").fetchone() == (len(paths),)
     database.close()
 

@@ -199,29 +199,30 @@ def test_a_model_that_stands_first_is_trained(capsys: pytest.CaptureFixture) -> 
 # gan
 
 
+COMMANDS = [
+    "sample",
+    "project",
+    "directions",
+    "translate",
+    "demo",
+    "evaluate",
+    "benchmark",
+    "report",
+    "export",
+    "pack",
+    "convert",
+]  # beside fit
+
+
 def test_gan_names_its_commands(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     gan.main(["--help"])
     text = capfd.readouterr().out
     monkeypatch.setattr(sys, "argv", ["gan"])
     gan.main()
     assert capfd.readouterr().out == text
-    assert re.findall(r"^  (\w+) ", text, re.M) == [
-        "fit",
-        "sample",
-        "project",
-        "directions",
-        "translate",
-        "demo",
-        "evaluate",
-        "benchmark",
-        "report",
-        "export",
-        "pack",
-        "convert",
-    ]
+    assert re.findall(r"^  (\w+) ", text, re.M) == ["fit", *COMMANDS]
     assert "did you mean 'sample'" in refused(capfd, gan.main, ["smaple"])
-    commands = "fit, sample, project, directions, translate, demo, evaluate, benchmark, report, export, pack, convert"
-    assert f": give {commands}" in refused(capfd, gan.main, ["--list"])
+    assert f": give fit, {', '.join(COMMANDS)}" in refused(capfd, gan.main, ["--list"])
 
 
 def test_the_script_is_that_of_setup_cfg() -> None:
@@ -233,19 +234,7 @@ def test_the_script_is_that_of_setup_cfg() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [
-        "sample",
-        "project",
-        "directions",
-        "translate",
-        "demo",
-        "evaluate",
-        "benchmark",
-        "report",
-        "export",
-        "pack",
-        "convert",
-    ],
+    COMMANDS,
 )
 def test_gan_runs_a_command_under_its_name(
     command: str, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -15,10 +15,11 @@ import pytest
 import torch
 from conftest import quiet, tiny
 from PIL import Image
+from test_streamed import batches, same
 
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data import ParquetImages
-from gan_lightning.data.loader import Loader, TrainingOrder
+from gan_lightning.data.loader import TrainingOrder
 from gan_lightning.data.parquet_files import on_hub, parquet_files
 from gan_lightning.runtime.errors import DataError
 
@@ -62,21 +63,6 @@ def opened(root: str | Path, **options: Any) -> ParquetImages:
     data = ParquetImages(str(root), **given)
     data.reference("train").window = 2
     return data
-
-
-def batches(data: ParquetImages, seen: int = 0, rank: int = 0, world_size: int = 1, workers: int = 0) -> list[tuple]:
-    examples = data.training_set()
-    order = TrainingOrder(len(examples), 6, 0, lambda: seen, rank, world_size, permutation=examples.permutation)
-    loader = Loader(examples, order, workers, 0)
-    found = list(loader)
-    loader.close()
-    return found
-
-
-def same(a: list[tuple], b: list[tuple]) -> bool:
-    return len(a) == len(b) and all(
-        torch.equal(x, y) for m, n in zip(a, b, strict=True) for x, y in zip(m, n, strict=True)
-    )
 
 
 def levels(batch: Labeled) -> list[int]:

@@ -231,7 +231,7 @@ def main(devices: int, folder: Path) -> None:
     """What each process does; its results go to a file of its own."""
     rank = int(os.environ.get("LOCAL_RANK", 0))
     results: dict[str, Any] = {"exact": {case: train(devices, exact(case)) for case in EXACT}}
-    results["every"], results["shares"], results["whole module"] = {}, {}, {}
+    results["every"], results["shares"] = {}, {}
     for name in MODELS:
         for micro_batches in (1, 2):
             model, data, steps = every(name, micro_batches)

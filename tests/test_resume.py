@@ -18,6 +18,7 @@ import torch
 from conftest import (
     GAMES,
     GANS,
+    SMALL_GAN,
     TRANSLATORS,
     Noisy,
     NoisyBatches,
@@ -51,14 +52,6 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.sets import InMemory, Split
 
 QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
-SMALL = [
-    "--data=Digits",
-    "--model.generator=MLPGenerator",
-    "--model.generator.width=16",
-    "--model.discriminator=MLPDiscriminator",
-    "--model.discriminator.width=16",
-    "--data.batch_size=16",
-]
 
 
 class Rates(Callback):
@@ -443,7 +436,7 @@ def test_what_is_named_beside_a_checkpoint_wins_and_the_rest_is_the_files(
             grey = torch.randint(256, (16, 16), generator=torch.Generator().manual_seed(number)).byte()
             Image.fromarray(grey.numpy()).save(tmp_path / "photos" / name / f"{number}.png")
     photos = ["--data=ImageFolder", "--data.root=photos", "--data.size=16", "--data.channels=1", "--data.num_workers=0"]
-    here(tmp_path, monkeypatch, "--model=GAN", *SMALL[1:], *photos, "--trainer.max_steps=1", "--seed_everything=7")
+    here(tmp_path, monkeypatch, "--model=GAN", *SMALL_GAN[1:], *photos, "--trainer.max_steps=1", "--seed_everything=7")
     (path,) = tmp_path.glob("runs/*/*/last.ckpt")
     assert torch.load(path, weights_only=True)["gan_lightning"]["trained_on"]["classes"] == ["a", "b"]
     (tmp_path / "more.yaml").write_text("model:\n  class_path: GAN\n  init_args:\n    n_critic: 2\n")
@@ -485,7 +478,7 @@ def test_what_is_named_beside_a_checkpoint_wins_and_the_rest_is_the_files(
 
 def test_a_seed_that_is_named_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the whole command again adds no second callback."""
-    again = ["--model=GAN", *SMALL, "--trainer.callbacks+=SampleGrid", "--trainer.callbacks.every_n_steps=7"]
+    again = ["--model=GAN", *SMALL_GAN, "--trainer.callbacks+=SampleGrid", "--trainer.callbacks.every_n_steps=7"]
     here(tmp_path, monkeypatch, *again, "--trainer.max_steps=1")
     here(tmp_path, monkeypatch, "--ckpt_path=last", "--seed_everything=5", "--trainer.max_steps=2")
     assert newest(tmp_path / "runs")["gan_lightning"]["seed"] == 5
@@ -507,7 +500,7 @@ def test_metrics_csv_has_each_step_once_and_every_rate(
     logged = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=elsewhere", "--trainer.log_every_n_steps=1"]
     schedule = ["--model.step.scheduler=LinearDecay", "--model.step.scheduler.end=4", "--model.n_critic=2"]
     monkeypatch.chdir(tmp_path)
-    fit.main(["--model=GAN", *SMALL, *schedule, "--trainer.max_steps=3", *logged, QUIET[1]])
+    fit.main(["--model=GAN", *SMALL_GAN, *schedule, "--trainer.max_steps=3", *logged, QUIET[1]])
     (made,) = tmp_path.glob("runs/*/*")
     first = rows(made / "metrics.csv")
     shutil.copy(made / "last.ckpt", tmp_path / "kept.ckpt")
@@ -545,7 +538,7 @@ def test_a_row_is_there_as_soon_as_it_is_logged(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(fit_cli, "Health", Looks)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    fit.main(["--model=GAN", *SMALL, "--trainer.max_steps=4", "--trainer.log_every_n_steps=2", QUIET[1]])
+    fit.main(["--model=GAN", *SMALL_GAN, "--trainer.max_steps=4", "--trainer.log_every_n_steps=2", QUIET[1]])
     assert found == [0, 0, 1, 1]
 
 
@@ -553,7 +546,7 @@ def test_a_rest_at_rate_zero_is_told_and_the_proposal_extends_the_schedule(
     begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     schedule = ["--model.step.scheduler=CosineDecay", "--model.step.scheduler.end=2"]
-    here(tmp_path, monkeypatch, "--model=GAN", *SMALL, *schedule, "--trainer.max_steps=2")
+    here(tmp_path, monkeypatch, "--model=GAN", *SMALL_GAN, *schedule, "--trainer.max_steps=2")
     (proposed,) = [line for line in capsys.readouterr().out.splitlines() if "--ckpt_path" in line]
     assert proposed.split("gan_lightning.fit ")[1].split()[2:] == [
         "--trainer.max_steps",
@@ -633,7 +626,7 @@ DAMAGED: dict[str, tuple] = {
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the file of a run holds."""
     with pytest.MonkeyPatch.context() as patch:
-        here(folder := tmp_path_factory.mktemp("whole"), patch, "--model=GAN", *SMALL, "--trainer.max_steps=1")
+        here(folder := tmp_path_factory.mktemp("whole"), patch, "--model=GAN", *SMALL_GAN, "--trainer.max_steps=1")
     return newest(folder / "runs")
 
 

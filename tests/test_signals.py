@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_fit
 import torch
-from conftest import SHAPE, Noisy, assert_same, quiet, tensors, tiny
+from conftest import SHAPE, SMALL_GAN, Noisy, assert_same, quiet, tensors, tiny
 from lightning.pytorch import Callback, Trainer
 
 from gan_lightning import fit
@@ -37,17 +38,7 @@ from gan_lightning.runtime.checkpoint_io import read
 
 pytestmark = pytest.mark.usefixtures("signals_at_default")
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}  # 128 + the number that Linux gives them
-COMMAND = [
-    "--model=GAN",
-    "--data=Digits",
-    "--model.generator=MLPGenerator",
-    "--model.generator.width=16",
-    "--model.discriminator=MLPDiscriminator",
-    "--model.discriminator.width=16",
-    "--data.batch_size=16",
-    "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
-]
+COMMAND = ["--model=GAN", *SMALL_GAN, "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 LOGGED = [
     "--trainer.logger=CSVLogger",
     "--trainer.logger.save_dir=log",
@@ -182,11 +173,7 @@ def train_to(folder: Path, steps: int, *more: str) -> dict[str, torch.Tensor]:
     how torch rounds."""
     folder.mkdir(exist_ok=True)
     before = set(folder.glob("runs/*/*/last.ckpt"))
-    command = [sys.executable, "-m", "gan_lightning.fit", *COMMAND, "--trainer.logger=false"]
-    environment = os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, f"--trainer.max_steps={steps}", *more], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    done = test_fit.run(folder, *COMMAND, "--trainer.logger=false", f"--trainer.max_steps={steps}", *more)
     assert done.returncode == 0, done.stderr[-3000:]
     (path,) = set(folder.glob("runs/*/*/last.ckpt")) - before
     return weights(path)

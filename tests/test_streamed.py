@@ -18,6 +18,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -80,7 +81,7 @@ def opened(root: str | Path, **options) -> StreamedImages:
     return data
 
 
-def batches(data: StreamedImages, seen: int = 0, rank: int = 0, world_size: int = 1, workers: int = 0) -> list[tuple]:
+def batches(data: Any, seen: int = 0, rank: int = 0, world_size: int = 1, workers: int = 0) -> list[tuple]:
     """Those of an epoch's length from a number of images on, as a process of a run sees them."""
     examples = data.training_set()
     order = TrainingOrder(len(examples), 6, 0, lambda: seen, rank, world_size, permutation=examples.permutation)

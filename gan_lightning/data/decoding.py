@@ -40,6 +40,16 @@ cv2.setNumThreads(0)  # loader processes are what reads in parallel; OpenCV's ow
 Image.MAX_IMAGE_PIXELS = None  # `Reading.max_pixels` is the limit, and refuses where Pillow's own would warn
 
 
+def require_channels(channels: int) -> None:
+    """Refuse what no image file gives.
+
+    Raises:
+        ValueError: another number of channels than 1, 3 or 4.
+    """
+    if channels not in MODES:
+        raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
+
+
 def reduction_of(own: Sides, wanted: Sides) -> int:
     """By how much a JPEG may be decoded smaller, 8, 4, 2 or 1: to exactly the size that is wanted, or twice that.
 

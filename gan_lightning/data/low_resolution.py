@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import cached_property
 from typing import Literal
 
 from torch import Tensor
@@ -12,13 +10,13 @@ from gan_lightning.batches import BatchIndex, Paired
 from gan_lightning.data.base import resize
 from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.pictures import Pictures
-from gan_lightning.data.sets import Examples, Split
+from gan_lightning.data.sets import Derived, Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.runtime.reading import MAX_PIXELS
 from gan_lightning.runtime.sizes import Size, sides_of
 
 
-class LowResolution(Examples):
+class LowResolution(Derived):
     """Images of a set as targets, and the same `factor` times smaller as sources: bicubic, antialiased, bytes of bytes.
 
     Args:
@@ -27,10 +25,8 @@ class LowResolution(Examples):
     """
 
     def __init__(self, images: Examples, factor: int) -> None:
-        self.images, self.factor = images, factor
-
-    def __len__(self) -> int:
-        return len(self.images)
+        super().__init__(images, str(factor))
+        self.factor = factor
 
     def _pairs(self, image: Tensor) -> Paired:
         return Paired(resize(image, [side // self.factor for side in image.shape[2:]], "bicubic"), image)
@@ -40,18 +36,6 @@ class LowResolution(Examples):
 
     def training_batch(self, which: BatchIndex) -> Paired:
         return self._pairs(self.images.training_batch(which)[0])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the images' fingerprint and the factor."""
-        return self._with_factor(self.images.fingerprint)
-
-    @property
-    def quick_fingerprint(self) -> str:
-        return self._with_factor(self.images.quick_fingerprint)
-
-    def _with_factor(self, fingerprint: str) -> str:
-        return hashlib.sha256(f"{fingerprint} {self.factor}".encode()).hexdigest()
 
 
 def dividing(factor: int, size: Size) -> int:

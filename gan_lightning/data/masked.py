@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,7 +9,7 @@ import torch
 
 from gan_lightning.batches import BatchIndex, Masked, central_hole
 from gan_lightning.data.folder import ImageFolder
-from gan_lightning.data.sets import Examples, Split
+from gan_lightning.data.sets import Derived, Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.noise import hashes, key, shares
 from gan_lightning.runtime.reading import MAX_PIXELS
@@ -37,7 +35,7 @@ def random_holes(keys: np.ndarray, height: int, width: int) -> torch.Tensor:
     return hole
 
 
-class Holes(Examples):
+class Holes(Derived):
     """Images of a set, each with a hole.
 
     A random hole depends on the seed, the epoch and the row in training; outside of it on the row alone.
@@ -49,10 +47,8 @@ class Holes(Examples):
     """
 
     def __init__(self, images: Examples, hole: Hole, seed: int = 0) -> None:
-        self.images, self.hole, self.seed = images, hole, seed
-
-    def __len__(self) -> int:
-        return len(self.images)
+        super().__init__(images, hole)
+        self.hole, self.seed = hole, seed
 
     def _with_holes(self, image: torch.Tensor, keys: np.ndarray) -> Masked:
         n, _, height, width = image.shape
@@ -66,18 +62,6 @@ class Holes(Examples):
     def training_batch(self, which: BatchIndex) -> Masked:
         keys = hashes(key(self.seed, which.epoch, 1), which.index)
         return self._with_holes(self.images.training_batch(which)[0], keys)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the images' fingerprint and the kind of the holes."""
-        return self._with_kind(self.images.fingerprint)
-
-    @property
-    def quick_fingerprint(self) -> str:
-        return self._with_kind(self.images.quick_fingerprint)
-
-    def _with_kind(self, fingerprint: str) -> str:
-        return hashlib.sha256(f"{fingerprint} {self.hole}".encode()).hexdigest()
 
 
 def known_hole(hole: Hole) -> Hole:

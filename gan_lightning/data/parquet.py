@@ -17,7 +17,7 @@ from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.blocks import Blocks
 from gan_lightning.data.contents import digests_of
-from gan_lightning.data.decoding import MODES, batch_of, image_of, pixels_of, reduced_image
+from gan_lightning.data.decoding import batch_of, image_of, pixels_of, reduced_image, require_channels
 from gan_lightning.data.finding import VALIDATION
 from gan_lightning.data.parquet_files import Group, ParquetFiles, parquet_files, pyarrow_parquet
 from gan_lightning.data.sets import Examples, Split
@@ -193,8 +193,7 @@ class ParquetImages(ImageData):
         sides = sides_of(size)
         if window < 1 or not 0 <= val_fraction < 1:
             raise ValueError(f"window ({window}) must be at least 1, val_fraction ({val_fraction}) from 0 to below 1")
-        if channels not in MODES:
-            raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
+        require_channels(channels)
         pyarrow_parquet()
         self.store, self.window, self.reading = Store(cache_size * MEGABYTE), window, Reading(white, max_pixels)
         splits = parquet_files(root, config)

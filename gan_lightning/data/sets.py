@@ -101,6 +101,32 @@ class Rows(Examples):
         return type(self.every)(*(torch.from_numpy(field.numpy().take(rows, axis=0)) for field in self.every))
 
 
+class Derived(Examples):
+    """Examples that are made of another set's.
+
+    Args:
+        images: that set, whose batches begin with the images.
+        how: what they are made by, in words; the fingerprints are SHA-256 of the other set's and of these.
+    """
+
+    def __init__(self, images: Examples, how: str) -> None:
+        self.images, self._how = images, how
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self._made_of(self.images.fingerprint)
+
+    @property
+    def quick_fingerprint(self) -> str:
+        return self._made_of(self.images.quick_fingerprint)
+
+    def _made_of(self, fingerprint: str) -> str:
+        return hashlib.sha256(f"{fingerprint} {self._how}".encode()).hexdigest()
+
+
 class InMemory(Rows):
     """Tensors that hold a whole set of images with labels.
 

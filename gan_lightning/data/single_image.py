@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_lightning.batches import Labeled
 from gan_lightning.data.base import ImageData, resize
-from gan_lightning.data.decoding import MODES, batch_of, read_image
+from gan_lightning.data.decoding import batch_of, read_image, require_channels
 from gan_lightning.data.sets import InMemory, Split
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS
@@ -81,8 +81,8 @@ class SingleImage(ImageData):
             raise ValueError(f"--data.path {printable(self.path)} is a folder: name one picture in it")
         if not self.path.is_file():
             raise FileNotFoundError(f"--data.path {printable(self.path)}: there is no such file")
-        if channels not in MODES and self.path.suffix.lower() != ARRAYS:
-            raise ValueError(f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), not {channels}")
+        if self.path.suffix.lower() != ARRAYS:
+            require_channels(channels)
         image = batch_of([read_image(self.path, None, channels, Reading(white, max_pixels))])
         height, width = image.shape[2:]
         share = min(1.0, max_size / max(height, width))
