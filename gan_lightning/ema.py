@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from torch import nn
 
 from gan_lightning import schedules
 from gan_lightning.schedules import Scheduled
+
+Place = tuple[dict[str, Any], dict[str, Any], str]  # in a module of the copy and of the live network, and the name
 
 
 def power_of(sigma_rel: float) -> float:
@@ -104,14 +108,28 @@ class EMA(nn.Module):
             return
         weight = 1.0 - self.beta(self.waiting, images_seen) if self.calls > self.start else 1.0
         self.waiting = 0
-        pairs = list(zip(self.network.parameters(), self.live.parameters(), strict=True))
+        parameters, buffers = self._places
+        pairs = [(copied[name], live[name]) for copied, live, name in parameters]
         if only_moved and weight < 1.0:
             pairs = [(copied, live) for copied, live in pairs if live.grad is not None]
         if pairs:
             torch._foreach_lerp_(*map(list, zip(*pairs, strict=True)), weight)
-        for (name, copied), buffer in zip(self.network.named_buffers(), self.live.buffers(), strict=True):
-            averaged = self.statistics and name.endswith(("running_mean", "running_var"))
-            copied.lerp_(buffer, weight) if averaged else copied.copy_(buffer)
+        for copied, live, name in buffers:
+            averaged = self.statistics and name in ("running_mean", "running_var")
+            copied[name].lerp_(live[name], weight) if averaged else copied[name].copy_(live[name])
+
+    @cached_property
+    def _places(self) -> tuple[list[Place], list[Place]]:
+        """Where parameters and buffers stand: to walk through two networks takes longer than to average small ones."""
+        found: tuple[list[Place], list[Place]] = [], []
+        seen = set()  # two modules may share a parameter
+        for copied, live in zip(self.network.modules(), self.live.modules(), strict=True):
+            held: tuple[Any, Any] = (copied._parameters, live._parameters), (copied._buffers, live._buffers)
+            for places, (own, followed) in zip(found, held, strict=True):
+                names = [name for name, one in own.items() if one is not None and id(one) not in seen]
+                seen |= {id(own[name]) for name in names}
+                places += [(own, followed, name) for name in names]
+        return found
 
     def train(self, mode: bool = True) -> EMA:
         """Stay in evaluation mode: the copy is never trained."""

@@ -177,7 +177,8 @@ def dropped(x: Tensor, p: float, channels: bool = False) -> Tensor:
     if noise is None:  # outside of a turn
         return F.dropout2d(x, p) if channels else F.dropout(x, p)
     shape = (x.shape[1], 1, 1) if channels else x.shape[1:]
-    return x * (noise.uniform(len(x), *shape) >= p) / (1.0 - p)
+    kept = noise.uniform(len(x), *shape).ge_(p).to(x.dtype)
+    return x * kept.div_(1.0 - p)  # one product to differentiate, as torch's own has
 
 
 class PartNoise(Noise):
@@ -193,7 +194,7 @@ class PartNoise(Noise):
 
     def _rows(self, draw: Callable[..., Tensor], n: int, shape: tuple[int, ...]) -> Tensor:
         rows = draw((n * self._parts, *shape), generator=self._generator, device=self._device)
-        return rows[n * self._part : n * (self._part + 1)]
+        return rows if self._parts == 1 else rows[n * self._part : n * (self._part + 1)]
 
 
 class SampleNoise(Noise):

@@ -28,7 +28,7 @@ from PIL import Image
 
 from gan_lightning import pack
 from gan_lightning.batches import Attributed, Captioned, Labeled
-from gan_lightning.data import ImageFolder, StreamedImages, packing, store
+from gan_lightning.data import ImageFolder, StreamedImages, packing
 from gan_lightning.data.blocks import WindowedOrder
 from gan_lightning.data.loader import Loader, TrainingOrder
 from gan_lightning.data.shards import Shard

@@ -160,6 +160,7 @@ class Move(NamedTuple):
     scheduler: Any  # torch's; None without one
     others: list[tuple[dict[str, nn.Parameter], str]]  # where the parameters stand that the player does not own
     averages: list[EMA]  # of what is its own, or is so in part
+    parameters: list[nn.Parameter]  # that the optimizer moves
     whole: Whole  # gathers the networks of all players where they are sharded
 
     @classmethod
@@ -173,7 +174,8 @@ class Move(NamedTuple):
                 owned = (key for key, p in parameters.items() if p is not None)
                 others += [(parameters, key) for key in owned if id(parameters[key]) not in mine]
         followed = [one for one in averages.values() if any(id(p) in mine for p in one.live.parameters())]
-        return cls(optimizer, scheduler, others, followed, Whole(player.network for player in players.values()))
+        moved = [p for group in optimizer.param_groups for p in group["params"]]
+        return cls(optimizer, scheduler, others, followed, moved, Whole(player.network for player in players.values()))
 
     @contextmanager
     def alone(self) -> Iterator[None]:

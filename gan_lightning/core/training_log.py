@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from gan_lightning.core.step import Terms, total
 from gan_lightning.runtime.processes import means
 
 Value = Tensor | float
@@ -39,13 +40,13 @@ class TrainingLog:
         self.player = ""
         self.watching = False
         self._moved: dict[str, int] = {}  # player -> iteration of its last turn
-        self._losses: dict[str, list[tuple[tuple[str, ...], Tensor]]] = {}  # of that batch: names, values of the terms
+        self._losses: dict[str, list[Terms]] = {}  # of that batch
         self._watched: dict[str, tuple[int, dict[str, list[Value]]]] = {}  # player -> iteration, its figures
         self._latest: dict[str, Value] = {}  # of no player
         self._apart: dict[str, list[Value]] | None = None  # terms and figures of a turn that is apart
         self._clock = (0.0, 0)  # time and images seen at the last line
         self._told_of_rest = False  # of learning rates that have ended at zero
-        self._unchecked: list[tuple[int, str, tuple[str, ...], Tensor]] = []  # losses since the last look
+        self._unchecked: list[tuple[int, str, Terms]] = []  # losses since the last look
 
     def begin(self, player: str, iteration: int, every: int, apart: bool = False) -> None:
         """A turn begins.
@@ -74,16 +75,15 @@ class TrainingLog:
         self._latest |= {name: sum(values) / len(values) for name, values in (self._apart or {}).items()}
         self.player, self.watching, self._apart = "", False, None
 
-    def record(self, terms: dict[str, Tensor]) -> None:
+    def record(self, terms: Terms) -> None:
         """Keep the terms of one micro-batch of this turn; `loss`, their sum, goes to the line too."""
-        names = tuple(terms)
-        values = torch.stack([value.detach().float() for value in terms.values()])
-        self._unchecked.append((self._iteration, self.player, names, values))
+        found = {name: value.detach() for name, value in terms.items()}
+        self._unchecked.append((self._iteration, self.player, found))
         if self._apart is None:
-            self._losses[self.player].append((names, values))
+            self._losses[self.player].append(found)
         else:
-            for name, value in zip(names, values.unbind(), strict=True):
-                self._apart.setdefault(f"{self.player}/{name}", []).append(value)
+            for name, value in found.items():
+                self._apart.setdefault(f"{self.player}/{name}", []).append(value.float())
 
     def watch(self, name: str, value: Value) -> None:
         """Keep a figure; within a turn it is one of several that are averaged, if figures are wanted at all."""
@@ -100,8 +100,9 @@ class TrainingLog:
         found = dict(self._latest)
         for player, turns in self._losses.items():
             terms: dict[str, list[Value]] = {}
-            for names, values in turns:
-                for name, value in [*zip(names, values.unbind(), strict=True), ("loss", values.sum())]:
+            for turn in turns:
+                values = {name: value.float() for name, value in turn.items()}
+                for name, value in [*values.items(), ("loss", total(values))]:
                     terms.setdefault(f"{player}/{name}", []).append(value)
             found |= {name: sum(values) / len(values) for name, values in terms.items()}
         for _, watched in self._watched.values():
@@ -173,16 +174,16 @@ class TrainingLog:
 
     def all_finite(self) -> bool:
         """Whether every loss since the last look was; waits for the device."""
-        values = [values for *_, values in self._unchecked]
-        if all(part.device.type == "cpu" for part in values):  # a few numbers: a kernel costs more than Python
-            return all(math.isfinite(value) for part in values for value in part.tolist())
-        return bool(torch.cat(values).isfinite().all())
+        values = [value for *_, terms in self._unchecked for value in terms.values()]
+        if all(value.device.type == "cpu" for value in values):  # a few numbers: a kernel costs more than Python
+            return all(math.isfinite(value.item()) for value in values)
+        return bool(torch.stack([value.float() for value in values]).isfinite().all())
 
     def first_not_finite(self) -> str:
         """Where it began: `player/term ... at iteration n`."""
-        for iteration, player, terms, values in self._unchecked:
-            for term, value in zip(terms, values.tolist(), strict=True):
-                if not math.isfinite(value):
+        for iteration, player, terms in self._unchecked:
+            for term, value in terms.items():
+                if not math.isfinite(value.item()):
                     return f"{player}/{term} is not finite at iteration {iteration}"
         return "a loss is not finite on another process"
 

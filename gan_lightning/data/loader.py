@@ -122,10 +122,12 @@ class TrainingOrder(Sampler[BatchIndex]):
         for at, size in islice(self._walk(start), len(self)):
             if at.epoch != permuted:
                 order, permuted = self.permutation(key(self.seed, at.epoch)), at.epoch
-            # A batch that does not divide is refused when it is cut.
-            pieces = 1 if size // self.world_size % self.micro_batches else self.micro_batches
-            own = torch.arange(size).unflatten(0, (pieces, self.world_size, -1))[:, self.rank].flatten()
-            rows = order[at.row : at.row + size][own]
+            rows, own = order[at.row : at.row + size], torch.arange(size)
+            if self.world_size > 1:
+                # A batch that does not divide is refused when it is cut.
+                pieces = 1 if size // self.world_size % self.micro_batches else self.micro_batches
+                own = own.unflatten(0, (pieces, self.world_size, -1))[:, self.rank].flatten()
+                rows = rows[own]
             yield BatchIndex(at.epoch, rows.tolist(), (at.row + own).tolist())
 
 
@@ -232,10 +234,6 @@ def _shared(batches: list[tuple]) -> bool:
     return True
 
 
-def unchanged(batches: list[tuple]) -> list[tuple]:
-    return batches
-
-
 _started: weakref.WeakSet[Loader] = weakref.WeakSet()
 _workers: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
@@ -277,17 +275,17 @@ class Loader:
         flip_seed: int | None = None,
         group: int = 1,
     ) -> None:
-        self.order = order
-        batches = BatchDataset(images, flip_seed)
+        self.order, self.num_workers = order, num_workers
+        self.batches = BatchDataset(images, flip_seed)
         self._make = partial(
             DataLoader,
-            Answering(batches) if num_workers else batches,
+            Answering(self.batches),
             sampler=order,
-            batch_size=group if num_workers else 1,  # counted in BatchIndex: the set answers each with a whole batch
+            batch_size=group,  # counted in BatchIndex: the set answers each with a whole batch
             num_workers=num_workers,
-            collate_fn=to_pipe if num_workers else unchanged,
-            persistent_workers=num_workers > 0,
-            worker_init_fn=signals.left_to_parent if num_workers else None,
+            collate_fn=to_pipe,
+            persistent_workers=True,
+            worker_init_fn=signals.left_to_parent,
         )
         self._loader: DataLoader | None = None
         self._iterator: Any = None  # torch's, which owns the workers
@@ -302,6 +300,9 @@ class Loader:
         Raises:
             LoadingError: a worker could not load a batch, or none can be started. Without workers the error itself.
         """
+        if not self.num_workers:
+            yield from map(self.batches.__getitem__, self.order)
+            return
         if self._loader is None:
             # Its own generator: a DataLoader draws a seed for its workers, by default from the global stream.
             self._loader = self._make(generator=torch.Generator())
@@ -311,7 +312,7 @@ class Loader:
                 iterator = self._iterator = iter(self._loader)
         except OSError as error:  # no memory, no room for a semaphore, too many processes or files
             raise LoadingError(f"no loader's worker can be started ({error}): use --data.num_workers 0") from error
-        _workers.update(getattr(iterator, "_workers", ()))
+        _workers.update(self._iterator._workers)
         for batches in iterator:
             self._look_at(batches)
             for batch in batches:

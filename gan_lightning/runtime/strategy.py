@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -94,8 +94,7 @@ def take_turns(strategy: Strategy) -> None:
         )
 
 
-@contextmanager
-def exchanging(strategy: Strategy, player: str, last: bool) -> Iterator[None]:
+def exchanging(strategy: Strategy, player: str, last: bool) -> AbstractContextManager:
     """Within it backward passes are those of one player; its processes exchange gradients in the last micro-batch only.
 
     Args:
@@ -106,5 +105,4 @@ def exchanging(strategy: Strategy, player: str, last: bool) -> Iterator[None]:
     if isinstance(strategy, PlayersStrategy):
         strategy.moving = player
     block = getattr(strategy, "block_backward_sync", None)
-    with nullcontext() if last or block is None else block():
-        yield
+    return nullcontext() if last or block is None else block()
