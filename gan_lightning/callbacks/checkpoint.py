@@ -22,10 +22,10 @@ from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.scores.base import ScheduledScore
 from gan_lightning.callbacks.trigger import passed
 from gan_lightning.core import AdversarialModule, resume
-from gan_lightning.core.hyperparameters import one_line, plain_hyperparameters
+from gan_lightning.core.hyperparameters import plain_hyperparameters
 from gan_lightning.runtime import signals
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, link
-from gan_lightning.runtime.errors import NotFiniteError, make_folder
+from gan_lightning.runtime.errors import NotFiniteError, make_folder, one_line
 from gan_lightning.runtime.processes import greatest
 from gan_lightning.runtime.sharding import local
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.sample_grid import SampleGrid
-from gan_lightning.core.hyperparameters import one_line
+from gan_lightning.runtime.errors import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

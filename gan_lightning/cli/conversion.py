@@ -18,12 +18,12 @@ from gan_lightning.cli import assembly
 from gan_lightning.cli.arguments import program
 from gan_lightning.cli.assembly import Converted, Network
 from gan_lightning.core import AdversarialModule, ImageGenerator
-from gan_lightning.core.hyperparameters import one_line, resolve
+from gan_lightning.core.hyperparameters import resolve
 from gan_lightning.core.resume import changes
 from gan_lightning.networks import peers
 from gan_lightning.runtime import published
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import one_line, printable
 from gan_lightning.runtime.programs import PROGRAMS
 from gan_lightning.runtime.sizes import size_of
 

@@ -19,9 +19,10 @@ from gan_lightning.cli import pictures
 from gan_lightning.cli.comparison import Found
 from gan_lightning.cli.score_sides import Checkpoint
 from gan_lightning.core import ImageGenerator, TwoPlayerGAN
-from gan_lightning.core.hyperparameters import instantiate, one_line
+from gan_lightning.core.hyperparameters import instantiate
 from gan_lightning.data.base import to_unit
 from gan_lightning.metrics import Strongest, guided_gradients, linear_probe, probe_features, responses, spread
+from gan_lightning.runtime.errors import one_line
 from gan_lightning.runtime.layout import SHEETS
 from gan_lightning.runtime.processes import place
 

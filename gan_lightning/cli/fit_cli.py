@@ -29,10 +29,10 @@ from gan_lightning.callbacks import Checkpoint, GANProgressBar, Health, RunSumma
 from gan_lightning.cli import command_line, ending
 from gan_lightning.cli.arguments import TRUST_HELP, Parser, program
 from gan_lightning.core import AdversarialModule
-from gan_lightning.core.hyperparameters import one_line, own_record, with_plain_factories
+from gan_lightning.core.hyperparameters import own_record, with_plain_factories
 from gan_lightning.loading import init_from
 from gan_lightning.runtime import checkpoint_io, jobs, processes, runs, signals, trainer_arguments
-from gan_lightning.runtime.errors import leave, misconfiguration, short_errors
+from gan_lightning.runtime.errors import leave, misconfiguration, one_line, short_errors
 from gan_lightning.runtime.peers import Peers
 from gan_lightning.runtime.trust import RUN_FOLDER, USER
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from gan_lightning.core.exported import keep_exported
 from gan_lightning.runtime import torchfile
-from gan_lightning.runtime.errors import nearest
+from gan_lightning.runtime.errors import nearest, one_line
 from gan_lightning.runtime.trust import USER, Source
 
 Model = TypeVar("Model", bound=LightningModule)
@@ -179,12 +179,6 @@ def parser_without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*(instantiate_classes|JsonargparseDeprecationWarning)")
         yield
-
-
-def one_line(error: Exception, most: int = 300) -> str:
-    """An error's message in one line of at most so many characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= most else text[:most] + " ..."
 
 
 def import_path(thing: Any) -> str | None:

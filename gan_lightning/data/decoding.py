@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gan_lightning.data.levels import FULL, as_levels, greatest, scaled, with_channels, with_white
-from gan_lightning.runtime.errors import DataError, printable
+from gan_lightning.runtime.errors import DataError, one_line, printable
 from gan_lightning.runtime.layout import ARRAYS
 from gan_lightning.runtime.reading import Reading
 from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
@@ -94,7 +94,7 @@ def read_pixels(
             return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), channels, reading)
         return _of_image(path.read_bytes(), channels, reading, fast, reduction)
     except Exception as error:  # a damaged file fails in as many ways as there are formats
-        raise DataError(f"{printable(path)} cannot be read: {one_line(path, error)}") from None
+        raise DataError(f"{printable(path)} cannot be read: {_reason(error)}") from None
 
 
 def pixels_of(
@@ -111,7 +111,7 @@ def pixels_of(
             return _of_array(np.load(io.BytesIO(content), allow_pickle=False), channels, reading)
         return _of_image(content, channels, reading, fast, reduction)
     except Exception as error:
-        raise DataError(f"{printable(name)} cannot be read: {one_line(Path(name), error)}") from None
+        raise DataError(f"{printable(name)} cannot be read: {_reason(error)}") from None
 
 
 def _of_image(content: bytes, channels: int, reading: Reading, fast: bool, reduction: Reduction | None) -> np.ndarray:
@@ -162,13 +162,13 @@ def _of_array(array: np.ndarray, channels: int, reading: Reading) -> np.ndarray:
     return as_levels(np.array(array), reading.white)
 
 
-def one_line(path: Path, error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What is wrong with a file, without its name, which the system and Pillow repeat."""
     if isinstance(error, UnidentifiedImageError):
         return "it is no image of a kind that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return printable(str(error) or type(error).__name__)
+    return one_line(error)
 
 
 def _by_opencv(

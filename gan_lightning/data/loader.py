@@ -24,7 +24,7 @@ from gan_lightning.batches import BatchIndex, PartlyLabeled, Unpaired, pictures
 from gan_lightning.data.sets import Examples, uniform
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime import signals
-from gan_lightning.runtime.errors import DataError, LoadingError, words_of
+from gan_lightning.runtime.errors import DataError, LoadingError, one_line, words_of
 
 
 class Position(NamedTuple):
@@ -199,7 +199,7 @@ class Answering(Dataset):
                 raise
             if isinstance(error, (DataError, OSError)):
                 return Failure(words_of(error), True)
-            words = " ".join(f"{type(error).__name__}: {error}".split())
+            words = f"{type(error).__name__}: {one_line(error)}"
             return Failure(f"a loader's worker failed: {words} (--data.num_workers 0 shows where)", False)
 
 

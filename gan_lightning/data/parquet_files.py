@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gan_lightning.data.finding import HELD_OUT, TRAINING
 from gan_lightning.data.store import LOCAL, is_url, located, reached
-from gan_lightning.runtime.errors import nearest, printable
+from gan_lightning.runtime.errors import nearest, one_line, printable
 
 ENDING = ".parquet"
 INSTALL = "pip install 'gan_lightning[parquet]'"
@@ -229,9 +229,8 @@ def on_hub(name: str, config: str | None) -> dict[str, list[str]]:
     try:
         found = datasets.load_dataset_builder(name, config).config.data_files or {}
     except Exception as error:  # of the network, of the Hub, of the data set
-        reason = printable(" ".join(str(error).split()))[:200]
         raise ValueError(
-            f"there is no file or folder {name} here, and it cannot be had from the Hugging Face Hub: {reason}"
+            f"there is no file or folder {name} here, and the Hugging Face Hub does not give it: {one_line(error, 200)}"
         ) from None
     splits = {str(split): list(map(str, files)) for split, files in found.items()}
     if not splits or not all(file.endswith(ENDING) for files in splits.values() for file in files):

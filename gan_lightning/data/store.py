@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from gan_lightning.data.contents import CHUNK
 from gan_lightning.runtime.cache import cache_folder
-from gan_lightning.runtime.errors import DataError, printable
+from gan_lightning.runtime.errors import DataError, one_line, printable
 
 MEGABYTE = 2**20
 LEFT = 3600  # seconds without a byte more, after which a file that was being fetched is no longer
@@ -69,8 +69,7 @@ def reached(address: str) -> Iterator[tuple[Any, str]]:
     except ValueError:
         raise
     except Exception as error:  # each store has exceptions of its own
-        reason = printable(" ".join(str(error).split())[:200] or type(error).__name__)
-        raise OSError(f"{printable(address)} cannot be read: {reason}") from error
+        raise OSError(f"{printable(address)} cannot be read: {one_line(error, 200)}") from error
 
 
 class Store:

@@ -19,11 +19,11 @@ from torch import Tensor
 from gan_lightning import loading
 from gan_lightning.core import AdversarialModule, ImageGenerator, Translator
 from gan_lightning.core.exported import tensors_of, used_networks, weights_name
-from gan_lightning.core.hyperparameters import one_line, plain_hyperparameters
+from gan_lightning.core.hyperparameters import plain_hyperparameters
 from gan_lightning.exporting import browser, card
 from gan_lightning.exporting.graphs import Traceable, float32_alone, least_sides, traceable
 from gan_lightning.runtime import checkpoint_io, exported, hub
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import one_line, printable
 
 BOUND = 1e-4  # of the difference from torch, of images in [-1, 1]
 CHECKED = (1, 3)  # rows of the batches that are compared

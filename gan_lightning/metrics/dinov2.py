@@ -13,6 +13,7 @@ from gan_lightning.metrics.images import to_uint8
 from gan_lightning.networks.features import Normalised
 from gan_lightning.networks.vit import VisionTransformer, vit_arguments
 from gan_lightning.runtime import published
+from gan_lightning.runtime.errors import one_line
 
 SIZE = 224  # height and width that the network is given
 SIZES = {384: "DINOv2-S", 768: "DINOv2-B", 1024: "DINOv2"}  # by width; the paper's is ViT-L
@@ -91,4 +92,4 @@ def _of_timm(name: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"DINOv2: timm cannot make {name} ({' '.join(str(error).split())[:80]})") from error
+        raise ValueError(f"DINOv2: timm cannot make {name} ({one_line(error, 80)})") from error

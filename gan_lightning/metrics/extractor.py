@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gan_lightning.metrics.images import to_uint8
 from gan_lightning.runtime import torchfile
+from gan_lightning.runtime.errors import one_line
 
 
 class Features(NamedTuple):
@@ -149,10 +150,6 @@ def read_weights(path: str | Path, what: str, sha256: str | None = None) -> tupl
     return state, digest
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:80] or type(error).__name__
-
-
 def fit_weights(network: nn.Module, state: dict[str, Any], what: str, path: str | Path) -> None:
     """Load a state into a network.
 
@@ -162,4 +159,4 @@ def fit_weights(network: nn.Module, state: dict[str, Any], what: str, path: str 
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"{what}: {path} holds the weights of another network ({_line(error)})") from error
+        raise ValueError(f"{what}: {path} holds the weights of another network ({one_line(error, 80)})") from error

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_lightning.metrics.extractor import Extractor, Features, fit_weights, read_weights
+from gan_lightning.runtime.errors import one_line
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -210,7 +211,7 @@ def weights_file() -> Path:
             torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256)
         except (URLError, OSError, RuntimeError) as error:
             raise FileNotFoundError(
-                f"Inception's weights could not be downloaded ({' '.join(str(error).split())[:80]}): copy {path.name} "
+                f"Inception's weights could not be downloaded ({one_line(error, 80)}): copy {path.name} "
                 f"(from {URL.rsplit('/', 1)[0]}) to {path.parent}, or name a copy of it as the extractor's `weights`"
             ) from error
     return path

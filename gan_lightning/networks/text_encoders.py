@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lightning.runtime.errors import one_line
 from gan_lightning.text import PADDING, SPACE, SPECIAL, of_characters, sentence
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "  # the authors' characters
@@ -169,9 +170,8 @@ def pretrained(name: str) -> tuple[Any, nn.Module]:
         tokenizer = AutoTokenizer.from_pretrained(name, **how)
         model = AutoModel.from_pretrained(name, use_safetensors=True, **how)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"there is no language model {name!r} on this machine ({reason}): give a folder, or run "
+            f"there is no language model {name!r} on this machine ({one_line(error, 200)}): give a folder, or run "
             f"`hf download {name}` first"
         ) from error
     if tokenizer.pad_token is None or not hasattr(model.config, "hidden_size"):

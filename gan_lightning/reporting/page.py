@@ -12,13 +12,12 @@ import yaml
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from gan_lightning.core import resume
-from gan_lightning.core.hyperparameters import one_line
 from gan_lightning.reporting.findings import findings
 from gan_lightning.reporting.folder import RunFolder, Scored
 from gan_lightning.reporting.pictures import curves_of, slider
 from gan_lightning.reporting.scores import columns, signs_of
 from gan_lightning.reporting.style import SCRIPT, STYLE
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import one_line, printable
 
 
 def html(folders: Sequence[Path]) -> str:

@@ -101,6 +101,12 @@ def words_of(error: Exception) -> str:
     return (f"{printable(error.filename)}: {error.strerror}" if system else str(error)) or type(error).__name__
 
 
+def one_line(error: BaseException, most: int = 300) -> str:
+    """An error's message in one line of about so many characters at most."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= most else text[:most] + " ..."
+
+
 def misconfiguration() -> tuple[type[Exception], ...]:
     """Lightning's exception for bad input, where Lightning is loaded: it takes seconds, and a flag does not wait."""
     module = sys.modules.get("lightning.fabric.utilities.exceptions")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import one_line, printable
 from gan_lightning.runtime.exported import CONFIG, FILES, WEIGHTS
 
 
@@ -44,7 +44,7 @@ def download(name: str, revision: str | None = None) -> Path:
         found = hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS])
     except Exception as error:  # of the network, of the server, of the cache
         raise ValueError(
-            f"there is no file or folder {name} here, and it cannot be had from the Hugging Face Hub: {_line(error)}"
+            f"there is no file or folder {name} here, and the Hugging Face Hub does not give it: {one_line(error, 200)}"
         ) from error
     if not Path(found, CONFIG).is_file():
         raise ValueError(f"{name} on the Hugging Face Hub holds no {CONFIG}: it is no model that `export --push` wrote")
@@ -92,10 +92,5 @@ def push(folder: Path, files: Sequence[str], name: str, private: bool) -> str:
             commit_message="Export of gan_lightning",
         )
     except Exception as error:  # of the network, of the server
-        raise ValueError(f"--push {name}: {_line(error)}") from error
+        raise ValueError(f"--push {name}: {one_line(error, 200)}") from error
     return str(address)
-
-
-def _line(error: Exception, most: int = 200) -> str:
-    text = printable(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= most else text[:most] + " ..."

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gan_lightning.runtime import torchfile
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import one_line, printable
 from gan_lightning.runtime.torchfile import UnreadableError
 
 VALUES = ("INT", "INT1", "INT2", "LONG", "LONG1", "LONG4", "FLOAT", "STRING", "UNICODE", "UNICODE8", "BYTES", "BYTES8")
@@ -80,9 +80,8 @@ def read(path: str | Path) -> Published:
     except OSError:
         raise
     except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        text = printable(" ".join(str(error).split())) or type(error).__name__
-        short = text if len(text) <= 100 else text[:100] + " ..."
-        raise ValueError(f"{printable(path)} is truncated or corrupt, or no checkpoint ({short})") from error
+        what = f"is truncated or corrupt, or no checkpoint ({one_line(error, 100)})"
+        raise ValueError(f"{printable(path)} {what}") from error
 
 
 # Pickles.
@@ -298,8 +297,7 @@ def _tensor(record: Any, name: str, storages: dict[int, torch.TypedStorage]) -> 
             raise ValueError("it is not made of numbers")
         return torch.empty(0, dtype=storage.dtype).set_(storage).as_strided(size, stride, offset)
     except Exception as error:  # as many ways as there are bytes
-        why = " ".join(str(error).split())[:150]
-        raise UnreadableError(f"holds {_short(name)}, which cannot be read: {why}") from error
+        raise UnreadableError(f"holds {_short(name)}, which cannot be read: {one_line(error, 150)}") from error
 
 
 # safetensors.

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
-from gan_lightning.runtime.errors import is_utf8, make_folder, printable
+from gan_lightning.runtime.errors import is_utf8, make_folder, one_line, printable
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]  # of the checkout
@@ -230,8 +230,8 @@ class _Tracker(WandbLogger):
             except (OSError, wandb.errors.Error) as error:  # such as a full disk
                 if not (self._offline or isinstance(error, OSError)):
                     raise
-                words = str(error).splitlines()[0]
-                log.warning("W&B cannot keep a record (%s): this run is tracked by metrics.csv alone", words)
+                why = one_line(error)
+                log.warning("W&B cannot keep a record (%s): this run is tracked by metrics.csv alone", why)
                 self._experiment = wandb.init(mode="disabled")
         return super().experiment
 
@@ -272,7 +272,7 @@ def loggers(folder: Path, name: str, config: dict, reached: tuple[int, int] | No
         try:
             _ = wandb_logger.experiment  # connects
         except wandb.errors.Error as error:
-            log.warning("W&B does not answer (%s): this run is tracked offline", str(error).splitlines()[0])
+            log.warning("W&B does not answer (%s): this run is tracked offline", one_line(error))
             wandb.teardown()  # else the run that could not connect keeps the name
             wandb_logger = tracker(offline=True)
     return [RunCSVLogger(folder, reached), wandb_logger]

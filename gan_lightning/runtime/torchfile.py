@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from gan_lightning.runtime.errors import one_line
+
 LEGACY = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")  # at the head of files from before torch 1.6
 
 
@@ -75,8 +77,7 @@ def _what_is_wrong(file: BinaryIO, zipped: bool, error: Exception) -> str:
     file.seek(0)
     if not zipped and _is_pickle(file):
         return "is a pickle, not a file of torch.save: it could run code, and is not loaded"
-    text = " ".join(str(error).split()) or type(error).__name__
-    return f"is truncated or corrupt ({text if len(text) <= 100 else text[:100] + ' ...'})"
+    return f"is truncated or corrupt ({one_line(error, 100)})"
 
 
 def _is_pickle(file: BinaryIO) -> bool:

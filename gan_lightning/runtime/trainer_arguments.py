@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from gan_lightning.runtime.errors import one_line
 from gan_lightning.runtime.sharding import adopt
 
 AVERAGE = "the generator's average is built in, see --model.step.ema_half_life"
@@ -106,7 +107,7 @@ def refused() -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
+        raise ValueError(f"trainer: {one_line(error)}") from error
 
 
 def _require_turns(accumulate: int, clip: float | None, algorithm: str | None) -> None:
