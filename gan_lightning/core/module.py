@@ -33,7 +33,7 @@ Objective = Callable[[Any], Terms]
 DEAD_SCALE = 2.0**-14  # of a float16 scaler, which begins at 2**16 and halves with each step that it skips
 
 
-class AdversarialModule(sharding.Sharded, LightningModule):
+class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule):
     """Base of every model. A subclass names its :meth:`players` and lets them take turns in `training_step`.
 
     Attributes:
@@ -70,12 +70,6 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         self.training_log = TrainingLog()
         self._moves: dict[str, Move] = {}
         self._run: execution.Run = execution.eagerly
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # Lightning's note of each hook, 40 in a step: that it is no part of the model
-            object.__setattr__(self, name, value)  # takes a Module 0.15 ms of those steps to find out
-        else:
-            super().__setattr__(name, value)
 
     # What a model says.
 
@@ -139,8 +133,7 @@ class AdversarialModule(sharding.Sharded, LightningModule):
         parts = [batch] if count == 1 else batches.split(batch, count)
 
         def gradients() -> None:
-            for parameter in move.parameters:
-                parameter.grad = None
+            move.forget_gradients()
             with move.alone():
                 known = self._dry_run(objective, parts) if count > 1 else None
                 for index, part in enumerate(parts):
@@ -304,7 +297,6 @@ class AdversarialModule(sharding.Sharded, LightningModule):
 
     def on_fit_start(self) -> None:
         self.training_log.stop_clock()
-        execution.look_for_gpus_once()
         self._run = execution.prepared(self, self._players)
 
     def on_train_start(self) -> None:

@@ -177,6 +177,11 @@ class Move(NamedTuple):
         moved = [p for group in optimizer.param_groups for p in group["params"]]
         return cls(optimizer, scheduler, others, followed, moved, Whole(player.network for player in players.values()))
 
+    def forget_gradients(self) -> None:
+        """As the optimizer's `zero_grad` does, which takes three times as long for a few parameters."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Freeze what the player does not own. By module, not by optimizer: FSDP2 swaps parameters in and out."""
