@@ -29,7 +29,6 @@ from conftest import (
     tensors,
     tiny,
     translator,
-    without_batch_norm,
 )
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
@@ -50,8 +49,9 @@ from gan_lightning.scoring import Protocol
 SMALL = (1, 8, 8)
 STEPS, AT = 5, 3  # generator steps of a run, and those after which it is saved
 CASES: dict[str, Callable[[], AdversarialModule]] = {
-    # Spectral norm in both players, attention with a scalar, a penalty on weights, two turns of the critic.
-    "BigGAN": lambda: without_batch_norm(tiny("BigGAN", adam(1e-3))),
+    # Batch norm over both, spectral norm in both players, attention with a scalar, a penalty on weights, two turns of
+    # the critic.
+    "BigGAN": lambda: tiny("BigGAN", adam(1e-3)),
     # Parts that are called by themselves, penalties with double backward in both players, both forms of Adam.
     "StyleGAN2": lambda: tiny(
         "StyleGAN2",
@@ -63,6 +63,7 @@ CASES: dict[str, Callable[[], AdversarialModule]] = {
         r1_interval=2,
     ),
 }
+CLOSE = {"BigGAN": 1e-8, "StyleGAN2": 1e-9}  # statistics of two halves round otherwise than those of the whole
 
 
 class Saving(Callback):
@@ -162,7 +163,7 @@ def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 def test_bar_06_sharded_players_train_what_one_process_trains(case, one, two):
     """Weights, averages and statistics after both players' turns; the same on both processes."""
     for found in two:
-        assert worst(found[case]["tensors"], one[case]["tensors"]) < 1e-9
+        assert worst(found[case]["tensors"], one[case]["tensors"]) < CLOSE[case]
         assert worst({"": found[case]["sampled"]}, {"": one[case]["sampled"]}) < 1e-6
     assert_same(two[0][case]["tensors"], two[1][case]["tensors"])
 
@@ -172,11 +173,11 @@ def test_bar_06_the_file_is_the_one_that_one_process_writes(case, one, two):
     """Every tensor under its name, whole, those of the optimizers too, and nothing but tensors and plain values."""
     sharded, plain = (read(found["folder"] / f"{case}.ckpt") for found in (two[0], one))
     states = [{k: v for k, v in file["state_dict"].items() if torch.is_tensor(v)} for file in (sharded, plain)]
-    assert worst(*states) < 1e-9
+    assert worst(*states) < CLOSE[case]
     for mine, theirs in zip(sharded["optimizer_states"], plain["optimizer_states"], strict=True):
         assert mine["param_groups"] == theirs["param_groups"]
         flat = [{f"{n}.{k}": v for n, s in o["state"].items() for k, v in s.items()} for o in (mine, theirs)]
-        assert worst(*flat) < 1e-9
+        assert worst(*flat) < CLOSE[case]
 
 
 def test_bar_06_a_sharded_run_goes_on_bit_for_bit(two):
