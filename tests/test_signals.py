@@ -29,6 +29,7 @@ from lightning.pytorch import Callback, Trainer
 
 from gan_lightning import fit
 from gan_lightning.callbacks import Checkpoint
+from gan_lightning.cli import fit_cli
 from gan_lightning.core import AdversarialModule
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.loader import Loader, TrainingOrder
@@ -645,6 +646,24 @@ def test_a_requeued_job_goes_on_by_itself(
     fit.main(command)
     (other,) = set(tmp_path.glob("runs/*/*/last.ckpt")) - {path}
     assert_same(weights(other), resumed)
+
+
+def test_a_requeued_job_that_went_on_with_another_run_goes_on_with_its_own(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its settings too, whatever others have saved since, or removed."""
+    for width in (4, 8):
+        fit.main([*COMMAND, "--trainer.logger=false", "--trainer.max_steps=1", f"--model.generator.width={width}"])
+    mine, others = sorted(tmp_path.glob("runs/*/*"), key=lambda run: (run / "last.ckpt").stat().st_mtime_ns)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    for number, path in enumerate(("last", "gone.ckpt", str(others / "last.ckpt"))):
+        monkeypatch.setenv("SLURM_JOB_ID", str(number))
+        arguments = [f"--ckpt_path={path}", "--trainer.max_steps=3"]
+        jobs.claim(mine, arguments, mine)
+        args, resumed = fit_cli.with_base_config(arguments)
+        assert resumed is not None and resumed.path == mine / "last.ckpt" and resumed.folder.resolve() == mine
+        settings = json.loads(args[args.index("--config") + 1])
+        assert settings["model"]["init_args"]["generator"]["init_args"]["width"] == 4
 
 
 def test_which_run_a_job_goes_on_with(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

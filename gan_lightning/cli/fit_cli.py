@@ -227,20 +227,24 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             chosen = config.get(part)
             named[part] = value or (chosen.get("class_path") if isinstance(chosen, dict) else chosen)
         root = root or _root_of(config)
-    resumed, given_path = None, named["ckpt_path"]
+    own, resumed, given_path = _own(root, given), None, named["ckpt_path"]
     if given_path not in (None, "null"):
         if known.init_from is not None:
             raise ValueError("--ckpt_path goes on with a run, --init_from begins a new one: leave one of them out")
         path, folder = Path(given_path).expanduser(), None
-        if given_path == "last":  # goes on with its run; a file that is named begins a new one
+        if own is not None:  # not what others have saved since, nor a file that has gone since
+            path, folder = own
+        elif given_path == "last":  # goes on with its run; a file that is named begins a new one
             names = (name.rsplit(".", 1)[-1] if name else "*" for name in (named["model"], named["data"]))
             runs_root = os.path.expanduser(root or DEFAULTS["default_root_dir"])
             path = runs.latest_checkpoint(runs_root, "-".join(names).replace("*-*", "*"))
             folder = path.parent
         resumed = Resumed.read(path, folder, trust)
+        elsewhere = _root_of(resumed.config or {})
+        if own is None and root is None and elsewhere and (own := _own(elsewhere, given)):
+            resumed = Resumed.read(*own, trust)
         if resumed.config is not None:  # as it was looked at, not a text that reads in more than one way
             args = ["--config", json.dumps(resumed.config), *args]
-            root = root or _root_of(resumed.config)
         elif not (named["model"] and named["data"]):
             raise ValueError(f"{resumed.path} holds no config: name the model and the data it was trained with")
     elif known.model or known.data:
@@ -248,13 +252,18 @@ def with_base_config(args: list[str], trust: Sequence[str] = ()) -> tuple[list[s
             args = [f"--model={known.model or 'DCGAN'}", f"--data={known.data or 'Digits'}", *args]
     elif not known.config:
         args = ["--config", config_file("r3gan/digits.yaml"), *args]
-    if own := jobs.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), given):
-        resumed = Resumed.read(*own, None)  # of this very command, which says all by itself
+    if own is not None:
+        resumed = resumed or Resumed.read(*own, None)  # of this very command, which says all by itself
         if rank_zero_only.rank == 0:
             print(f"{', '.join(jobs.names())}: goes on from {own[0]}; a job of another name begins anew", flush=True)
     if resumed is None and (donor := named["init_from"]) not in (None, "null"):
         checkpoint_io.require(Path(donor).expanduser())  # before the run has a folder
     return args, resumed
+
+
+def _own(root: str | None, arguments: list[str]) -> tuple[Path, Path] | None:
+    """What the job goes on from by itself, see :func:`jobs.unfinished`."""
+    return jobs.unfinished(os.path.expanduser(root or DEFAULTS["default_root_dir"]), arguments)
 
 
 def _root_of(config: dict[str, Any]) -> str | None:
