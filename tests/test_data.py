@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import math
+import multiprocessing
 import os
 import struct
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -167,11 +171,32 @@ def test_a_batch_that_does_not_divide_by_micro_batches_is_left_whole():
     assert next(iter(TrainingOrder(50, 8, 3, lambda: 0, micro_batches=3))).rows == list(range(8))
 
 
-@pytest.mark.parametrize(("count", "batch_size", "world_size"), [(7, 4, 1), (33, 32, 2), (7, 4, 3), (8, 4, 2)])
-def test_validation_sees_every_image_once_in_equally_many_batches(count, batch_size, world_size):
-    ranks = [list(WholeOrder(count, batch_size, rank, world_size)) for rank in range(world_size)]
-    assert len({len(rank) for rank in ranks}) == 1
-    assert sorted(i for rank in ranks for which in rank for i in which.index) == list(range(count))
+def test_validation_sees_every_image_once_in_equally_many_batches_none_of_them_empty():
+    """Nor longer than its share of the batch size and one more; of one process, than the batch size."""
+    some = itertools.product(range(1, 40), (1, 2, 3, 4, 7, 8, 16), range(1, 9))
+    for count, batch_size, world_size in [(401, 2, 2), (100, 8, 8), (33, 32, 2), *some]:
+        if count < world_size:
+            continue
+        ranks = [list(WholeOrder(count, batch_size, rank, world_size)) for rank in range(world_size)]
+        assert {len(rank) for rank in ranks} == {len(WholeOrder(count, batch_size, 0, world_size))}
+        assert sorted(i for rank in ranks for which in rank for i in which.index) == list(range(count))
+        sizes = [len(which.index) for rank in ranks for which in rank]
+        most = batch_size if world_size == 1 else math.ceil(batch_size / world_size) + 1
+        assert min(sizes) >= 1 and max(sizes) <= most, (count, batch_size, world_size)
+
+
+def test_fewer_validation_images_than_processes_are_not_shown(monkeypatch):
+    with pytest.raises(ValueError, match="^3 images cannot be shared by 4 processes"):
+        WholeOrder(3, 4, 3, 4)
+    module = Numbered()  # of 7 validation images
+    for rank, world_size, warned in ((0, 7, False), (0, 8, True), (7, 8, True)):
+        monkeypatch.setattr(Numbered, "_processes", (rank, world_size))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            batches = list(module.val_dataloader())
+        assert len(batches) == (not warned)
+        assert [str(one.message).split(":")[0] for one in said] == ["Numbered"] * warned
+    assert "its 7 validation examples are fewer than the 8 processes" in str(said[0].message)
 
 
 # A batch size that is a function of the images seen.
@@ -573,6 +598,53 @@ def test_without_a_network_one_line_says_where_the_files_belong(tmp_path, monkey
         data.CIFAR10(root=str(tmp_path)).prepare_data()
 
 
+def slow_download(root: Path, download: bool) -> None:
+    """Torchvision's part: writes files in their places, slowly, but none where they are."""
+    names = [f"{stem}-{kind}" for stem in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    if not (root / names[-1]).exists():
+        with (root / "downloads").open("a") as note:
+            note.write("one ")
+        for name in names:
+            (root / name).touch()
+        time.sleep(0.3)
+        for name in names:
+            (root / name).write_bytes(idx(np.zeros((2, 28, 28) if "images" in name else 2, np.uint8)))
+
+
+@pytest.mark.parametrize("kind", [data.MNIST, data.CIFAR10])
+def test_two_processes_do_not_download_into_a_folder_at_once(tmp_path, monkeypatch, kind):
+    """Threads stand for processes: the lock is that of an open file."""
+    monkeypatch.setattr(data.MNIST, "published", staticmethod(slow_download))
+    monkeypatch.setattr(
+        "torchvision.datasets.CIFAR10.__init__", lambda _, *args, **names: slow_download(*args, **names)
+    )
+    last = tmp_path / "t10k-labels-idx1-ubyte"
+
+    def prepare(is_second: bool) -> int:
+        while is_second and not last.exists():  # it comes when the files are there, and empty
+            time.sleep(0.01)
+        kind(root=str(tmp_path)).prepare_data()
+        return last.stat().st_size
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(prepare, [False, True])) == [8 + 2] * 2  # the header and two labels
+    assert (tmp_path / "downloads").read_text() == "one "
+    assert len(list(tmp_path.iterdir())) == 6  # the four files, the note, the lock
+
+
+def test_where_no_lock_can_be_had_data_is_looked_for_and_downloaded_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(data.MNIST, "published", staticmethod(slow_download))
+    write_mnist(tmp_path / "there", zipped=False)
+    (tmp_path / "absent").mkdir()
+    for folder, count in (("there", 5), ("absent", 2)):
+        (tmp_path / folder / ".download.lock").mkdir()  # no file can be opened there, by root neither
+        assert len(data.MNIST(root=str(tmp_path / folder)).reference("val")) == count
+    assert not (tmp_path / "there" / "downloads").exists()
+    (tmp_path / "file").touch()  # no folder can be made below it
+    with pytest.raises(FileNotFoundError, match="^MNIST is not in .*could not be downloaded .*Not a directory"):
+        data.MNIST(root=str(tmp_path / "file" / "below")).prepare_data()
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_damaged_mnist_file_is_named(tmp_path, zipped):
     write_mnist(tmp_path / "m", zipped)
@@ -848,6 +920,18 @@ def test_mode_statistics_of_known_points():
     found, share = mode_statistics(points[:, :, None, None], centres, std=0.021)
     assert found == 2 and share == pytest.approx(0.99)  # 2 points are under a tenth of 33
     assert mode_statistics(points, centres, std=0.019) == (2, pytest.approx(0.97))
+
+
+def test_the_workers_of_a_loader_that_is_made_anew_end(tmp_path):
+    alive = []
+
+    class Counter(Watcher):
+        def on_train_epoch_end(self) -> None:
+            alive.append(len(multiprocessing.active_children()))
+
+    module = Numbered(batch_size=4, num_workers=1)
+    trainer(tmp_path, max_epochs=3, reload_dataloaders_every_n_epochs=1, limit_val_batches=0).fit(Counter(), module)
+    assert alive == [1, 1, 1] and not multiprocessing.active_children()
 
 
 # Real files, where there are any.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,28 @@ def test_descriptors_of_processes_are_closed_at_the_end() -> None:
     assert stuck.gone(0) == []
     with pytest.raises(OSError):
         os.fstat(descriptor)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="of Linux")
+def test_only_processes_of_this_start_of_this_machine_are_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another host with the same name, whose first namespace has the same number, has another identity of its start."""
+    (tmp_path / "here").write_text("1b4e28ba-2fa1-11d2-883f-0016d3cca427\n")
+    (tmp_path / "there").write_text("6fa459ea-ee8a-3ca4-894e-db77e160355e\n")
+
+    def gather(known: list, mine: Any) -> None:
+        for rank, host in enumerate(("here", "here", "there", "untold")):
+            monkeypatch.setattr(peers, "BOOT", tmp_path / host)
+            known[rank] = peers.machine(), os.getpid()
+
+    monkeypatch.setattr(peers, "BOOT", tmp_path / "here")
+    monkeypatch.setattr(peers, "place", lambda: (0, 4))
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    watch = peers.Peers(str)
+    watch._over.set()  # its thread ends at once
+    watch.setup(SimpleNamespace(strategy=SimpleNamespace(launcher=None)), None, "fit")  # type: ignore[arg-type]
+    assert list(watch._ranks.values()) == [1]
 
 
 def test_others_are_watched_until_the_last_save_and_may_end_then(

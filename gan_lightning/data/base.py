@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Sampler
 
@@ -55,7 +58,7 @@ class Data(LightningDataModule, ABC):
         self._sets: dict[Split, Any] = {}
         self._origin = START  # of the order of training
         self._order: TrainingOrder | None = None  # of the training in hand
-        self._loaders: list[Loader] = []
+        self._loaders: weakref.WeakSet[Loader] = weakref.WeakSet()  # of one that is dropped, the workers end
 
     def __str__(self) -> str:
         return self.name  # Lightning's own asks for every loader, and takes a batch's fields for loaders
@@ -104,7 +107,7 @@ class Data(LightningDataModule, ABC):
             )
 
     def teardown(self, stage: str) -> None:
-        for loader in self._loaders:
+        for loader in list(self._loaders):
             loader.close()
         self._loaders.clear()
 
@@ -150,12 +153,18 @@ class Data(LightningDataModule, ABC):
     def val_dataloader(self) -> Iterable[tuple]:
         """Every validation example once over all processes, in order.
 
-        Where there are none, an iterator over nothing: validation's hooks run, and Lightning does not warn, as it does
-        of a loader whose length is 0.
+        Where there are none, or fewer than processes, an iterator over nothing: validation's hooks run, and Lightning
+        does not warn, as it does of a loader whose length is 0.
         """
-        examples = self.reference("val")
-        order = WholeOrder(len(examples), self.batch_size, *self._processes)
-        return self._loader(examples, order) if len(examples) else iter(())
+        examples, (rank, world_size) = self.reference("val"), self._processes
+        if len(examples) >= max(world_size, 1):
+            return self._loader(examples, WholeOrder(len(examples), self.batch_size, rank, world_size))
+        if len(examples):
+            rank_zero_warn(
+                f"{self.name}: its {len(examples)} validation examples are fewer than the {world_size} processes, so "
+                "the model's validation sees none of them: use more examples or fewer processes"
+            )
+        return iter(())
 
     @property
     def _flip_seed(self) -> int | None:
@@ -164,8 +173,9 @@ class Data(LightningDataModule, ABC):
 
     def _loader(self, examples: Examples, order: Sampler[BatchIndex], flip_seed: int | None = None) -> Loader:
         group = min(max(MESSAGE // (self.batch_size * self.example_bytes), 1), 16)
-        self._loaders.append(Loader(examples, order, self.num_workers, flip_seed, group))
-        return self._loaders[-1]
+        loader = Loader(examples, order, self.num_workers, flip_seed, group)
+        self._loaders.add(loader)
+        return loader
 
 
 class ImageData(Data):
@@ -256,6 +266,37 @@ def data_root(name: str, root: str | None) -> Path:
         return Path(root).expanduser()
     home = os.environ.get("GAN_LIGHTNING_DATA")
     return (Path(home).expanduser() if home else cache_folder()) / name.lower()
+
+
+def download(name: str, folder: Path, files: str, there: Callable[[], bool], fetch: Callable[[], Any]) -> None:
+    """Fetch files that are not there: one process at a time, on all machines that share the folder.
+
+    Torchvision writes each file in its place, so who does not wait may find half of it. The lock is a file in the
+    folder, made before the first of them, which stays. Where it cannot be had (a folder that cannot be written, a file
+    system without locks), the files are looked for and fetched without it.
+
+    Args:
+        name, folder, files: see :func:`not_found`.
+        there: whether all files are; asked again by those that have waited.
+        fetch: does it.
+
+    Raises:
+        FileNotFoundError: there is no network, or the folder cannot be written.
+    """
+    from filelock import FileLock  # torch needs it too
+
+    lock = folder / ".download.lock"
+    if there() and not lock.exists():  # nobody is fetching them
+        return
+    with ExitStack() as held:
+        with suppress(OSError, RuntimeError):  # the latter where older filelocks know that nothing can be locked
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(lock))
+        try:
+            if not there():
+                fetch()
+        except (RuntimeError, OSError) as error:
+            raise not_found(name, folder, files, error) from None
 
 
 def not_found(name: str, folder: Path, files: str, cause: object) -> FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ import torchvision.datasets
 from PIL import Image
 from torch import Tensor
 
-from gan_lightning.data.base import ImageData, cropped, data_root, not_found, resize
+from gan_lightning.data.base import ImageData, cropped, data_root, download, resize
 from gan_lightning.data.sets import InMemory, Split
 from gan_lightning.runtime.sizes import Size, sides_of
 
@@ -83,11 +84,9 @@ class CIFAR10(ImageData):
             FileNotFoundError: the source's files are not there.
         """
         if self.source == "official":
-            try:
-                torchvision.datasets.CIFAR10(self.root, download=True)
-            except (RuntimeError, OSError) as error:  # no network, or a folder that cannot be written
-                files = f"{torchvision.datasets.CIFAR10.filename} (or {' and '.join(JPEG_FILES.values())})"
-                raise not_found("CIFAR10", self.root, files, error) from None
+            files = f"{torchvision.datasets.CIFAR10.filename} (or {' and '.join(JPEG_FILES.values())})"
+            fetch = partial(torchvision.datasets.CIFAR10, self.root, download=True)
+            download("CIFAR10", self.root, files, lambda: False, fetch)  # torchvision looks itself, by hashes
             return
         for file in JPEG_FILES.values() if self.source == "jpeg" else (LOSSLESS_FILE,):
             if not (self.root / file).is_file():

@@ -132,17 +132,23 @@ class TrainingOrder(Sampler[BatchIndex]):
 
 
 class WholeOrder(Sampler[BatchIndex]):
-    """Every image once over all processes, none twice, in an equal number of batches on each.
+    """Every image once over all processes, none twice, in an equal number of batches on each, none of them empty.
 
     Rank r of W takes images r, r + W, ...; equal numbers matter because a process with one batch more would wait for
-    the others in the first collective operation.
+    the others in the first collective operation. There are count / batch size batches, rounded up, or as many as the
+    rank with the fewest images can fill. A batch has one image more than its share of the batch size at most.
+
+    Raises:
+        ValueError: there are fewer images than processes.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if count < world_size:
+            raise ValueError(f"{count} images cannot be shared by {world_size} processes: each needs at least one")
         self.count, self.batch_size, self.rank, self.world_size = count, batch_size, rank, world_size
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
+        return min(-(-self.count // self.batch_size), self.count // self.world_size)
 
     def __iter__(self) -> Iterator[BatchIndex]:
         for rows in np.array_split(np.arange(self.rank, self.count, self.world_size), len(self)):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision.datasets
 
-from gan_lightning.data.base import ImageData, data_root, not_found, resize
+from gan_lightning.data.base import ImageData, data_root, download, not_found, resize
 from gan_lightning.data.sets import InMemory, Split
 from gan_lightning.runtime.sizes import Size, sides_of
 
@@ -70,13 +71,14 @@ class MNIST(ImageData):
         Raises:
             FileNotFoundError: it could not be.
         """
-        if all(self._file(stem, kind) for stem in STEMS.values() for kind in KINDS):
-            return
-        try:
-            self.published(self.root, download=True)
-        except (RuntimeError, OSError) as error:  # no network, or a folder that cannot be written
-            files = ", ".join(f"{stem}-{kind}[.gz]" for stem in STEMS.values() for kind in KINDS)
-            raise not_found(self.name, self.root, files, error) from None
+        needed = [(stem, kind) for stem in STEMS.values() for kind in KINDS]
+        download(
+            self.name,
+            self.root,
+            ", ".join(f"{stem}-{kind}[.gz]" for stem, kind in needed),
+            there=lambda: all(self._file(stem, kind) for stem, kind in needed),
+            fetch=partial(self.published, self.root, download=True),
+        )
 
     def load(self, split: Split) -> InMemory:
         paths = [path for kind in KINDS if (path := self._file(STEMS[split], kind)) is not None]

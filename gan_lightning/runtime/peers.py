@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -25,7 +26,18 @@ from gan_lightning.runtime.processes import of_connection, place, waited_in_vain
 
 ENDING = 2.0  # seconds that a process may take to end after the others have lost its connection
 HANGING = 10.0  # seconds after the end of one within which the others hear of it, or are ended too
+BOOT, SPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 TOLD = "gan_lightning/end"  # in the store: the exit code of the process that has said why the run ends
+
+
+def machine() -> tuple[str, str, int]:
+    """Equal in two processes if the numbers of processes mean the same in both.
+
+    They do on one start of one kernel, in one container. Machines may share a name, and their first namespaces of
+    processes have the same number everywhere. What a system does not tell is empty.
+    """
+    boot = BOOT.read_text().strip() if BOOT.exists() else ""
+    return platform.node(), boot, SPACE.stat().st_ino if SPACE.exists() else 0
 
 
 class Peers(Callback):
@@ -50,12 +62,11 @@ class Peers(Callback):
         rank, world = place()
         if world == 1 or not hasattr(os, "pidfd_open"):
             return
-        space = os.stat("/proc/self/ns/pid").st_ino if os.path.exists("/proc/self/ns/pid") else 0
-        machine = platform.node(), space  # numbers of processes are those of a container
+        here = machine()
         known: list[Any] = [None] * world
-        dist.all_gather_object(known, (machine, os.getpid()))
+        dist.all_gather_object(known, (here, os.getpid()))
         for other, (where, process) in enumerate(known):
-            if other != rank and where == machine:
+            if other != rank and where == here:
                 with suppress(OSError):
                     self._ranks[os.pidfd_open(process)] = other
         launcher: Any = trainer.strategy.launcher
