@@ -18,9 +18,10 @@ from PIL import Image
 from test_streamed import batches, same
 
 from gan_lightning.batches import BatchIndex, Labeled
-from gan_lightning.data import ParquetImages
+from gan_lightning.data import ParquetImages, blocks, parquet
 from gan_lightning.data.loader import TrainingOrder
 from gan_lightning.data.parquet_files import on_hub, parquet_files
+from gan_lightning.data.store import Store
 from gan_lightning.runtime.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
@@ -70,6 +71,11 @@ def levels(batch: Labeled) -> list[int]:
     return batch.image[:, 0, 0, 0].tolist()
 
 
+def joined(parts: list[list[Labeled]]) -> list[Labeled]:
+    """The batches that processes have a part of each."""
+    return [Labeled(*map(torch.cat, zip(*of_batch, strict=True))) for of_batch in zip(*parts, strict=True)]
+
+
 def test_rows_are_those_of_the_files_of_their_split(folder, caplog):
     with pytest.warns(UserWarning, match="left out: test"):
         data = opened(folder)
@@ -92,8 +98,91 @@ def test_a_batch_is_a_function_of_the_images_seen_on_any_workers_and_processes(f
     assert same(batches(data, workers=2), whole)
     assert same(batches(data, 24), [*whole[4:], *following[:4]])
     assert same(batches(data, 24, workers=2), [*whole[4:], *following[:4]])
-    parts = [batches(data, rank=rank, world_size=2) for rank in (0, 1)]
-    assert same([type(a)(*map(torch.cat, zip(a, b, strict=True))) for a, b in zip(*parts, strict=True)], whole)
+    assert same(joined([batches(data, rank=rank, world_size=2) for rank in (0, 1)]), whole)
+
+
+def test_every_epoch_trains_on_the_same_pixels_and_the_first_refuses_damaged_ones(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole, cut = io.BytesIO(), io.BytesIO()
+    Image.fromarray(levels).save(whole, "JPEG", quality=95)
+    half = whole.getvalue()[: len(whole.getvalue()) // 2]
+    cut.write(half + b"\xff\xd9")  # ends properly, and OpenCV fills it up
+    pictures = [{"bytes": content.getvalue(), "path": None} for content in (whole, cut)]
+    path = write(tmp_path / "some.parquet", [0, 1], columns={"image": pictures})
+    train = opened(path, size=16, val_fraction=0).training_set()
+    first, second = (train.training_batch(BatchIndex(epoch, [0])).image for epoch in (0, 1))
+    assert torch.equal(first, second)
+    means = levels.reshape(16, 4, 16, 4, 3).mean((1, 3)).transpose(2, 0, 1)  # of the areas
+    assert np.abs(first[0].numpy() - means).mean() < 4  # 10 from Pillow's bicubic pixels
+    train.training_batch(BatchIndex(1, [1]))
+    with pytest.raises(DataError, match="row 1, cannot be read"):
+        train.training_batch(BatchIndex(0, [1]))
+
+
+def test_of_a_large_set_no_more_than_the_footers_are_read_before_training(many, monkeypatch):
+    def known_by(root: Path) -> str:
+        return opened(root).reference("train").quick_fingerprint
+
+    examples = opened(many).reference("train")
+    assert examples.quick_fingerprint == examples.fingerprint
+    monkeypatch.setattr(parquet, "LARGE", 10_000)
+    monkeypatch.setattr(parquet, "digests_of", None)
+    large = known_by(many)
+    copy = many.rename(many.with_name("elsewhere"))
+    assert known_by(copy) == large != examples.fingerprint
+    first, last = copy / "train-00.parquet", copy / "train-11.parquet"
+    content = first.read_bytes()
+    write(first, list(range(8)), group=4)  # other row groups
+    assert known_by(copy) != large
+    first.write_bytes(content)
+    assert known_by(copy) == large
+    last.rename(copy / "train-12.parquet")
+    assert known_by(copy) != large
+
+
+@pytest.fixture
+def many(tmp_path) -> Path:
+    """96 pictures in 12 files of 4 row groups each."""
+    for file in range(12):
+        write(tmp_path / "many" / f"train-{file:02}.parquet", list(range(8 * file, 8 * file + 8)), group=2)
+    return tmp_path / "many"
+
+
+def test_a_file_of_a_url_is_fetched_once_an_epoch_into_a_small_cache(many, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    system, fetched = fsspec.filesystem("memory"), []
+    for path in many.iterdir():
+        system.pipe_file(f"/many/{path.name}", path.read_bytes())
+    largest = max(path.stat().st_size for path in many.iterdir())
+
+    class Now:  # a thread that is done when it has been started
+        def __init__(self, target: Any, args: tuple, daemon: bool) -> None:
+            self.start = lambda: target(*args)
+
+    download = Store._download
+    monkeypatch.setattr(blocks, "threading", SimpleNamespace(Thread=Now))
+    monkeypatch.setattr(
+        Store, "_download", lambda self, name, *rest: fetched.append(name) or download(self, name, *rest)
+    )
+
+    def opened_within(root: str | Path) -> ParquetImages:
+        data = ParquetImages(str(root), size=[8, 10], batch_size=6, num_workers=0, val_fraction=0)
+        data.store.limit = 8 * largest
+        data.reference("train").window = 3
+        return data
+
+    data = opened_within("memory://many")
+    whole = batches(data)
+    assert sorted(number for batch in whole for number in levels(batch)) == list(range(96))
+    assert len(set(fetched[:12])) == 12 and len(fetched) <= 12 + 2  # and the next epoch's first two
+    before = len(fetched)
+    following = batches(data, 96)
+    assert len(fetched) - before <= 12 + 2
+    local = opened_within(many)  # the order is the same wherever the files lie
+    assert same(batches(local), whole) and same(batches(local, 42), [*whole[7:], *following[:7]])
+    assert same(batches(local, 42, workers=2), [*whole[7:], *following[:7]])
+    assert same(joined([batches(local, rank=rank, world_size=2) for rank in (0, 1)]), whole)
+    system.rm("/many", recursive=True)
 
 
 def test_a_process_reads_row_groups_alone_and_keeps_a_window_of_them(folder, monkeypatch):

@@ -109,7 +109,7 @@ def test_an_epoch_mixes_windows_of_blocks_and_shows_every_row_once():
     for window in range(3):  # of 3, 3 and 1 blocks: exactly their rows, and not one block after the other
         blocks = order.blocks[3 * window : 3 * window + 3]
         mine = rows[end : end + counts[blocks].sum()]
-        assert set(owner[mine]) == set(blocks) == set(order.blocks_of(window))
+        assert set(owner[mine]) == set(blocks) == set(order.blocks_from(end, 1))
         assert {order.window_at(place) for place in range(end, end + len(mine))} == {window}
         end += len(mine)
     changes = np.count_nonzero(np.diff(owner[rows]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +20,7 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.blocks import Blocks
 from gan_lightning.data.contents import digests_of
 from gan_lightning.data.decoding import batch_of, image_of, pixels_of, reduced_image, require_channels
-from gan_lightning.data.finding import VALIDATION
+from gan_lightning.data.finding import VALIDATION, progress
 from gan_lightning.data.parquet_files import Group, ParquetFiles, parquet_files, pyarrow_parquet
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.store import MEGABYTE, Store, is_url, reached, require_room
@@ -26,9 +28,14 @@ from gan_lightning.runtime.errors import DataError, printable
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 from gan_lightning.runtime.sizes import Size, sides_of
 
+LARGE = 4 * 2**30  # bytes of files; of more not every byte is read before training
+
 
 class ParquetRows(Blocks):
     """Pictures in row groups, of which a process holds those of one window in memory.
+
+    A quarter of the store holds the files whose row groups are mixed, another one those that come next. The rest is for
+    processes that are behind, and for other sets.
 
     Args:
         files: that they are in.
@@ -50,7 +57,13 @@ class ParquetRows(Blocks):
     ) -> None:
         kept = [(group, size) for group, size in zip(groups, files.bytes, strict=True) if group.rows]
         self.groups = [group for group, _ in kept]
-        super().__init__([group.rows for group in self.groups], [size for _, size in kept], window)
+        super().__init__(
+            [group.rows for group in self.groups],
+            [size for _, size in kept],
+            window,
+            [group.file for group in self.groups],
+            near=max(1, store.limit // (4 * max(files.sizes))),
+        )
         self.files, self.store, self.shape, self.reading = files, store, shape, reading
 
     def fetch(self, block: int) -> None:
@@ -71,15 +84,15 @@ class ParquetRows(Blocks):
         return content, None if columns.label is None else table.column(columns.label), group
 
     def __getitems__(self, index: list[int]) -> Labeled:
-        return self._batch(index, fast=False)
+        return self._batch(index, None)
 
     def training_batch(self, which: BatchIndex) -> Labeled:
         if is_url(self.files.names[0]):
             self.fetch_ahead(which)
-        return self._batch(which.index, fast=which.epoch > 0)
+        return self._batch(which.index, which.epoch)
 
-    def _batch(self, index: list[int], fast: bool) -> Labeled:
-        """Pictures of the first epoch are read by Pillow, which refuses damaged ones; later ones by what is faster."""
+    def _batch(self, index: list[int], epoch: int | None) -> Labeled:
+        """All epochs train on the same pixels, those of :func:`reduced_image`; None: by Pillow, at the whole size."""
         images, labels = [], []
         channels, height, width = self.shape
         for (content, label, group), row in map(self.place, index):
@@ -87,8 +100,13 @@ class ParquetRows(Blocks):
             name = f"{self.files.names[group.file]}, row group {group.number}, row {at},"
             if not content[at].is_valid:
                 raise DataError(f"{printable(name)} has no picture in it, but its path at most")
-            read = partial(pixels_of, content[at].as_py(), name, channels, self.reading, fast)
-            images.append(reduced_image(read, (height, width)) if fast else image_of(read(), (height, width)))
+            read = partial(pixels_of, content[at].as_py(), name, channels, self.reading)
+            if epoch == 0:
+                read()  # Pillow refuses damaged pictures that OpenCV reads
+            if epoch is None:
+                images.append(image_of(read(), (height, width)))
+            else:
+                images.append(reduced_image(partial(read, True), (height, width)))
             labels.append(0 if label is None else self._number(label[at].as_py(), name))
         return Labeled(batch_of(images), torch.tensor(labels, dtype=torch.int64))
 
@@ -118,12 +136,26 @@ class ParquetRows(Blocks):
     def fingerprint(self) -> str:
         """SHA-256 of the files, of which rows these are, and of the pictures' shape; of URLs, of what their store says
         of the files: their sizes, and their hashes or times where it has them."""
-        names = self.files.names
-        if is_url(names[0]):
-            digests = self.files.versions
-        else:
-            digests = [digest.hex() for digest in digests_of([Path(name) for name in names])]
-        about = [digests, self.groups, self.shape, self.reading.white, self.files.columns]
+        if is_url(self.files.names[0]):
+            return self._known_by(self.files.versions)
+        digests, paths = [], map(Path, self.files.names)
+        with progress("hashing files", len(self.files.names)) as bar, ThreadPoolExecutor(os.cpu_count()) as threads:
+            for digest in threads.map(lambda path: digests_of([path])[0], paths):
+                digests.append(digest.hex())
+                bar.update()
+        return self._known_by(digests)
+
+    @property
+    def quick_fingerprint(self) -> str:
+        """Of more than `LARGE` bytes in files of this machine SHA-256 of what their footers say, in place of all bytes:
+        names, sizes, and the rows and bytes of each row group."""
+        files = self.files
+        if is_url(files.names[0]) or sum(files.sizes) <= LARGE:
+            return self.fingerprint
+        return self._known_by([[Path(name).name for name in files.names], files.sizes, files.rows, files.bytes])
+
+    def _known_by(self, content: list) -> str:
+        about = [content, self.groups, self.shape, self.reading.white, self.files.columns]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
@@ -145,10 +177,11 @@ class ParquetImages(ImageData):
     of others `validation` (or `valid`, `val`), else `test`, validates; where there are none, the last rows of each row
     group are held out. Files are data: nothing in them is run, and no code of a data set on the Hub.
 
-    The order of training is a function of the seed and the epoch: row groups in random order, the rows of `window`
-    megabytes of them mixed; on any number of processes and workers, and from any batch on. Each worker has the row
-    groups of one window in memory, one at least. Files of URLs are fetched whole, the next window while one trains,
-    into a folder of at most `cache_size` megabytes that the processes of a machine share.
+    The order of training is a function of the seed and the epoch: files in random order, the row groups of so many of
+    them mixed as a quarter of `cache_size` holds, and the rows of `window` megabytes of these; on any number of
+    processes and workers, and from any batch on. Each worker has the row groups of one window in memory, one at least.
+    Files of URLs are fetched whole, once an epoch, the next ones while some train, into a folder of at most
+    `cache_size` megabytes that the processes of a machine share.
 
     Args:
         root: a .parquet file, a folder of them, a URL of either (hf://datasets/USER/NAME, s3://, https:// and others of
@@ -161,7 +194,7 @@ class ParquetImages(ImageData):
         val_fraction: share held out where no files are meant for validation, from 0 up to but not 1.
         window: megabytes of row groups that are mixed.
         cache_size: megabytes of fetched files that each machine keeps, of all sets together, in
-            $GAN_LIGHTNING_CACHE/shards.
+            $GAN_LIGHTNING_CACHE/shards; the order depends on it for files of this machine too.
         batch_size: over all processes.
         num_workers: loader processes.
         white: the level that is white, 4095 for 12 bits in files of 16; None for the greatest of each file's type.
