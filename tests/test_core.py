@@ -453,6 +453,11 @@ def test_on_an_accelerator_losses_are_looked_at_later():
     log.record({"a": infinite})
     with pytest.raises(NotFiniteError, match="generator/b is not finite at iteration 5"):
         model.check_finite()
+    assert not log.many_unchecked
+    for _ in range(2000):
+        log.record({"a": finite})
+    assert log.many_unchecked, "without log lines and saves somebody has to look"
+    trained(model, 1)  # another fit knows nothing of it
 
 
 # Schedules

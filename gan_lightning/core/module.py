@@ -146,7 +146,7 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
 
         def closure() -> None:
             self._run(name, gradients)
-            if self.device.type == "cpu":  # elsewhere a look costs a wait: with the log line and before a save
+            if self.device.type == "cpu" or log.many_unchecked:  # a look costs a wait: with log lines and before a save
                 self.check_finite()
 
         try:
@@ -296,7 +296,7 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
             self.trained_on = self.trainer.strategy.broadcast(facts)
 
     def on_fit_start(self) -> None:
-        self.training_log.stop_clock()
+        self.training_log.begin_fit()
         self._run = execution.prepared(self, self._players)
 
     def on_train_start(self) -> None:

@@ -16,6 +16,7 @@ from gan_lightning.core.step import Terms, total
 from gan_lightning.runtime.processes import means
 
 Value = Tensor | float
+UNCHECKED = 2000  # turns without a look at their losses
 
 
 class TrainingLog:
@@ -141,7 +142,7 @@ class TrainingLog:
 
     @property
     def begun(self) -> bool:
-        """Whether a batch has begun since the clock was stopped."""
+        """Whether a batch of this fit has begun."""
         return self._clock[0] > 0
 
     def start_clock(self, images_seen: int) -> None:
@@ -149,9 +150,11 @@ class TrainingLog:
         if not self.begun:
             self._clock = (time.perf_counter(), images_seen)
 
-    def stop_clock(self) -> None:
-        """A fit begins."""
+    def begin_fit(self) -> None:
+        """Forget what an earlier fit has left, such as a loss that was not finite; the clock stands still."""
         self._clock = (0.0, 0)
+        for left in (self._unchecked, self._losses, self._watched, self._latest, self._moved):
+            left.clear()
 
     def write(self, trainer: Trainer, images_seen: int) -> None:
         """Write the line to every logger and to `trainer.callback_metrics`; every process must call.
@@ -171,6 +174,11 @@ class TrainingLog:
         self._losses.clear()
         self._watched.clear()
         self._latest.clear()
+
+    @property
+    def many_unchecked(self) -> bool:
+        """Whether so many losses wait for a look that they fill memory; of a run without log lines and saves."""
+        return len(self._unchecked) >= UNCHECKED
 
     def all_finite(self) -> bool:
         """Whether every loss since the last look was; waits for the device."""
