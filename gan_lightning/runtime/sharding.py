@@ -183,7 +183,8 @@ def require_whole(unit: nn.Module, _: Any) -> None:
     """
     if any(isinstance(p, DTensor) for p in unit.parameters()):
         name = type(unit).__name__.removeprefix("FSDP")
-        raise ValueError(f"--trainer.strategy fsdp2: this model uses {name} outside of a player's turn, use ddp")
+        what = f"this model uses {name} outside of a player's turn, use ddp"
+        raise ValueError(f"--trainer.strategy fsdp2: {what} (after training: load its checkpoint, which is whole)")
 
 
 class Whole:
