@@ -126,7 +126,7 @@ def test_of_a_large_set_no_more_than_the_footers_are_read_before_training(many, 
     examples = opened(many).reference("train")
     assert examples.quick_fingerprint == examples.fingerprint
     monkeypatch.setattr(parquet, "LARGE", 10_000)
-    monkeypatch.setattr(parquet, "digests_of", None)
+    monkeypatch.setattr(parquet, "hashed", None)
     large = known_by(many)
     copy = many.rename(many.with_name("elsewhere"))
     assert known_by(copy) == large != examples.fingerprint

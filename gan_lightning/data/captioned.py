@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 from collections.abc import Hashable, Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from gan_lightning.data.boxes import Boxed, read_boxes
 from gan_lightning.data.caption_files import read_captions
 from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
-from gan_lightning.data.sets import Examples, Split
+from gan_lightning.data.sets import Derived, Examples, Split
 from gan_lightning.noise import hashes, key
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.reading import MAX_PIXELS
@@ -24,7 +23,7 @@ from gan_lightning.runtime.sizes import Size
 from gan_lightning.text import SPECIAL, Unit, caption_parts, tokens_of, vocabulary_of
 
 
-class CaptionedExamples(Examples):
+class CaptionedExamples(Derived):
     """Images of a set, each with a caption, and with a wrong one: of another image, with another meaning.
 
     In training both are drawn uniformly, the caption of those of the image, the wrong one of all captions whose
@@ -53,7 +52,8 @@ class CaptionedExamples(Examples):
         length: int,
         meanings: Sequence[Sequence[Hashable]] | None = None,
     ) -> None:
-        self.images, self.texts, self.vocabulary, self.seed = images, texts, vocabulary, 0
+        super().__init__(images, "captions")
+        self.texts, self.vocabulary, self.seed = texts, vocabulary, 0
         every = [text for of_image in texts for text in of_image]
         self.token = tokens_of(every, vocabulary, length)
         self._count = np.array([len(of_image) for of_image in texts], np.int64)
@@ -89,9 +89,6 @@ class CaptionedExamples(Examples):
         other.seed, other.images = seed, self.images if images is None else images
         return other
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     @property
     def captions(self) -> list[str]:
         """The first caption of each image."""
@@ -119,16 +116,8 @@ class CaptionedExamples(Examples):
         own = (own % self._count[index].astype(np.uint64)).astype(np.int64)
         return self._batch(index, self.images.training_batch(which)[0], own, draws)
 
-    @cached_property
-    def fingerprint(self) -> str:
+    def _made_of(self, fingerprint: str) -> str:
         """SHA-256 of the images' fingerprint, their captions and the vocabulary."""
-        return self._with_captions(self.images.fingerprint)
-
-    @property
-    def quick_fingerprint(self) -> str:
-        return self._with_captions(self.images.quick_fingerprint)
-
-    def _with_captions(self, fingerprint: str) -> str:
         about = [fingerprint, self.texts, self.vocabulary, self.token.shape[1]]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 

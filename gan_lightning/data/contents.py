@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import chain
@@ -69,12 +69,18 @@ def fingerprint_of(paths: Iterable[Path], about: str) -> str:
     """
     digest = hashlib.sha256(hashlib.sha256(about.encode()).digest())
     every = paths if isinstance(paths, Sequence) else list(paths)
-    with progress("hashing files", len(every)) as bar:
-        for first in range(0, len(every), AT_A_TIME):
-            part = every[first : first + AT_A_TIME]
-            digest.update(b"".join(digests_of(part)))
-            bar.update(len(part))
+    for of_file in hashed(every, AT_A_TIME):
+        digest.update(of_file)
     return digest.hexdigest()
+
+
+def hashed(paths: Sequence[Path], at_a_time: int) -> Iterator[bytes]:
+    """What :func:`digests_of` gives of many files, or large ones, with a bar that moves after so many of them."""
+    with progress("hashing files", len(paths)) as bar:
+        for first in range(0, len(paths), at_a_time):
+            part = paths[first : first + at_a_time]
+            yield from digests_of(part)
+            bar.update(len(part))
 
 
 def quick_fingerprint_of(paths: Sequence[Path], names: Iterable[str], about: str) -> str:
@@ -140,7 +146,8 @@ def digests_of(paths: Sequence[Path]) -> list[bytes]:
 
 def threaded(act: Callable[[Path], Answer], paths: Sequence[Path]) -> list[Answer]:
     """What is found of each file, by as many threads as files keep busy."""
-    groups = [paths[i : i + GROUP] for i in range(0, len(paths), GROUP)]
+    size = max(1, min(GROUP, len(paths) // (os.cpu_count() or 1)))  # few files, each to a thread
+    groups = [paths[i : i + size] for i in range(0, len(paths), size)]
     with ThreadPoolExecutor() as threads:
         return list(chain.from_iterable(threads.map(lambda group: [act(path) for path in group], groups)))
 

@@ -205,7 +205,7 @@ class Answering(Dataset):
                 raise
             if isinstance(error, (DataError, OSError)):
                 return Failure(words_of(error), True)
-            words = f"{type(error).__name__}: {one_line(error)}"
+            words = f"{type(error).__name__}: {one_line(error, 1000)}"
             return Failure(f"a loader's worker failed: {words} (--data.num_workers 0 shows where)", False)
 
 

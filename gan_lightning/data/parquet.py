@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -18,13 +17,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.blocks import Blocks
-from gan_lightning.data.contents import digests_of
+from gan_lightning.data.contents import hashed
 from gan_lightning.data.decoding import batch_of, image_of, pixels_of, reduced_image, require_channels
-from gan_lightning.data.finding import VALIDATION, progress
+from gan_lightning.data.finding import VALIDATION
 from gan_lightning.data.parquet_files import Group, ParquetFiles, parquet_files, pyarrow_parquet
 from gan_lightning.data.sets import Examples, Split
 from gan_lightning.data.store import MEGABYTE, Store, is_url, reached, require_room
-from gan_lightning.runtime.errors import DataError, printable
+from gan_lightning.runtime.errors import DataError, one_line, printable
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 from gan_lightning.runtime.sizes import Size, sides_of
 
@@ -138,12 +137,8 @@ class ParquetRows(Blocks):
         of the files: their sizes, and their hashes or times where it has them."""
         if is_url(self.files.names[0]):
             return self._known_by(self.files.versions)
-        digests, paths = [], map(Path, self.files.names)
-        with progress("hashing files", len(self.files.names)) as bar, ThreadPoolExecutor(os.cpu_count()) as threads:
-            for digest in threads.map(lambda path: digests_of([path])[0], paths):
-                digests.append(digest.hex())
-                bar.update()
-        return self._known_by(digests)
+        cores = os.cpu_count() or 1
+        return self._known_by([digest.hex() for digest in hashed([*map(Path, self.files.names)], cores)])
 
     @property
     def quick_fingerprint(self) -> str:
@@ -164,9 +159,7 @@ def _read(file: Any, number: int, columns: list[str], name: str) -> Any:
     try:
         return pyarrow_parquet().ParquetFile(file).read_row_group(number, columns=columns, use_threads=False)
     except Exception as error:
-        raise DataError(
-            f"{printable(name)}, row group {number}, cannot be read: {printable(str(error))[:200]}"
-        ) from None
+        raise DataError(f"{printable(name)}, row group {number}, cannot be read: {one_line(error, 200)}") from None
 
 
 class ParquetImages(ImageData):

@@ -18,7 +18,7 @@ from gan_lightning.data.decoding import Reduction, batch_of, image_of, pixels_of
 from gan_lightning.data.sets import Split
 from gan_lightning.data.store import Store, below, is_url, reached
 from gan_lightning.noise import hashes, key
-from gan_lightning.runtime.errors import DataError, printable
+from gan_lightning.runtime.errors import DataError, one_line, printable
 from gan_lightning.runtime.reading import Reading
 from gan_lightning.text import Unit, tokens_of
 
@@ -123,7 +123,7 @@ class Shard:
             if index["captions"] and not all(self.captions or [[]]):
                 raise ValueError("a row has no captions")
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise DataError(f"the shard {printable(name)} is damaged: {printable(str(error))[:200]}") from None
+            raise DataError(f"the shard {printable(name)} is damaged: {one_line(error, 200)}") from None
         self._first = np.cumsum([0, *map(len, self.captions)])
 
     def _bytes(self, at: int, size: int) -> bytes:

@@ -107,7 +107,7 @@ def refused() -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"trainer: {one_line(error)}") from error
+        raise ValueError(f"trainer: {one_line(error, 1000)}") from error
 
 
 def _require_turns(accumulate: int, clip: float | None, algorithm: str | None) -> None:
