@@ -54,7 +54,10 @@ def loaded(name: str) -> ModuleType:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Calls a benchmark's main with flags; gives its exit code and what it printed."""
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)  # one thread does, and the machine may be busy
+    # One thread does, and the machine may be busy. It is set all the same: a loader's worker that has more hangs, since
+    # OpenMP's threads are not there after a fork.
+    really = torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: really(1))
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
 

@@ -22,6 +22,7 @@ import wandb
 from conftest import Noisy, tiny, trained
 from PIL import Image
 from test_signals import COMMAND, rank_of, started
+from torch.utils.data._utils import signal_handling
 
 from gan_lightning import fit
 from gan_lightning.batches import Labeled
@@ -248,6 +249,9 @@ def test_a_killed_worker_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # Torch sets its handler of SIGCHLD once in a process. Event loops of other tests take it away, and the wait for a
+    # worker that is killed while it sends would not end.
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
     killed: list[int] = []
 
     def kill() -> None:
