@@ -269,6 +269,7 @@ class Tab:
 
     def button(self, name: str) -> None:
         self.page.get_by_text(name, exact=True).locator("visible=true").first.click()
+        self.page.wait_for_timeout(500)  # an accordion lays out now what it holds, and a click before that is lost
 
     def find(self, selector: str) -> Any:
         return self.page.locator(f"{selector}:visible")
