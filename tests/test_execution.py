@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Noisy, adam, gap, made, own_networks, plain_networks, sgd, tensors, tiny, trained
-from lightning.pytorch import Callback, Trainer
+from conftest import Noisy, adam, assert_same, gap, made, own_networks, plain_networks, sgd, tensors, tiny, trained
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch._dynamo.utils import counters
 
@@ -233,6 +233,55 @@ def test_a_resumed_run_may_change_the_order_of_memory(before: bool, tmp_path: Pa
     whole = tiny("DCGAN", adam(1e-2))
     trained(whole, 6, Noisy())
     assert gap(tensors(model), tensors(whole)) <= 1e-3
+
+
+# Hooks around a backward pass
+
+
+class Heard(Callback):
+    """Counts backward passes, by the hooks of a callback."""
+
+    before = after = 0
+
+    def on_before_backward(self, *_: Any) -> None:
+        self.before += 1
+
+    def on_after_backward(self, *_: Any) -> None:
+        self.after += 1
+
+
+def test_backward_is_heard_by_a_callback_and_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody hears of it Lightning is not asked to look; the weights are the same in every bit."""
+    asked: list[Any] = []
+    manual_backward = LightningModule.manual_backward
+
+    def counted(self: LightningModule, *loss: Any) -> None:
+        asked.append(self)
+        manual_backward(self, *loss)
+
+    monkeypatch.setattr(LightningModule, "manual_backward", counted)
+    ends = []
+    for callbacks in ([], heard := [Heard()]):
+        model = tiny("WGAN")
+        trained(model, 2, callbacks=callbacks)
+        ends.append(tensors(model))
+        assert bool(asked) == bool(callbacks)
+    turns = 2 * (1 + model.n_critic)
+    assert heard[0].before == heard[0].after == len(asked) == turns
+    assert_same(*ends)
+
+    class Model(models.DCGAN):
+        passes = 0
+
+        def on_after_backward(self) -> None:
+            self.passes += 1
+
+    model = Model((1, 16, 16), **plain_networks())
+    trained(model, 2)
+    assert model.passes == 4
+    trained(tiny("DCGAN"), 1, profiler="simple")
+    trained(tiny("DCGAN"), 1, precision="bf16-mixed")
+    assert len(asked) == turns + 4 + 2 + 2, "a profiler is told of the pass, and a precision plugin takes part"
 
 
 # Precision: every model, in 50 steps the table of docs/reliability.md

@@ -110,11 +110,11 @@ class TwoPlayerGAN(ImageGenerator):
 
     def watch_scores(self, real: Tensor, fake: Tensor) -> None:
         """Log the share of scores (n,) that are right, and tell an adaptive augmentation."""
-        r, f = real.detach().float(), fake.detach().float()
         if self.augment is not None and self.augment.adaptive:
             assert self.boundary is not None  # see setup
-            self.augment.see(r - self.boundary)
+            self.augment.see(real.detach().float() - self.boundary)
         if self.watching:
+            r, f = real.detach().float(), fake.detach().float()
             boundary = (r.mean() + f.mean()) / 2 if self.boundary is None else self.boundary
             self.watch("discriminator/accuracy_real", (r > boundary).float().mean())
             self.watch("discriminator/accuracy_fake", (f <= boundary).float().mean())

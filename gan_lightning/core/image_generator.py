@@ -105,7 +105,7 @@ class ImageGenerator(AdversarialModule):
     def latent(self, noise: Noise, n: int) -> Tensor:
         """(n, latent_dim), the generator's input."""
         shape = n, self.generator.latent_dim
-        return 2.0 * noise.uniform(*shape) - 1.0 if self.uniform_latents else noise.normal(*shape)
+        return noise.uniform(*shape).mul_(2.0).sub_(1.0) if self.uniform_latents else noise.normal(*shape)
 
     def truncate(self, z: Tensor, psi: float) -> Tensor:
         """Latents (n, latent_dim) of the same distribution without what lies beyond +-psi, each at its own quantile.

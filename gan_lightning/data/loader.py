@@ -122,13 +122,13 @@ class TrainingOrder(Sampler[BatchIndex]):
         for at, size in islice(self._walk(start), len(self)):
             if at.epoch != permuted:
                 order, permuted = self.permutation(key(self.seed, at.epoch)), at.epoch
-            rows, own = order[at.row : at.row + size], torch.arange(size)
+            rows, places = order[at.row : at.row + size], list(range(at.row, at.row + size))
             if self.world_size > 1:
                 # A batch that does not divide is refused when it is cut.
                 pieces = 1 if size // self.world_size % self.micro_batches else self.micro_batches
-                own = own.unflatten(0, (pieces, self.world_size, -1))[:, self.rank].flatten()
-                rows = rows[own]
-            yield BatchIndex(at.epoch, rows.tolist(), (at.row + own).tolist())
+                own = torch.arange(size).unflatten(0, (pieces, self.world_size, -1))[:, self.rank].flatten()
+                rows, places = rows[own], (at.row + own).tolist()
+            yield BatchIndex(at.epoch, rows.tolist(), places)
 
 
 class WholeOrder(Sampler[BatchIndex]):
