@@ -19,6 +19,7 @@ from test_streamed import batches, same
 
 from gan_lightning.batches import BatchIndex, Labeled
 from gan_lightning.data import ParquetImages, blocks, parquet
+from gan_lightning.data.blocks import WindowedOrder
 from gan_lightning.data.loader import TrainingOrder
 from gan_lightning.data.parquet_files import on_hub, parquet_files
 from gan_lightning.data.store import Store
@@ -175,9 +176,11 @@ def test_a_file_of_a_url_is_fetched_once_an_epoch_into_a_small_cache(many, tmp_p
     whole = batches(data)
     assert sorted(number for batch in whole for number in levels(batch)) == list(range(96))
     assert len(set(fetched[:12])) == 12 and len(fetched) <= 12 + 2  # and the next epoch's first two
-    before = len(fetched)
+    before, orders, init = len(fetched), [], WindowedOrder.__init__
+    monkeypatch.setattr(WindowedOrder, "__init__", lambda self, *given: orders.append(init(self, *given)))
     following = batches(data, 96)
     assert len(fetched) - before <= 12 + 2
+    assert 1 <= len(orders) <= 4, "an order is not made anew for each of the 16 batches"
     local = opened_within(many)  # the order is the same wherever the files lie
     assert same(batches(local), whole) and same(batches(local, 42), [*whole[7:], *following[:7]])
     assert same(batches(local, 42, workers=2), [*whole[7:], *following[:7]])

@@ -112,10 +112,11 @@ class Blocks(Examples):
         self.seed = 0
         self._file_of = None if files is None else np.array(files, np.int64)
         self._opened: OrderedDict[int, Any] = OrderedDict()
+        self._order: WindowedOrder | None = None  # the newest: with thousands of blocks it takes milliseconds
         self._ahead: tuple[int, int] | None = None  # epoch and group of files after which the next is fetched
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_opened": OrderedDict(), "_ahead": None}
+        return self.__dict__ | {"_opened": OrderedDict(), "_order": None, "_ahead": None}
 
     def in_training(self, seed: int) -> Any:
         """The same set with the seed of training."""
@@ -127,7 +128,9 @@ class Blocks(Examples):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def permutation(self, seed: int) -> WindowedOrder:
-        return WindowedOrder(self.counts, self.window, seed, self._file_of, self.near)
+        if self._order is None or self._order.seed != seed:
+            self._order = WindowedOrder(self.counts, self.window, seed, self._file_of, self.near)
+        return self._order
 
     @abstractmethod
     def open_block(self, block: int) -> Any:
