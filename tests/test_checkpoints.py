@@ -495,6 +495,29 @@ class Scripted(ScheduledScore):
         return {"FID-pixels": self.values[module.trainer.global_step]}, self.about
 
 
+def test_a_finished_run_that_is_scored_when_it_goes_on_keeps_its_best(tmp_path: Path) -> None:
+    """Lightning leaves `on_train_end` out of it, and takes the model from its device before `on_fit_end`."""
+    last, where = tmp_path / "last.ckpt", []
+
+    class Placed(Scripted):
+        def compute(self, module: AdversarialModule, data: Any) -> tuple[dict[str, float], dict[str, Any]]:
+            where.append(module.device)
+            return super().compute(module, data)
+
+    fit(small(), Checkpoint(str(tmp_path)), 3)
+    before = read(last)
+    for taken in (1, 1):  # the second time the file says that it is scored
+        checkpoint = Checkpoint(str(tmp_path))
+        fit(small(), checkpoint, 3, Placed({3: 2.0}), ckpt_path=str(last))
+        assert (checkpoint.best_score, len(where)) == (2.0, taken)
+    assert where == [torch.device("cpu")]
+    for kept in (last, tmp_path / "best.ckpt"):
+        after = read(kept)
+        assert after["global_step"] == 3
+        for name in ("state_dict", "optimizer_states", "loops", "epoch", "gan_lightning"):
+            assert_same(after[name], before[name], name)
+
+
 def test_the_best_score_is_the_best_of_its_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def goes_on(until: int, value: float, **about: Any) -> tuple[float, int, str]:
         """A run that goes on from `last.ckpt`, one step more: its best score, the step of its file, what it said."""

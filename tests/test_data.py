@@ -8,6 +8,7 @@ import itertools
 import math
 import multiprocessing
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -18,23 +19,28 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from gan_lightning import data
 from gan_lightning.batches import BatchIndex, Labeled
-from gan_lightning.cli import command_line
+from gan_lightning.cli import command_line, translation
 from gan_lightning.core import AdversarialModule, Step
+from gan_lightning.data import decoding
 from gan_lightning.data.base import ImageData, data_root, resize
+from gan_lightning.data.blocks import Blocks
 from gan_lightning.data.decoding import read_image
 from gan_lightning.data.gaussians import mode_statistics
 from gan_lightning.data.loader import MESSAGE, BatchDataset, Loader, TrainingOrder, WholeOrder
 from gan_lightning.data.sets import InMemory
 from gan_lightning.noise import key
+from gan_lightning.runtime.errors import DataError
+from gan_lightning.runtime.reading import Reading
 
 REAL = os.environ.get("GAN_LIGHTNING_DATA")
 
@@ -806,6 +812,49 @@ def damaged(tmp_path: Path) -> Path:
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "notes.txt").write_text("ignored")
     return tmp_path
+
+
+def test_postscript_is_never_run(tmp_path, monkeypatch):
+    """Whatever it is called: Pillow would hand it to Ghostscript, which runs it."""
+    ran: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **named: ran.append(given))
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) run\n%%EOF\n"
+    (tmp_path / "x.png").write_bytes(program)
+    for read in (
+        lambda: decoding.read_pixels(tmp_path / "x.png", 3),
+        lambda: decoding.pixels_of(program, "x.jpg", 1),
+        lambda: translation.read(tmp_path / "x.png", 3, Reading()),
+    ):
+        with pytest.raises(DataError, match=r"x\.(png|jpg) cannot be read: it is PostScript"):
+            read()
+    assert not ran
+
+
+class Slow(Blocks):
+    """Ten blocks of ten rows, each of which takes a while to open."""
+
+    def __init__(self) -> None:
+        super().__init__([10] * 10, [1] * 10, 0)
+        self.opens: list[int] = []
+
+    def open_block(self, block: int) -> int:
+        time.sleep(0.01)
+        self.opens.append(block)
+        return block
+
+    def __getitems__(self, index: list[int]) -> tuple:
+        return tuple(self.place(row) for row in index)
+
+
+def test_threads_that_read_one_block_open_it_once():
+    """They read it for scores; a window has one block here."""
+    rows = Slow()
+    with ThreadPoolExecutor(8) as threads:
+        for block in range(10):
+            found = list(threads.map(rows.__getitems__, [[10 * block + row] for row in range(10)]))
+            assert found == [((block, row),) for row in range(10)]
+    assert rows.opens == list(range(10))
+    pickle.loads(pickle.dumps(rows)).place(7)  # in a worker
 
 
 def test_damaged_files_are_named_and_refused(damaged):

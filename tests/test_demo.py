@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from PIL import Image
 from gan_lightning import demo, sample, translate
 from gan_lightning.cli.pictures import picture, pixels
 from gan_lightning.latents import LatentSpace, directions
+from gan_lightning.runtime.reading import MAX_PIXELS
 
 pytest.importorskip("gradio", reason="the demo's page needs gradio")
 
@@ -525,4 +527,24 @@ def test_old_files_of_a_page_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for number in range(6):
         answers.file_of(Image.new("L", (1, 1), number))
         answers.folder()
+    assert len(list(tmp_path.iterdir())) == 12, "a browser may still be about to ask for each"
+    monkeypatch.setattr(answers, "ASKED_FOR", -1.0)
+    answers.folder()
     assert len(list(tmp_path.iterdir())) <= 4
+
+
+def test_a_picture_that_is_drawn_again_is_as_new_as_its_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "FILES", SimpleNamespace(name=str(tmp_path)))
+    monkeypatch.setattr(answers, "KEPT", 2)
+    monkeypatch.setattr(answers, "ASKED_FOR", 0.5)
+    pictures = [Image.new("L", (1, 1), number) for number in range(4)]
+    old = answers.file_of(pictures[0])
+    os.utime(old, (1, 1))
+    assert answers.file_of(pictures[0]) == old
+    assert all(Path(answers.file_of(picture)).exists() for picture in pictures) and Path(old).exists()
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded_for_the_page() -> None:
+    assert Image.MAX_IMAGE_PIXELS == MAX_PIXELS, "importing the pages has set it; Pillow refuses twice as many"

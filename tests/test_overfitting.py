@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def test_r_v_is_the_papers_of_the_first_images(monkeypatch):
     assert model.discriminator.seen == [7, 7, 7, 3, 7, 1, 7, 7, 7, 3]  # there are 8 held-out images
     assert model.discriminator.training and model.augment is not None
     assert (card["n_train"], card["n_validation"], card["n_generated"]) == (24, 8, 24)
+
+
+def test_a_discriminator_that_says_the_same_of_all_ends_no_run():
+    """Dead units, or a critic clipped to a constant: the figure is for sick discriminators."""
+    model = bright()
+    torch.nn.init.zeros_(model.discriminator.scale)
+    figures, _ = Overfitting(n=8).measure(model, Noisy())
+    assert math.isnan(figures.pop("overfitting/r_v")) and set(figures.values()) == {0.0}
 
 
 def test_processes_share_the_images(monkeypatch):

@@ -54,6 +54,7 @@ from gan_lightning.core import AdversarialModule, ImageStep, Step, TwoPlayerGAN
 from gan_lightning.core.image_pools import ImagePool
 from gan_lightning.data.base import Data
 from gan_lightning.models import DCGAN
+from gan_lightning.runtime import processes
 from gan_lightning.runtime.checkpoint_io import read
 from gan_lightning.runtime.errors import NotFiniteError
 from gan_lightning.runtime.strategy import PlayersStrategy
@@ -444,3 +445,13 @@ def test_bar_24_nan_on_one_process_stops_both(two):
 if __name__ == "__main__":
     torch.manual_seed(0)
     main(2, Path(sys.argv[1]))
+
+
+def test_nccl_exchanges_on_gpus_what_lies_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `setup`, before Lightning moves the model, and in scores after a fit; gloo exchanges it where it lies."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    backends = {"nccl": torch.device("cuda", 3), "gloo": torch.device("cpu")}
+    for backend, expected in backends.items():
+        monkeypatch.setattr(dist, "get_backend", lambda backend=backend: backend)
+        assert processes.meeting_place(torch.device("cpu")) == expected
+        assert processes.meeting_place(torch.device("cuda", 1)) == torch.device("cuda", 1)

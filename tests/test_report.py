@@ -153,6 +153,14 @@ def test_a_damaged_file_still_gives_a_page(case: str, tmp_path: Path) -> None:
     assert "samples at step 10" not in str(page.tags)
 
 
+@pytest.mark.parametrize("setting", ["true", "[1, 2]", "FID"])
+def test_a_setting_of_another_kind_still_gives_a_page(setting: str, tmp_path: Path) -> None:
+    run_in(tmp_path, [])
+    (tmp_path / "metrics.csv").write_text("FID,images_per_second,images_seen,step\n1.0,nan,inf,10\n")
+    (tmp_path / "config.yaml").write_text(f"checkpoint: {setting}")
+    assert "nan" in Page(reporting.html([tmp_path])).text
+
+
 def test_a_run_without_figures_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").touch()
     assert "no metrics.csv" in Page(reporting.html([tmp_path])).text

@@ -85,6 +85,7 @@ ALLOWED: dict[str, set[str]] = {
 TRAINING_ONLY = {"lightning", "torchmetrics", "torchvision", "albumentations", "wandb"}
 NO_LIGHTNING = {"losses", "networks", "augment", "optim", "ema", "noise", "batches", "metrics", "schedules", "text"}
 LONGEST = 350  # lines of a file
+OPENS = {"runtime/reading.py", "data/cifar10.py"}  # may ask Pillow to open a file: never PostScript
 COMMANDS = {
     "fit",
     "sample",
@@ -161,13 +162,15 @@ def test_callbacks_know_no_model_and_no_data():
 
 
 def test_bar_07_the_step_is_taken_in_one_place():
-    """A `loss.backward()` of one's own never synchronises processes, without a word."""
+    """A `loss.backward()` of one's own never synchronises processes, without a word; one stands behind a check."""
     forbidden = re.compile(r"\.backward\(|optimizer\w*\.step\(|scheduler\w*\.step\(|\.manual_backward\(|opt\w*\.step\(")
     for path in FILES:
         if part_of(path) != "core":
             assert not forbidden.search(path.read_text()), path
     core = "".join(path.read_text() for path in (PACKAGE / "core").glob("*.py"))
-    assert len(re.findall(r"manual_backward\(", core)) == 1 and not re.search(r"(?<!manual_)backward\(", core)
+    checked = "if self.unheard:\n            loss.backward()\n        else:\n            self.manual_backward(loss)"
+    assert checked in core
+    assert len(re.findall(r"manual_backward\(", core)) == len(re.findall(r"(?<!manual_)backward\(", core)) == 1
 
 
 def test_models_are_short_and_one_class_each():
@@ -232,3 +235,9 @@ def test_every_bar_has_tests_and_a_line_that_names_them():
 
 def names_of_tests(source: str) -> list[str]:
     return re.findall(r"^def (test_\w+)", source, re.M)
+
+
+def test_pillow_opens_files_in_one_place() -> None:
+    """Elsewhere a file that is PostScript inside would be run by Ghostscript; see `runtime.reading.opened`."""
+    found = {str(file.relative_to(PACKAGE)) for file in FILES if re.search(r"\bImage\.open\(", file.read_text("utf-8"))}
+    assert found == OPENS

@@ -196,7 +196,12 @@ class Checkpoint(callbacks.Checkpoint):
             self._listener.saving = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
-        """Only now, since it may take minutes, in which the other processes need not stay (see `runtime.Peers`)."""
+        """Save a finished run that is resumed and has only now been scored; then hand the model to trackers.
+
+        Only now, since it may take minutes, in which the other processes need not stay (see `runtime.Peers`).
+        """
+        if not trainer.fast_dev_run and self._improved(trainer):
+            self._save(trainer, pl_module, True)
         if self.log_model and self.last_path is not None and trainer.is_global_zero:
             self._track(trainer)
 

@@ -21,6 +21,7 @@ from PIL import Image
 from gan_lightning.callbacks import tracking
 from gan_lightning.callbacks.sample_grid import SampleGrid
 from gan_lightning.runtime.errors import one_line
+from gan_lightning.runtime.reading import opened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -231,11 +232,11 @@ def save_film(pictures: list[Path], path: Path) -> Path | None:
     """
 
     def size(picture: Path) -> tuple[int, int]:
-        with Image.open(picture) as image:  # reads no pixels
+        with opened(picture) as image:  # reads no pixels
             return image.size
 
     def frame(picture: Path) -> Image.Image:
-        with Image.open(picture) as image:
+        with opened(picture) as image:
             image = image.convert("RGB")
         image.thumbnail((SIDE, SIDE))
         return image.quantize()

@@ -24,6 +24,7 @@ from gan_lightning.runtime import checkpoint_io, runs
 from gan_lightning.runtime.errors import complain
 from gan_lightning.runtime.machine import machine
 from gan_lightning.runtime.processes import device_named
+from gan_lightning.runtime.reading import opened
 from gan_lightning.scoring import SUBJECT, merged
 
 FAILURES = (ValueError, OSError, RuntimeError)  # of one run: the others go on
@@ -149,7 +150,7 @@ def picture_name(path: Path, row: results.Row) -> str:
 
 def keep_picture(source: Path, name: str) -> str:
     """Copy a picture to the page's, in at most MOST bytes: with fewer colours, then smaller; returns its name."""
-    with Image.open(source) as file:
+    with opened(source) as file:
         image = file.convert("RGB")
     red, green, blue = image.split()
     if not any(ImageChops.difference(red, other).getbbox() for other in (green, blue)):

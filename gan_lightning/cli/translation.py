@@ -28,7 +28,7 @@ from gan_lightning.metrics import to_uint8
 from gan_lightning.metrics.extractor import full_float32
 from gan_lightning.runtime.errors import out_of_memory, printable
 from gan_lightning.runtime.layout import ARRAYS
-from gan_lightning.runtime.reading import Reading, reading_of
+from gan_lightning.runtime.reading import Reading, opened, reading_of
 
 OPAQUE = 128  # alpha from which a pixel counts as there
 TOUCHED = 1e-3  # share of hidden pixels in a resized one from which it is hidden too
@@ -88,7 +88,7 @@ def read(path: Path, channels: int, reading: Reading) -> Picture:
     colours = pixels[:3]
     if channels == 1:
         colours = np.asarray(Image.fromarray(np.ascontiguousarray(colours.transpose(1, 2, 0))).convert("L"))[None]
-    with Image.open(path) as file:
+    with opened(path) as file:
         alpha = torch.from_numpy(pixels[3].copy()) if file.has_transparency_data else None
     return Picture(torch.from_numpy(colours.copy()), alpha)
 

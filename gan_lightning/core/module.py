@@ -141,7 +141,7 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
                         terms = objective(part)
                         loss = total(terms) if count == 1 else total(terms) / count
                         with execution.without_autocast(self.device):  # or penalties lose their float32
-                            self.manual_backward(loss)
+                            self.differentiate(loss)
                     log.record(terms)
 
         def closure() -> None:

@@ -18,6 +18,8 @@ from gan_lightning.data.sets import Examples, uniform
 from gan_lightning.data.store import MEGABYTE
 from gan_lightning.noise import key
 
+OPENING = threading.Lock()  # threads that read images for scores come to the same block together, and open it once
+
 
 class WindowedOrder:
     """A permutation of the rows of blocks: the blocks in random order, rows shuffled within windows of several blocks.
@@ -142,13 +144,14 @@ class Blocks(Examples):
     def place(self, row: int) -> tuple[Any, int]:
         """The opened block of a row, and the row's number in it."""
         block = int(np.searchsorted(self._ends, row, side="right"))
-        if block not in self._opened:
-            opened = self.open_block(block)
-            if len(self._opened) >= self.window:
-                self._opened.popitem(last=False)
-            self._opened[block] = opened
-        self._opened.move_to_end(block)
-        return self._opened[block], row - int(self._ends[block] - self.counts[block])
+        with OPENING:
+            if block not in self._opened:
+                opened = self.open_block(block)
+                if len(self._opened) >= self.window:
+                    self._opened.popitem(last=False)
+                self._opened[block] = opened
+            self._opened.move_to_end(block)
+            return self._opened[block], row - int(self._ends[block] - self.counts[block])
 
     def fetch_ahead(self, which: BatchIndex) -> None:
         """Let a thread fetch what the windows from a training batch on read, and the files that come after it."""

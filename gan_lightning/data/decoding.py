@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from gan_lightning.data.levels import FULL, as_levels, greatest, scaled, with_channels, with_white
 from gan_lightning.runtime.errors import DataError, one_line, printable
 from gan_lightning.runtime.layout import ARRAYS
-from gan_lightning.runtime.reading import Reading
+from gan_lightning.runtime.reading import Reading, opened
 from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
 
 Reduction = Callable[[Sides], int]  # by how much a JPEG of a height and width may be decoded smaller
@@ -120,7 +120,7 @@ def _of_image(content: bytes, channels: int, reading: Reading, fast: bool, reduc
     Raises:
         Exception: any, of a file that is damaged.
     """
-    with Image.open(io.BytesIO(content)) as file:  # reads the header only
+    with opened(io.BytesIO(content)) as file:  # reads the header only
         _refuse_large(file.height, file.width, reading)
         if channels not in MODES:
             raise ValueError(f"{channels} channels come from {ARRAYS} files only; an image file gives 1, 3 or 4")
@@ -226,7 +226,7 @@ def _lacks_pixels(content: bytes, image: Image.Image) -> bool:
     if not (image.info.get("progressive") or corner <= MISSING):
         return False
     end = content.rfind(END_OF_JPEG)
-    with Image.open(io.BytesIO(content[:end] + FILLER + content[end:])) as longer:
+    with opened(io.BytesIO(content[:end] + FILLER + content[end:])) as longer:
         return longer.tobytes() != image.tobytes()
 
 

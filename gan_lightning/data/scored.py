@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from gan_lightning.data.contents import threaded
 from gan_lightning.data.decoding import ORIENTATION
 from gan_lightning.data.finding import holds, image_files, listed
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS, FIRST, is_numbered
+from gan_lightning.runtime.reading import opened
 from gan_lightning.runtime.sizes import Size
 
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a JPEG with several frames is a photo with a preview, a TIFF has pages
@@ -86,7 +86,7 @@ def _header(path: Path) -> Header:
     try:
         if path.suffix.lower() == ARRAYS:
             return Header(np.load(path, mmap_mode="r", allow_pickle=False).shape[1::-1])
-        with Image.open(path) as file:
+        with opened(path) as file:
             # Photos may lie on their side; of a PNG Pillow would read all pixels to say so.
             upright = file.format == "PNG" or file.getexif().get(ORIENTATION, 1) < 5
             animated = file.format in ANIMATED and getattr(file, "is_animated", False)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from gan_lightning.metrics.extractor import Features
+from gan_lightning.runtime.processes import meeting_place
 
 
 class FeatureMetric(Metric):
@@ -152,7 +153,7 @@ def gathered(rows: Tensor) -> Tensor:
     """The rows of all processes, which may have different numbers of them, none too."""
     if not (dist.is_available() and dist.is_initialized()):
         return rows
-    device = _meeting_place(rows)
+    device = meeting_place(rows.device)
     counts = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor(len(rows), device=device))
     padded = torch.zeros(int(max(counts)), *rows.shape[1:], dtype=rows.dtype, device=device)
@@ -164,12 +165,6 @@ def gathered(rows: Tensor) -> Tensor:
 
 def total(state: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:
     """The sum of a state over processes, as a list of one: the memory of one state, where gathering takes one each."""
-    summed = state.to(_meeting_place(state), copy=True)
+    summed = state.to(meeting_place(state.device), copy=True)
     dist.all_reduce(summed, group=group)
     return [summed.to(state.device)]
-
-
-def _meeting_place(tensor: Tensor) -> torch.device:
-    """Where processes can exchange a tensor: NCCL knows GPUs alone, and scores may be kept on the CPU."""
-    cuda = dist.get_backend() == "nccl" and not tensor.is_cuda
-    return torch.device("cuda", torch.cuda.current_device()) if cuda else tensor.device

@@ -58,6 +58,18 @@ class NormedDownBlock(nn.Module):
         return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2)) if self.down else h + self.shortcut(x)
 
 
+def cells(network: nn.Module, image_shape: tuple[int, int, int], pooled: int) -> int:
+    """The cells a side that a network pools its smallest map to.
+
+    Raises:
+        ValueError: more than the map has places, or none.
+    """
+    _, *places = pyramid(type(network).__name__, image_shape)
+    if not 1 <= pooled <= min(places):
+        raise ValueError(f"{type(network).__name__}: pooled must be 1 .. {min(places)} for these images, not {pooled}")
+    return pooled
+
+
 class BigBiGANEncoder(nn.Module):
     """Image -> a normal distribution of its latent: a pre-activation residual network with batch norm, and an MLP.
 
@@ -90,9 +102,7 @@ class BigBiGANEncoder(nn.Module):
         blocks: int = 2,
     ) -> None:
         super().__init__()
-        halvings, *places = pyramid(type(self).__name__, image_shape)
-        if not 1 <= pooled <= min(places):
-            raise ValueError(f"{type(self).__name__}: pooled must be 1 .. {min(places)} for these images, not {pooled}")
+        pooled, halvings = cells(self, image_shape, pooled), pyramid(type(self).__name__, image_shape)[0]
         channels = widths(halvings + 1, width, widest)
         self.start = nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)
         self.blocks = nn.Sequential()
@@ -132,17 +142,20 @@ class BigBiGANDiscriminator(nn.Module):
     """Scores of an image, of a latent, and of both together (section 2 and figure 1).
 
     F, the blocks of BigGAN's discriminator, sees the image alone; H, a residual MLP, the latent alone; J, another, what
-    both found. Each has a linear layer to its score. Spectral norm on every layer, no batch norm.
+    both found. Each has a linear layer to its score. Spectral norm on every layer, no batch norm. Deviation: the sums
+    of F's last map that J is given may be over some places each (`pooled`); over all, they forget where strokes are.
 
     Args:
         image_shape: (channels, height, width).
         latent_dim: of the generator.
         width, widest, plain_blocks, attention: of F, as for
             :class:`~gan_lightning.networks.resnet.ResNetDiscriminator`.
+        pooled: cells a side that J is given the sums of, 1 .. 4; the paper's is 1.
         units, blocks: of H and of J; the paper's have 2048 and 4.
 
     Raises:
-        ValueError: a size that no halving reaches, or no map as small as `attention`.
+        ValueError: a size that no halving reaches, no map as small as `attention`, or more cells than the smallest map
+            has places.
     """
 
     def __init__(
@@ -154,14 +167,16 @@ class BigBiGANDiscriminator(nn.Module):
         widest: int | None = None,
         plain_blocks: int = 2,
         attention: int | None = None,
+        pooled: int = 1,
         units: int = 2048,
         blocks: int = 4,
     ) -> None:
         super().__init__()
+        self.pooled = cells(self, image_shape, pooled)
         sizes = {"width": width, "widest": widest, "plain_blocks": plain_blocks, "attention": attention}
         self.image = BigGANDiscriminator(image_shape, **sizes)  # F and its score
         self.latent = ResidualMLP(latent_dim, units, blocks)  # H
-        self.joint = ResidualMLP(self.image.feature_dim + units, units, blocks)  # J
+        self.joint = ResidualMLP(self.image.feature_dim * pooled**2 + units, units, blocks)  # J
         self.latent_score, self.joint_score = nn.Linear(units, 1), nn.Linear(units, 1)
         for part in (self.latent, self.joint, self.latent_score, self.joint_score):
             orthogonal_init(part)
@@ -169,6 +184,7 @@ class BigBiGANDiscriminator(nn.Module):
 
     def forward(self, image: Tensor, z: Tensor) -> Tensor:
         """(n, *image_shape), (n, latent_dim) -> (n, 3): the scores in the order of `SCORES`."""
-        x, h = self.image.features(image), self.latent(z)
-        j = self.joint(torch.cat([x, h], 1))
-        return torch.cat([self.image.linear(x), self.latent_score(h), self.joint_score(j)], 1)
+        maps, h = self.image.maps(image), self.latent(z)
+        sums = F.adaptive_avg_pool2d(maps, self.pooled) * (maps[0, 0].numel() / self.pooled**2)
+        j = self.joint(torch.cat([sums.flatten(1), h], 1))
+        return torch.cat([self.image.linear(maps.sum((2, 3))), self.latent_score(h), self.joint_score(j)], 1)

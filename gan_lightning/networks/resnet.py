@@ -291,14 +291,18 @@ class ResNetDiscriminator(nn.Module):
             spectral_normalise(self)
         self.sum_pool = sum_pool
 
-    def features(self, image: Tensor) -> Tensor:
-        """(n, *image_shape) -> (n, feature_dim), pooled over places."""
+    def maps(self, image: Tensor) -> Tensor:
+        """(n, *image_shape) -> (n, feature_dim, h, w), after the last ReLU."""
         h = image
         for i, block in enumerate(self.blocks):
             h = block(h)
             if i == self.attention_after:
                 h = self.attention(h)
-        h = F.relu(h)
+        return F.relu(h)
+
+    def features(self, image: Tensor) -> Tensor:
+        """(n, *image_shape) -> (n, feature_dim), pooled over places."""
+        h = self.maps(image)
         return h.sum((2, 3)) if self.sum_pool else h.mean((2, 3))
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:

@@ -114,7 +114,8 @@ class RunFolder:
 
     def best(self) -> tuple[str, Scored] | None:
         """The name of the score that `best.ckpt` is kept by, and the best that compares with the newest."""
-        kept = self.config.get("checkpoint") or {}
+        kept = self.config.get("checkpoint")
+        kept = kept if isinstance(kept, dict) else {}
         monitor = kept.get("monitor", "FID")
         named = [name for name in self.scores if name == monitor or name.startswith(f"{monitor}-")]
         if not named:

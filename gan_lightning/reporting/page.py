@@ -127,7 +127,7 @@ def _facts(run: RunFolder) -> str:
 def _number(value: float | None) -> str | None:
     if value is None:
         return None
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
 
 
 def _time(hours: float | None) -> str | None:

@@ -16,6 +16,7 @@ from gan_lightning.callbacks.run_summary import Curve, draw_panels, panels
 from gan_lightning.reporting.folder import RunFolder
 from gan_lightning.reporting.scores import columns
 from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.reading import opened
 
 GRIDS = 16  # of a run, at most
 SIDE = 768  # pixels of a grid, at most
@@ -45,7 +46,7 @@ def _shot(path: Path, step: int) -> str:
         if path.suffix == ".txt":
             return f"<pre>{escape(path.read_text('utf-8', 'replace'))}</pre>"
         data, kind = path.read_bytes(), "png"
-        with Image.open(io.BytesIO(data)) as file:
+        with opened(io.BytesIO(data)) as file:
             size = file.size
             if len(data) > LARGE or max(size) > SIDE:
                 image, held = file.convert("RGB"), io.BytesIO()

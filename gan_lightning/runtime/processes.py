@@ -75,6 +75,15 @@ def of_connection(error: Exception) -> bool:
     return isinstance(error, dist.DistError) or re.search(r"gloo|NCCL|by peer", str(error), re.I) is not None
 
 
+def meeting_place(device: torch.device) -> torch.device:
+    """Where processes can exchange what is on a device: NCCL knows GPUs alone, and not all is kept on them.
+
+    A model is on the CPU before Lightning moves it, and again when a fit is over.
+    """
+    elsewhere = dist.get_backend() == "nccl" and device.type != "cuda"
+    return torch.device("cuda", torch.cuda.current_device()) if elsewhere else device
+
+
 @torch.no_grad()
 def average_batch_statistics(module: nn.Module) -> None:
     """Give all processes the mean of their batch norm statistics; under manual optimisation DDP never does."""
@@ -83,8 +92,9 @@ def average_batch_statistics(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
             for statistic in (layer.running_mean, layer.running_var):
-                dist.all_reduce(statistic)
-                statistic /= dist.get_world_size()
+                shared = statistic.to(meeting_place(statistic.device), copy=True)
+                dist.all_reduce(shared)
+                statistic.copy_(shared / dist.get_world_size())
 
 
 def know_rank() -> None:
@@ -152,7 +162,7 @@ def greatest(values: Sequence[float], device: torch.device) -> list[float]:
     """The greatest of each value over all processes, by one all-reduce; every process must call, with equally many."""
     if place()[1] == 1:
         return list(values)
-    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    shared = torch.tensor(values, dtype=torch.float64, device=meeting_place(device))
     dist.all_reduce(shared, dist.ReduceOp.MAX)
     return shared.tolist()
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_PIXELS = 10**8  # of a picture: 300 MB in colour
 
@@ -28,6 +33,24 @@ class Reading:
         for name, value in (("white", self.white), ("max_pixels", self.max_pixels)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def opened(source: Path | BinaryIO) -> Image:
+    """A picture of any kind that Pillow knows, of which only the header is read; but never PostScript.
+
+    That is a program: Pillow would have Ghostscript run it, whatever the file is called.
+
+    Raises:
+        OSError: it is no picture, or cannot be read.
+        ValueError: it is PostScript.
+    """
+    from PIL import Image  # here: the flags of a command do without
+
+    image = Image.open(source)
+    if image.format == "EPS":
+        image.close()
+        raise ValueError("it is PostScript, a program, which is not run: save the picture as PNG")
+    return image
 
 
 def add_flags(parser: argparse._ActionsContainer) -> None:

@@ -9,6 +9,7 @@ import io
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from gan_lightning.runtime.errors import out_of_memory
 T = TypeVar("T")
 ONE = threading.RLock()  # networks go into evaluation mode and back, and Gradio has a thread for each call
 KEPT = 500  # files and folders of the page, the newest ones
+ASKED_FOR = 60.0  # seconds for which a file stays, however many are newer: the page asks for it when it is told
 SHOWN_FOR = 10  # seconds that a sentence stays
 FILES = tempfile.TemporaryDirectory(prefix="gan_lightning_demo_")  # what is downloaded, until the program ends
 
@@ -51,7 +53,9 @@ def file_of(image: Image.Image) -> str:
     """
     image.save(content := io.BytesIO(), "PNG")
     path = Path(FILES.name) / f"{hashlib.sha256(content.getvalue()).hexdigest()}.png"
-    if not path.exists():
+    if path.exists():
+        path.touch()  # as new as what is drawn beside it
+    else:
         prune()
         path.write_bytes(content.getvalue())
     return str(path)
@@ -64,10 +68,11 @@ def folder() -> Path:
 
 
 def prune() -> None:
-    """Keep the newest of what the page has written."""
-    written = sorted(Path(FILES.name).iterdir(), key=lambda path: path.stat().st_mtime)
-    for path in written[:-KEPT]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Keep the newest of what the page has written, and all that a browser may still be about to ask for."""
+    written = sorted((path.stat().st_mtime, path) for path in Path(FILES.name).iterdir())
+    for since, path in written[:-KEPT]:
+        if since < time.time() - ASKED_FOR:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def seed_of(value: float | None) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
+from PIL import Image
 
 from gan_lightning import reporting
 from gan_lightning.cli.samples import require_images
@@ -16,6 +17,7 @@ from gan_lightning.core import AdversarialModule, ImageGenerator, Manipulator, R
 from gan_lightning.loading import load_model
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.processes import device_named
+from gan_lightning.runtime.reading import MAX_PIXELS
 from gan_lightning.text import padded
 from gan_lightning.web import words
 from gan_lightning.web.answers import answered, seed_of
@@ -23,6 +25,7 @@ from gan_lightning.web.image_page import comparison_page, generator_page, redraw
 from gan_lightning.web.translation_page import one_picture_page, translator_page
 
 MOST_SENTENCES = 50
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # of what Gradio decodes before we see it: Pillow refuses twice as many
 # Fonts of the system: Gradio's themes may name those of a server elsewhere.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 STYLE = """

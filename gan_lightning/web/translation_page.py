@@ -74,6 +74,8 @@ def holes_page(module: Inpainter) -> None:
     def filled(drawing: dict[str, Any] | None) -> Compared:
         if drawing is None or drawing["background"] is None:
             raise ValueError("there is no picture yet: drop one, or choose a file")
+        width, height = drawing["background"].size
+        refuse_large(height, width)
         return compared(beside(module, holed(drawing["background"], drawing["layers"], module.image_shape[0]), {}))
 
     button.click(filled, editor, outputs)

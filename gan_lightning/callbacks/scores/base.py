@@ -156,7 +156,13 @@ class ScheduledScore(Callback):
             self._score(trainer, pl_module, [score for score in self.sharing(trainer) if score._due_at_end(trainer)])
 
     def on_fit_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
-        self.on_train_end(trainer, pl_module)  # which Lightning leaves out where a finished run is resumed
+        """Of a finished run that goes on: Lightning leaves out `on_train_end`, and has moved the model to the CPU."""
+        if self._due_at_end(trainer):
+            pl_module.to(trainer.strategy.root_device)
+            try:
+                self.on_train_end(trainer, pl_module)
+            finally:
+                pl_module.cpu()
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step, "scores": self.scores, "card": self.card}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,10 +25,11 @@ class Overfitting(ScheduledScore):
     """The discriminator's scores of training images against those of held-out ones (arXiv:2006.06676, equation 1).
 
     r_v = (E[D_train] - E[D_validation]) / (E[D_train] - E[D_generated]) is 0 where held-out images score as training
-    images do, and 1 where they score as generated ones: the discriminator knows the former by heart. The figures:
-    `overfitting/r_v`, and the three means `overfitting/train`, `overfitting/validation` and `overfitting/generated`.
-    Networks are in evaluation mode and nothing is augmented; the generator's weights are the trained ones, which the
-    discriminator plays against. Deviation: the paper's means are of consecutive batches of training, augmented.
+    images do, and 1 where they score as generated ones: the discriminator knows the former by heart; NaN where it says
+    the same of all. The figures: `overfitting/r_v`, and the three means `overfitting/train`, `overfitting/validation`
+    and `overfitting/generated`. Networks are in evaluation mode and nothing is augmented; the generator's weights are
+    the trained ones, which the discriminator plays against. Deviation: the paper's means are of consecutive batches of
+    training, augmented.
 
     Args:
         when: when the scores are taken.
@@ -77,8 +79,8 @@ class Overfitting(ScheduledScore):
                 means = {name: mean_score(module, made[name], count) for name, count in counts.items()}
         finally:
             module.augment, module.noise = before
-        r_v = (means["train"] - means["validation"]) / (means["train"] - means["generated"])
-        figures = {"r_v": r_v} | means
+        apart = means["train"] - means["generated"]  # 0 of a discriminator that says the same of all images
+        figures = {"r_v": (means["train"] - means["validation"]) / apart if apart else math.nan} | means
         card = held_out(data) | {f"n_{name}": count for name, count in counts.items()} | {"weights": "live"}
         return {f"overfitting/{name}": value for name, value in figures.items()}, card
 
