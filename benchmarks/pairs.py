@@ -2,7 +2,8 @@
 
 The data is that of the checkpoint; `--data.root FOLDER` finds MNIST elsewhere. For each kind of pairs: the share of
 pixels in which domain B's image is the transform of domain A's, and the IoU of the white pixels. Edges are almost all
-black, so that pairs of different latents agree in most pixels too; their IoU is low.
+black, so that pairs of different latents agree in most pixels too, and nothing at all in more; their IoU is low. Right
+edges a pixel to the side say how exact a pair must be.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ def mismatched(pairs: Tensor) -> Tensor:
 def rows(made: Tensor, data: DigitDomains) -> dict[str, Tensor]:
     """Kinds of pairs, (n, 1, h, 2 w) each: generated ones, and held-out digits beside their transform."""
     a = data.reference("val").image.chunk(2, 3)[0]
-    real = torch.cat([a, data.transform(a)], 3)
+    b = data.transform(a)
+    real = torch.cat([a, b], 3)
     return {
         "one latent": made,
         "different latents": mismatched(made),
         "real pairs": real,
         "different real images": mismatched(real),
+        "real, B one pixel aside": torch.cat([a, b.roll(1, 3)], 3),
+        "real, B all black": torch.cat([a, torch.full_like(b, b.min())], 3),
     }
 
 
@@ -48,7 +52,7 @@ def main() -> None:
     made = torch.cat([checkpoint.module.sample(part.tolist()) for part in torch.arange(given.n).split(250)])
     for kind, pairs in rows(made, data).items():
         agreed, iou = pixel_agreement(pairs, data.transform), pair_iou(pairs, data.transform)
-        print(f"{kind:22} {len(pairs):6,} pairs  pixels that agree {agreed.mean():6.1%}  IoU {iou.mean():.3f}")
+        print(f"{kind:24} {len(pairs):6,} pairs  pixels that agree {agreed.mean():6.1%}  IoU {iou.mean():.3f}")
 
 
 if __name__ == "__main__":

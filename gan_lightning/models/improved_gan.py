@@ -31,8 +31,9 @@ class ImprovedGAN(TwoPlayerGAN):
     at 0: D(x) = Z / (Z + 1) with Z = sum_k exp l_k (section 5). As in the authors' code the classifier is validated and
     used by an average of its weights, one of `averages` (theirs keeps 1 - 1e-4 of itself in each batch of 100:
     `step.ema_half_life` ln 2 / 1e-4 * 100 = 693,000 images), and the unsupervised terms count half, a deviation from
-    the paper. Deviation from the code: features are matched on the images that the discriminator has just seen, where
-    theirs draws others.
+    the paper. Deviations from the code: features are matched on the images that the discriminator has just seen, where
+    theirs draws others, and by the sum over features, where theirs is the mean; their Adam adds 1e-8 within the root,
+    `eps` 1e-4 here (with 1e-4, and 1.25e-2 for the sum over 125 features, as many errors after 4,000 batches).
 
     Args:
         discriminator: builds a network with `features(image)`; for (image_shape, num_classes) where semi-supervised.

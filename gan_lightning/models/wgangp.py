@@ -14,7 +14,8 @@ class WGANGP(TwoPlayerGAN):
 
     Args:
         penalty_weight: lambda.
-        dequantise: real images have noise from U[0, dequantise) added; 1/128, a grey level, in the authors' CIFAR code.
+        dequantise: real images have noise from U[0, dequantise) added; 1/128, a grey level, in the authors' CIFAR code,
+            a deviation here, where it is 0.
     """
 
     boundary = None  # a critic has no score that means "half real"
