@@ -546,5 +546,9 @@ def test_a_picture_that_is_drawn_again_is_as_new_as_its_neighbours(
     assert all(Path(answers.file_of(picture)).exists() for picture in pictures) and Path(old).exists()
 
 
-def test_a_picture_of_too_many_pixels_is_not_decoded_for_the_page() -> None:
-    assert Image.MAX_IMAGE_PIXELS == MAX_PIXELS, "importing the pages has set it; Pillow refuses twice as many"
+def test_a_picture_of_too_many_pixels_is_not_decoded_for_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a page is served Pillow has a limit again, which it refuses twice as many pixels by."""
+    limits = []
+    monkeypatch.setattr(pages, "open_page", lambda *given: limits.append(Image.MAX_IMAGE_PIXELS))
+    pages.serve(SimpleNamespace(block_thread=lambda: limits.append(Image.MAX_IMAGE_PIXELS)))
+    assert limits == [MAX_PIXELS] * 2 and Image.MAX_IMAGE_PIXELS is None

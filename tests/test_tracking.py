@@ -113,7 +113,9 @@ def test_pictures_and_films_have_captions(tracked: tuple) -> None:
     ]
     (film,) = [row["progress"] for row in history(second) if "progress" in row]
     assert film["captions"] == ["the same latents up to step 4"]
-    (folder,) = [path for path in made.glob("wandb/offline-run-*") if list(path.glob("files/media/videos/*.gif"))][-1:]
+    (folder,) = [
+        path for path in sorted(made.glob("wandb/offline-run-*")) if list(path.glob("files/media/videos/*.gif"))
+    ][-1:]
     files = sorted(folder.glob("files/media/images/samples_*.png"), key=lambda file: int(file.stem.split("_")[1]))
     with Image.open(files[-1]) as handed, Image.open(made / "samples.png") as own:
         assert np.array_equal(np.asarray(handed), np.asarray(own)) and np.asarray(own).std() > 0

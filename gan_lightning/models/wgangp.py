@@ -14,8 +14,7 @@ class WGANGP(TwoPlayerGAN):
 
     Args:
         penalty_weight: lambda.
-        dequantise: real images have noise from U[0, dequantise) added; 1/128, a grey level, in the authors' CIFAR code,
-            a deviation here, where it is 0.
+        dequantise: U[0, dequantise) is added to real images; deviation: 1/128, a grey level, in the authors' code.
     """
 
     boundary = None  # a critic has no score that means "half real"

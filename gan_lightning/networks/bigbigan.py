@@ -185,6 +185,9 @@ class BigBiGANDiscriminator(nn.Module):
     def forward(self, image: Tensor, z: Tensor) -> Tensor:
         """(n, *image_shape), (n, latent_dim) -> (n, 3): the scores in the order of `SCORES`."""
         maps, h = self.image.maps(image), self.latent(z)
-        sums = F.adaptive_avg_pool2d(maps, self.pooled) * (maps[0, 0].numel() / self.pooled**2)
-        j = self.joint(torch.cat([sums.flatten(1), h], 1))
-        return torch.cat([self.image.linear(maps.sum((2, 3))), self.latent_score(h), self.joint_score(j)], 1)
+        x = sums = maps.sum((2, 3))
+        if self.pooled > 1:
+            share = maps[0, 0].numel() / self.pooled**2
+            sums = share * F.adaptive_avg_pool2d(maps, self.pooled).flatten(1)
+        j = self.joint(torch.cat([sums, h], 1))
+        return torch.cat([self.image.linear(x), self.latent_score(h), self.joint_score(j)], 1)

@@ -25,7 +25,6 @@ from gan_lightning.web.image_page import comparison_page, generator_page, redraw
 from gan_lightning.web.translation_page import one_picture_page, translator_page
 
 MOST_SENTENCES = 50
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # of what Gradio decodes before we see it: Pillow refuses twice as many
 # Fonts of the system: Gradio's themes may name those of a server elsewhere.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 STYLE = """
@@ -180,13 +179,17 @@ def report_page(whole: gr.Blocks, run: Path) -> None:
 
 
 def serve(whole: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, share: bool = False) -> None:
-    """Serve a page until the user interrupts; says where.
+    """Serve a page until the user interrupts; says where. Pictures that Gradio decodes before we see them are limited.
 
     Raises:
         OSError: the port is taken, or the host is none of this machine.
     """
-    print(f"{open_page(whole, host, port, share)}: open it in a browser; Ctrl-C ends it", flush=True)
-    whole.block_thread()
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS  # Pillow refuses twice as many
+    try:
+        print(f"{open_page(whole, host, port, share)}: open it in a browser; Ctrl-C ends it", flush=True)
+        whole.block_thread()
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def open_page(whole: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, share: bool = False) -> str:

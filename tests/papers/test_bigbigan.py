@@ -505,3 +505,24 @@ def test_reconstructions_are_read_by_the_digit_classifier(monkeypatch):
         codes.reconstruction(Checkpoint("a.ckpt", model, {}, 0), StackedDigits(n=20), given)
     with pytest.raises(ValueError, match="reconstruction needs a model with an encoder, and Linear has none"):
         codes.reconstruction(Checkpoint("a.ckpt", nn.Linear(1, 1), {}, 0), data, given)
+
+
+def test_the_joint_score_may_see_where_strokes_are():
+    """Shifted by half the sides, round the corner, cells change places, and only they: the sums over all stay."""
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {"width": 4, "widest": 8, "plain_blocks": 0, "units": 16, "blocks": 1}
+    seen: list[Tensor] = []
+    for pooled in (1, 2):
+        network = BigBiGANDiscriminator((1, 16, 16), 3, pooled=pooled, **arguments).double()
+        maps = torch.rand(2, network.image.feature_dim, 4, 4, dtype=torch.float64)
+        network.joint.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        for there in (maps, maps.roll(2, 3)):
+            network.image.maps = lambda image, there=there: there
+            network(torch.zeros(2, 1, 16, 16, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64))
+    (once, moved, cells, moved_cells), places = seen, network.image.feature_dim
+    torch.testing.assert_close(once, moved)
+    halves = maps.unflatten(3, (2, 2)).unflatten(2, (2, 2)).sum((3, 5))
+    torch.testing.assert_close(cells[:, : 4 * places], halves.flatten(1))
+    torch.testing.assert_close(moved_cells[:, : 4 * places], halves.roll(1, 3).flatten(1))
+    with pytest.raises(ValueError, match="pooled must be 1 .. 4 for these images, not 5"):
+        BigBiGANDiscriminator((1, 16, 16), 3, pooled=5, **arguments)
