@@ -510,6 +510,7 @@ def test_a_finished_run_that_is_scored_when_it_goes_on_keeps_its_best(tmp_path: 
         checkpoint = Checkpoint(str(tmp_path))
         fit(small(), checkpoint, 3, Placed({3: 2.0}), ckpt_path=str(last))
         assert (checkpoint.best_score, len(where)) == (2.0, taken)
+        assert checkpoint._saved is None, "a validation that follows would save"
     assert where == [torch.device("cpu")]
     for kept in (last, tmp_path / "best.ckpt"):
         after = read(kept)

@@ -538,7 +538,6 @@ def test_a_picture_that_is_drawn_again_is_as_new_as_its_neighbours(
 ) -> None:
     monkeypatch.setattr(answers, "FILES", SimpleNamespace(name=str(tmp_path)))
     monkeypatch.setattr(answers, "KEPT", 2)
-    monkeypatch.setattr(answers, "ASKED_FOR", 0.5)
     pictures = [Image.new("L", (1, 1), number) for number in range(4)]
     old = answers.file_of(pictures[0])
     os.utime(old, (1, 1))

@@ -202,6 +202,7 @@ class Checkpoint(callbacks.Checkpoint):
         """
         if not trainer.fast_dev_run and self._improved(trainer):
             self._save(trainer, pl_module, True)
+            self._saved = None  # as after training: a validation that follows saves nothing
         if self.log_model and self.last_path is not None and trainer.is_global_zero:
             self._track(trainer)
 

@@ -61,7 +61,10 @@ HOOKS = ("on_before_backward", "on_after_backward")
 
 
 def hears_nothing(module: LightningModule) -> bool:
-    """Whether neither strategy nor precision, profiler, model or callback has anything to do around a backward pass."""
+    """Whether neither strategy nor precision, profiler, model or callback has anything to do around a backward pass.
+
+    Asked once a fit, when it begins.
+    """
     trainer: Any = module.trainer  # which declares neither its callbacks nor its profiler
     parts = [
         (trainer.strategy, Strategy, BACKWARD),

@@ -58,16 +58,14 @@ class NormedDownBlock(nn.Module):
         return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2)) if self.down else h + self.shortcut(x)
 
 
-def cells(network: nn.Module, image_shape: tuple[int, int, int], pooled: int) -> int:
-    """The cells a side that a network pools its smallest map to.
+def require_cells(network: nn.Module, pooled: int, places: list[int]) -> None:
+    """Refuse to pool a network's smallest map, of (height, width) `places`, to so many cells a side.
 
     Raises:
         ValueError: more than the map has places, or none.
     """
-    _, *places = pyramid(type(network).__name__, image_shape)
     if not 1 <= pooled <= min(places):
         raise ValueError(f"{type(network).__name__}: pooled must be 1 .. {min(places)} for these images, not {pooled}")
-    return pooled
 
 
 class BigBiGANEncoder(nn.Module):
@@ -102,7 +100,8 @@ class BigBiGANEncoder(nn.Module):
         blocks: int = 2,
     ) -> None:
         super().__init__()
-        pooled, halvings = cells(self, image_shape, pooled), pyramid(type(self).__name__, image_shape)[0]
+        halvings, *places = pyramid(type(self).__name__, image_shape)
+        require_cells(self, pooled, places)
         channels = widths(halvings + 1, width, widest)
         self.start = nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)
         self.blocks = nn.Sequential()
@@ -172,7 +171,9 @@ class BigBiGANDiscriminator(nn.Module):
         blocks: int = 4,
     ) -> None:
         super().__init__()
-        self.pooled = cells(self, image_shape, pooled)
+        _, *places = pyramid(type(self).__name__, image_shape)
+        require_cells(self, pooled, places)
+        self.pooled = pooled
         sizes = {"width": width, "widest": widest, "plain_blocks": plain_blocks, "attention": attention}
         self.image = BigGANDiscriminator(image_shape, **sizes)  # F and its score
         self.latent = ResidualMLP(latent_dim, units, blocks)  # H
@@ -185,7 +186,7 @@ class BigBiGANDiscriminator(nn.Module):
     def forward(self, image: Tensor, z: Tensor) -> Tensor:
         """(n, *image_shape), (n, latent_dim) -> (n, 3): the scores in the order of `SCORES`."""
         maps, h = self.image.maps(image), self.latent(z)
-        x = sums = maps.sum((2, 3))
+        x = sums = self.image.pool(maps)
         if self.pooled > 1:
             share = maps[0, 0].numel() / self.pooled**2
             sums = share * F.adaptive_avg_pool2d(maps, self.pooled).flatten(1)

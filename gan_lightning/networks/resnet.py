@@ -300,10 +300,13 @@ class ResNetDiscriminator(nn.Module):
                 h = self.attention(h)
         return F.relu(h)
 
+    def pool(self, maps: Tensor) -> Tensor:
+        """(n, feature_dim, h, w) -> (n, feature_dim), the sums or the means over places."""
+        return maps.sum((2, 3)) if self.sum_pool else maps.mean((2, 3))
+
     def features(self, image: Tensor) -> Tensor:
         """(n, *image_shape) -> (n, feature_dim), pooled over places."""
-        h = self.maps(image)
-        return h.sum((2, 3)) if self.sum_pool else h.mean((2, 3))
+        return self.pool(self.maps(image))
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         """(n, *image_shape), labels of a conditional discriminator -> (n,) scores."""

@@ -22,7 +22,7 @@ from gan_lightning.runtime.errors import out_of_memory
 T = TypeVar("T")
 ONE = threading.RLock()  # networks go into evaluation mode and back, and Gradio has a thread for each call
 KEPT = 500  # files and folders of the page, the newest ones
-ASKED_FOR = 60.0  # seconds for which a file stays, however many are newer: the page asks for it when it is told
+ASKED_FOR = 60.0  # seconds for which a file stays, however many are newer: a browser asks for it after the answer
 SHOWN_FOR = 10  # seconds that a sentence stays
 FILES = tempfile.TemporaryDirectory(prefix="gan_lightning_demo_")  # what is downloaded, until the program ends
 
