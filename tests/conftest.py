@@ -554,6 +554,19 @@ def trained(model: LightningModule, steps: int, data: ImageData | None = None, *
     return trainer
 
 
+def finish_wandb() -> None:
+    """Let W&B write all that it holds, and end its own process: until then the file may lack its last records.
+
+    It also reads the environment once in a process, so that one test's mode would be the next one's.
+    """
+    import wandb
+
+    wandb.finish()
+    wandb.teardown()
+    for name in ("WANDB_SERVICE", "WANDB_DATA_DIR"):
+        os.environ.pop(name, None)
+
+
 @contextmanager
 def within_turn(model: AdversarialModule, number: int | None = None) -> Iterator[None]:
     """Random numbers as in a turn, its `number`-th of the batch, for losses that a test computes outside of one."""

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import wandb
-from conftest import Noisy, tiny, trained
+from conftest import Noisy, finish_wandb, tiny, trained
 from PIL import Image
 from test_signals import COMMAND, rank_of, started
 from torch.utils.data._utils import signal_handling
@@ -374,6 +374,7 @@ def test_a_second_run_of_a_process_has_a_record_of_its_own(tmp_path: Path, monke
     """A run that the user has opened is used and stays open; nothing of W&B stays in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    finish_wandb()
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "file" / "below"))  # no folder can be made there
     (tmp_path / "file").touch()
@@ -400,6 +401,7 @@ def test_a_tracker_without_a_disk_ends_no_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    finish_wandb()
     init = wandb.init
 
     def full(*args: Any, mode: str | None = None, **options: Any) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHAPE, adam, assert_same, plain_networks, quiet, tensors, tiny, trained
+from conftest import SHAPE, adam, assert_same, finish_wandb, plain_networks, quiet, tensors, tiny, trained
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
@@ -421,6 +421,7 @@ def test_wandb_keeps_the_card_in_its_summary(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    finish_wandb()
     logger = WandbLogger(save_dir=tmp_path, project="test")
     fid = FID(Pixels(), Protocol(n_fake=20))
     trained(plain(), 1, digits(), callbacks=[fid], logger=logger)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NoisyBatches, quiet, tiny, trained, translator
+from conftest import NoisyBatches, finish_wandb, quiet, tiny, trained, translator
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger
 from PIL import Image
@@ -36,16 +35,6 @@ SMALL = [
 ]
 
 
-def finish() -> None:
-    """Let W&B write all that it holds, and end its own process: until then the file may lack its last records."""
-    import wandb
-
-    wandb.finish()
-    wandb.teardown()
-    for name in ("WANDB_SERVICE", "WANDB_DATA_DIR"):
-        os.environ.pop(name, None)
-
-
 def records(file: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
@@ -61,11 +50,11 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[A
     folder = tmp_path_factory.mktemp("tracked")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        finish()  # a run that another test has left open would be taken for this one's
+        finish_wandb()  # a run that another test has left open would be taken for this one's
         here(patch, folder, *SMALL, "--trainer.max_steps=2")
-        finish()
+        finish_wandb()
         here(patch, folder, "--ckpt_path=last", "--trainer.max_steps=4", "--trainer.enable_progress_bar=false")
-        finish()
+        finish_wandb()
     (made,) = folder.glob("runs/*/*")
     files = sorted(made.glob("wandb/offline-run-*/*.wandb"))
     return made, [list(records(file)) for file in files]
