@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import draw
+from conftest import draw, tiny, trained
 from torch import Tensor, nn
 
 from gan_lightning import batches
 from gan_lightning.core import batch_norm
 from gan_lightning.networks.layers import Dropout, Dropout2d
 from gan_lightning.noise import PartNoise, drawn_by_layers
+from gan_lightning.runtime import processes
 
 CPU = torch.device("cpu")
 
@@ -81,3 +82,26 @@ def test_dropout_of_parts_is_that_of_the_whole(layer, shape):
         assert (kept.flatten(2) == choices[:, :, None]).all()
     assert torch.equal(layer.eval()(x), x)
     layer.train()
+
+
+@pytest.mark.parametrize("world", [2, 3, 5, 6, 7])
+def test_the_mean_of_equal_statistics_is_that_statistic(world, monkeypatch):
+    """Else a second save would move what the first one has made equal."""
+    model = nn.Sequential(nn.BatchNorm1d(1000))
+    model[0].running_mean.copy_(draw(1000))
+    model[0].running_var.copy_(draw(1000).exp())
+    before = [buffer.clone() for buffer in model.buffers()]
+    monkeypatch.setattr(processes, "grouped", lambda: True)
+    monkeypatch.setattr(processes, "meeting_place", lambda device: device)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: world)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda shared: shared.copy_(sum([shared] * world)))
+    processes.average_batch_statistics(model)
+    assert all(torch.equal(now, then) for now, then in zip(model.buffers(), before, strict=True))
+
+
+def test_one_process_keeps_common_batch_norm():
+    """Also where the model, or the trainer, asks for statistics over all processes."""
+    model = tiny("BigGAN")
+    kinds = [type(layer) for layer in model.modules()]
+    trained(model, 1, sync_batchnorm=True)
+    assert model.sync_batchnorm and [type(layer) for layer in model.modules()] == kinds

@@ -386,18 +386,25 @@ def test_images_come_in_the_models_own_precision(precision, dtype):
 
 
 @pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
-def test_bar_19_penalty_gradient_is_exact_under_bfloat16(compile, monkeypatch):
-    """The backward pass of a float32 island must not run under autocast either."""
+@pytest.mark.parametrize("name", ["WGANGP", "R3GAN", "StyleGAN", "StyleGAN2"])
+def test_bar_19_penalty_gradient_is_exact_under_bfloat16(name, compile, monkeypatch):
+    """WGAN-GP's, and R1 as three models compute it: a float32 island's backward pass is not under autocast either."""
     plain_compile = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: plain_compile(self, backend="aot_eager"))
-    gradients = []
+    gradients, options = [], {"WGANGP": {"n_critic": 1}, "StyleGAN2": {"r1_interval": 1}}.get(name, {})
     for precision, compiled in (("32-true", False), ("bf16-mixed", compile)):
-        model = tiny("WGANGP", plain_networks(), sgd(0.0), n_critic=1, step=ImageStep(compile=compiled))
-        given = torch.rand(16, *SHAPE, generator=torch.Generator().manual_seed(1))
+        model = tiny(name, plain_networks(name), sgd(0.0), options, step=ImageStep(compile=compiled))
+        losses_of = getattr(model, "r1_penalty", model.discriminator_loss)  # which is a turn of its own of StyleGAN2
 
-        def penalty_alone(batch: Labeled, model: Any = model, given: Tensor = given) -> Terms:
-            epsilon = model.noise.uniform(16, 1, 1, 1)
-            return {"penalty": losses.gradient_penalty(model.discriminator, batch.image, given, epsilon)}
+        def penalty_alone(batch: Labeled, model: Any = model, losses_of: Any = losses_of) -> Terms:
+            if name == "WGANGP":  # at given fakes: a generator's are of bfloat16
+                given = torch.rand(batch.image.shape, generator=torch.Generator().manual_seed(1))
+                epsilon = model.noise.uniform(16, 1, 1, 1)
+                terms = {"r1": losses.gradient_penalty(model.discriminator, batch.image, given, epsilon)}
+            else:
+                terms = losses_of(batch)
+            assert terms["r1"].requires_grad
+            return {"r1": terms["r1"]}
 
         model.discriminator_loss = penalty_alone
         trained(model, 1, precision=precision)

@@ -20,6 +20,7 @@ import pytest
 import torch
 import wandb
 from conftest import Noisy, finish_wandb, tiny, trained
+from lightning.pytorch import Callback
 from PIL import Image
 from test_signals import COMMAND, rank_of, started
 from torch.utils.data._utils import signal_handling
@@ -29,7 +30,7 @@ from gan_lightning.batches import Labeled
 from gan_lightning.callbacks import Checkpoint, Health, tracking
 from gan_lightning.data.loader import Loader, WholeOrder
 from gan_lightning.data.sets import InMemory
-from gan_lightning.runtime import errors, peers
+from gan_lightning.runtime import errors, peers, signals
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, read
 
 GO_ON = re.compile(
@@ -161,6 +162,23 @@ def test_others_are_watched_until_the_last_save_and_may_end_then(
     monkeypatch.setattr(tracking, "log_model", lambda *_: seen.append(("upload", watch._over.is_set())))
     trained(tiny("GAN"), 2, callbacks=[watch, Checkpoint(str(tmp_path))], enable_checkpointing=True)
     assert seen == [("save", False), ("upload", True)]
+
+
+def test_others_are_watched_until_a_signals_save_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is killed while all save together would else leave the others to the limit of their wait."""
+    watch, seen = peers.Peers(str), []
+    save = Checkpoint._save
+    monkeypatch.setattr(Checkpoint, "_save", lambda *args: (seen.append(watch._over.is_set()), save(*args)))
+
+    class Stops(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            raise signals.Stopped(signal.SIGTERM)
+
+    with pytest.raises(signals.Stopped):
+        trained(tiny("GAN"), 2, callbacks=[watch, Checkpoint(str(tmp_path)), Stops()], enable_checkpointing=True)
+    assert seen == [False]
+    watch.dismiss()
+    assert watch._over.is_set()
 
 
 NCCL = """NCCL error in: ProcessGroupNCCL.cpp:77, internal error, NCCL version 2.27.5
@@ -370,7 +388,9 @@ def test_two_processes_end_when_a_worker_is_killed(rank: int, tmp_path: Path) ->
 # W&B.
 
 
-def test_a_second_run_of_a_process_has_a_record_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_of_a_process_has_a_record_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A run that the user has opened is used and stays open; nothing of W&B stays in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -382,7 +402,10 @@ def test_a_second_run_of_a_process_has_a_record_of_its_own(tmp_path: Path, monke
     for name in ("first", "second"):  # W&B's own process stays in the folder of the first
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
+        caplog.clear()
         fit.main(command)
+        (line,) = (line for line in caplog.text.splitlines() if "WANDB_DIR" in line)
+        assert str(tmp_path / "file") in line and "W&B" in line
         assert wandb.run is None and "WANDB_DATA_DIR" not in os.environ and os.environ["WANDB_MODE"] == "offline"
     wandb.teardown()  # its own process has then written all
     kept = [list(folder.glob("wandb/offline-run-*/*.wandb")) for folder in tmp_path.glob("*/runs/*/*")]

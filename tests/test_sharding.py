@@ -226,8 +226,9 @@ def test_bar_06_signals_scores_and_grids_of_sharded_players(two, tmp_path, monke
 # What is refused.
 
 
-def test_batch_norms_are_common_ones_again():
+def test_batch_norms_are_common_ones_again(monkeypatch):
     """As after DDP: of BigGAN they are over all processes while it trains."""
+    monkeypatch.setattr(batch_norm, "place", lambda: (0, 2))
     model, strategy = tiny("DCGAN", own_networks("DCGAN")), quiet(strategy="fsdp2").strategy
     kinds = [type(module) for module in model.modules()]
     strategy.connect(model)

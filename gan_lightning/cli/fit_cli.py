@@ -318,6 +318,7 @@ def run(args: list[str]) -> None:
             ckpt_path = None if resumed is None else str(resumed.path)
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path, weights_only=True)
         except signals.Stopped as stopped:
+            cli.peers.dismiss()
             if cli.trainer.is_global_zero:
                 print(ending.how_it_stopped(cli, stopped.signal), flush=True)
             if ending.asks_again(cli, stopped.signal):

@@ -85,12 +85,12 @@ def _changed(model: nn.Module, kinds: dict[type, type]) -> nn.Module:
 
 
 def synchronise(model: nn.Module, strategy: Any, by_default: bool) -> None:
-    """Give a model batch norm over all processes where the trainer, or else the model, asks for it.
+    """Give a model batch norm over all processes where the trainer, or else the model, asks for it, and there are any.
 
     Args:
         strategy: the trainer's; what it has for `sync_batchnorm` is replaced, since torch's wants a GPU.
         by_default: whether the model asks for it.
     """
-    if by_default or getattr(strategy, "_layer_sync", None) is not None:
+    if place()[1] > 1 and (by_default or getattr(strategy, "_layer_sync", None) is not None):
         strategy._layer_sync = WholeBatchNorm()
         strategy._layer_sync.apply(model)  # now: a strategy may change the layers before it looks for batch norms

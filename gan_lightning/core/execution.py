@@ -82,12 +82,15 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
+FORMS = 64  # of compiled code that torch keeps of a function; it runs all further ones uncompiled, by default after 8
+
+
 class Compiled:
     """Players whose networks are compiled in place: the names in the state_dict stay.
 
     A network is frozen and freed from turn to turn, and each state has code of its own. torch before 2.12 takes the
-    code of one for the other where a module's dictionaries have not changed, unless it is told to look, which holds for
-    the whole process.
+    code of one for the other where a module's dictionaries have not changed, unless it is told to look. A network that
+    grows has code for each of its levels, which is made when the level begins. Both settings are of the whole process.
 
     Where a turn fails that runs compiled, such as one that differentiates a gradient outside of
     `losses.exact_gradients`, it is computed again without compiled code, from the buffers as they were, with the same
@@ -106,6 +109,7 @@ class Compiled:
         self._buffers = list(buffers)
         self._before = [torch.empty_like(buffer) for buffer in self._buffers]
         torch._dynamo.config.skip_tensor_guards_with_matching_dict_tags = False
+        torch._dynamo.config.recompile_limit = FORMS
         failure = _failure(device)
         (failed,) = processes.greatest([failure is not None], device)
         if failed:

@@ -82,6 +82,11 @@ class Peers(Callback):
         self._over.set()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, signals.Stopped):  # else all are to save together first, see :meth:`dismiss`
+            self._over.set()
+
+    def dismiss(self) -> None:
+        """From now on each process may end when it has done its part."""
         self._over.set()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

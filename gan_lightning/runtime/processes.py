@@ -92,7 +92,8 @@ def average_batch_statistics(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
             for statistic in (layer.running_mean, layer.running_var):
-                shared = statistic.to(meeting_place(statistic.device), copy=True)
+                # In float64 the mean of equal numbers of float32 is that number, also of three processes.
+                shared = statistic.to(meeting_place(statistic.device), torch.float64, copy=True)
                 dist.all_reduce(shared)
                 statistic.copy_(shared / dist.get_world_size())
 
