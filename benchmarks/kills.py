@@ -1,6 +1,6 @@
 """Runs that are killed (-9) at random moments, and go on: do they end where a run ends that nobody touched?
 
-    python benchmarks/kills.py [--models CycleGAN,BEGAN] [--processes 1,2] [--kills 10] [--out FILE]
+    python benchmarks/kills.py [--models CycleGAN,BEGAN] [--processes 1,2] [--kills 10] [--strategy fsdp2] [--out FILE]
 
 Each run is `fit`, then `fit --ckpt_path last`, at a tiny width, with a checkpoint at each generator step, so that many
 kills fall into a save. $TMPDIR lies on another file system (--elsewhere), where libraries would stage files that they
@@ -137,13 +137,15 @@ class Runs:
         config: of the model and its data.
         processes: of each run.
         elsewhere: $TMPDIR of the runs.
+        strategy: the trainer's.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], processes: int, elsewhere: Path) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], processes: int, elsewhere: Path, strategy: str) -> None:
         self.folder, self.processes, self.elsewhere = folder, processes, elsewhere
         self.log, self.known = folder / "log", 0  # the newest checkpoint when a run was started
         folder.mkdir(parents=True)
-        config = config | {"trainer": {**ALIKE["trainer"], "devices": processes}, "checkpoint": ALIKE["checkpoint"]}
+        trainer = {**ALIKE["trainer"], "devices": processes, "strategy": strategy}
+        config = config | {"trainer": trainer, "checkpoint": ALIKE["checkpoint"]}
         self.arguments = ["--config", json.dumps(config)]
 
     def start(self, steps: int | None = None) -> list[int]:
@@ -295,14 +297,17 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
 
 
-def measure(name: str, processes: int, kills: int, folder: Path, elsewhere: Path, seed: int = 0) -> Killed:
+def measure(
+    name: str, processes: int, kills: int, folder: Path, elsewhere: Path, seed: int = 0, strategy: str = "auto"
+) -> Killed:
     """Kill a run of a model so many times; then let it end, and another one train as far.
 
     Raises:
         SystemExit: a run ended by itself; the message says where.
     """
     chance = random.Random(f"{name} {processes} {seed}")
-    broken, whole = (Runs(folder / kind, MODELS[name], processes, elsewhere) for kind in ("broken", "whole"))
+    how = MODELS[name], processes, elsewhere, strategy
+    broken, whole = (Runs(folder / kind, *how) for kind in ("broken", "whole"))
     begun, first, in_a_save = time.monotonic(), 0.0, 0
     for number in range(kills):
         broken.known, before = broken.newest(), len(broken.parts())
@@ -326,6 +331,7 @@ def main() -> int:
     parser.add_argument("--processes", default="1,2", help="of a run (default %(default)s)")
     parser.add_argument("--kills", type=int, default=10, help="of each model and number of processes")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default %(default)s)")
+    parser.add_argument("--strategy", default="auto", help="the trainer's (default %(default)s)")
     parser.add_argument("--elsewhere", default="/dev/shm", help="of $TMPDIR, another file system (default %(default)s)")
     parser.add_argument("--out", help="a JSON file of the rows")
     options = parser.parse_args()
@@ -348,7 +354,7 @@ def main() -> int:
                 for where in (None, options.elsewhere)
             )
             begun = time.monotonic()
-            found = measure(name, processes, options.kills, folder / "runs", elsewhere, options.seed)
+            found = measure(name, processes, options.kills, folder / "runs", elsewhere, options.seed, options.strategy)
         rows.append(found._asdict() | {"seconds": round(time.monotonic() - begun)})
         cells = [*found[:6], len(found.differ), len(found.left), rows[-1]["seconds"]]
         print(f"| {' | '.join(map(str, cells))} |", flush=True)

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -143,14 +144,49 @@ CASES = ["dcgan", "pix2pix", "seqgan", *(pytest.param(n, marks=SLOW) for n in ("
 def test_gpu_runs_on_a_cpu_too(run: Run, model: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     how = ["--only", model, "--device", "cpu", "--tiny", "--seconds", "0.1", "--channels_last", "--out", str(file)]
-    code, printed = run(loaded("gpu"), *how, "--precisions", "bf16-mixed")
+    precisions = ["bf16-mixed", "32-true"] if model == "dcgan" else ["bf16-mixed"]
+    code, printed = run(loaded("gpu"), *how, "--precisions", ",".join(precisions))
     written = json.loads(file.read_text())["rows"]
-    ways = [[model, "bf16-mixed", "False", last] for last in ("False", "True")]
+    ways = [[model, precision, "False", last] for last in ("False", "True") for precision in precisions]
     assert [cells[:4] for cells in rows(printed)] == ways
     assert code == any(row["ratio"] > 1.03 for row in written)
     for row in written:
         assert row["blocks"] >= 1 and row["kernels_per_step"] >= row["bare_kernels_per_step"] / 2 > 0
         assert min(row[key] for key in ("images_per_second", "bare_images_per_second", "share_of_peak")) > 0
+
+
+def test_bytes_are_those_of_the_papers_networks(run: Run) -> None:
+    """DCGAN's generator (the paper's figure 1) by hand; what the first of two keeps is half, or a row more."""
+    code, printed = run(loaded("bytes"), "--only", "DCGAN")
+    ends = [100, 1024, 512, 256, 128, 3]
+    kernels = sum(16 * a * b for a, b in zip(ends, ends[1:], strict=False))
+    (cells,) = rows(printed)
+    assert code == 0 and cells[0] == "DCGAN, 64 px"
+    assert float(cells[2]) == pytest.approx(4e-6 * (kernels + 2 * sum(ends[1:-1]) + 3), abs=0.05)
+    assert float(cells[1]) == pytest.approx(float(cells[2]) + float(cells[3]), abs=0.1)
+    of_first = loaded("bytes").of_first
+    assert [of_first(torch.zeros(*shape), 2) for shape in ((4, 3), (5, 3), (1, 3), ())] == [24, 36, 12, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch needs a C++ compiler on a CPU")
+def test_gpu_measures_compiled_rows(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    how = ["--only", "dcgan", "--device", "cpu", "--tiny", "--seconds", "0.1", "--compile", "--out", str(file)]
+    _, printed = run(loaded("gpu"), *how, "--precisions", "32-true")
+    assert [cells[:3] for cells in rows(printed)] == [["dcgan", "32-true", compiled] for compiled in ("False", "True")]
+    assert all(row["images_per_second"] > 0 for row in json.loads(file.read_text())["rows"])
+
+
+def test_the_tests_for_a_gpu_run_on_a_cpu() -> None:
+    """Of one model here; of all: `GAN_LIGHTNING_TEST_DEVICE=cpu pytest -m gpu`."""
+    only = "DCGAN and not profiler or overflow"
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-k", only, "-p", "no:cacheprovider", "tests/test_gpu.py"]
+    environment = os.environ | {"GAN_LIGHTNING_TEST_DEVICE": "cpu"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], timeout=500
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("model", ["sngan", *(pytest.param(n, marks=SLOW) for n in ("biggan", "r3gan"))])

@@ -49,6 +49,11 @@ SMALL = [
     "--trainer.log_every_n_steps=1",
 ]
 NODES = 2
+FSDP2 = "--trainer.strategy=fsdp2"
+each_strategy = pytest.mark.parametrize("strategy", [[], [FSDP2]], ids=["", "fsdp2"])
+slow_with_shards = pytest.mark.parametrize(
+    "strategy", [[], pytest.param([FSDP2], marks=pytest.mark.slow)], ids=["", "fsdp2"]
+)
 
 
 def free_port() -> int:
@@ -171,12 +176,13 @@ def started(folder: Path, *args: str, **options: Any) -> Iterator[Agents]:
             node.kill()
 
 
+@slow_with_shards
 def test_two_agents_of_torchrun_train_as_one_process_and_end_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strategy: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM to the group of one of them: one file, the one line, nothing left on the other."""
     (folder := tmp_path / "two").mkdir()
-    with started(folder, "--trainer.max_steps=100000") as agents:
+    with started(folder, "--trainer.max_steps=100000", *strategy) as agents:
         reached = agents.reach(3)
         assert set(agents.ranks()) == {0, 1}
         os.killpg(agents.nodes[1].pid, signal.SIGTERM)
@@ -195,12 +201,14 @@ def test_two_agents_of_torchrun_train_as_one_process_and_end_together(
 
 
 @pytest.mark.slow
+@each_strategy
 def test_what_fails_on_one_node_is_started_again_on_both_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strategy: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By kill -9 of one process. Only its own node counts that as a start again."""
     (folder := tmp_path / "two").mkdir()
-    with started(folder, "--trainer.max_steps=300", "--checkpoint.every_n_steps=10", restarts=3) as agents:
+    often = "--trainer.max_steps=300", "--checkpoint.every_n_steps=10"
+    with started(folder, *often, *strategy, restarts=3) as agents:
         agents.reach(25)
         os.kill(agents.ranks()[1], signal.SIGKILL)
         printed = "".join(agents.end())
@@ -292,12 +300,13 @@ def tasks(**more: str) -> list[dict[str, str]]:
     return [job | {"SLURM_PROCID": str(node), "SLURM_NODEID": str(node)} | more for node in range(NODES)]
 
 
+@each_strategy
 def test_a_job_of_two_nodes_is_requeued_once_and_goes_on(
-    tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strategy: list[str], tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slurm warns both tasks; both end, one of them asks, and the same command goes on in the same folder."""
     (folder := tmp_path / "two").mkdir()
-    command = [*SMALL, "--trainer.max_steps=40", f"--trainer.num_nodes={NODES}"]
+    command = [*SMALL, "--trainer.max_steps=40", f"--trainer.num_nodes={NODES}", *strategy]
     command += [f"--trainer.callbacks+={__name__}.AtThird"]
     ended = in_copies(folder, tasks(AT_THIRD="SIGUSR1"), *command)
     assert [code for code, _ in ended] == [138, 138], ended
@@ -317,12 +326,18 @@ def test_a_job_of_two_nodes_is_requeued_once_and_goes_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 @pytest.mark.parametrize("heard", [(0,), (1,), (0, 1)])
+@each_strategy
 def test_a_signal_to_any_task_ends_all(
-    name: str, heard: tuple[int, ...], tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    heard: tuple[int, ...],
+    strategy: list[str],
+    tool: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the signal's code and one file, which one process goes on from as if it had trained alone."""
     (folder := tmp_path / "two").mkdir()
-    command = [*SMALL, f"--trainer.num_nodes={NODES}", f"--trainer.callbacks+={__name__}.AtThird"]
+    command = [*SMALL, *strategy, f"--trainer.num_nodes={NODES}", f"--trainer.callbacks+={__name__}.AtThird"]
     nodes = [node | {"AT_THIRD": name if rank in heard else ""} for rank, node in enumerate(tasks())]
     ended = in_copies(folder, nodes, *command)
     assert [code for code, _ in ended] == [128 + getattr(signal, name)] * NODES, ended
@@ -331,7 +346,8 @@ def test_a_signal_to_any_task_ends_all(
     assert tool.exists() == (name == "SIGUSR1")
     last = the_run(folder) / "last.ckpt"
     steps, trusted = read(last)["global_step"] + 5, [f"--trust={__name__}"]
-    resumed = alone(monkeypatch, tmp_path / "resumed", steps, f"--ckpt_path={last}", "--trainer.num_nodes=1", *trusted)
+    one_process = f"--ckpt_path={last}", "--trainer.num_nodes=1", "--trainer.strategy=auto", *trusted
+    resumed = alone(monkeypatch, tmp_path / "resumed", steps, *one_process)
     assert_close(resumed, alone(monkeypatch, tmp_path / "one", steps))
 
 
@@ -347,12 +363,15 @@ def test_a_signal_to_any_task_ends_all(
     ],
     ids=lambda change: " ".join(change) or "nodes",
 )
-def test_two_nodes_go_on_with_what_is_said(change: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@each_strategy
+def test_two_nodes_go_on_with_what_is_said(
+    strategy: list[str], change: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where one process has begun: they train what it trains with the same words."""
     alone(monkeypatch, begun := tmp_path / "begun", 3)
     (last,) = begun.glob("runs/*/*/last.ckpt")
     (folder := tmp_path / "two").mkdir()
-    command = [*SMALL, f"--ckpt_path={last}", "--trainer.max_steps=12", *change]
+    command = [*SMALL, f"--ckpt_path={last}", "--trainer.max_steps=12", *change, *strategy]
     ended = in_copies(folder, tasks(), *command, f"--trainer.num_nodes={NODES}")
     assert [code for code, _ in ended] == [0, 0], ended
     assert f"trainer.num_nodes: 1 -> {NODES}" in ended[0][1] or "num_nodes" in ended[0][1]
@@ -561,6 +580,95 @@ def test_kubernetes_job() -> None:
     assert trainer.default_root_dir == "/runs"
     gpus = container["resources"]["limits"]["nvidia.com/gpu"]
     assert int(trainer.devices) == gpus == elastic["nProcPerNode"] and trainer.num_nodes == worker["replicas"]
+
+
+# The same files, run: with a fake `srun`, and the environments that SkyPilot and Kubeflow's operator give.
+
+FOUR_STEPS = [*SMALL, "--trainer.logger=false", "--trainer.max_steps=4"]
+
+
+def start_nodes(folder: Path, command: list[str], environments: list[dict[str, str]]) -> list[subprocess.Popen[str]]:
+    """A command on each node, each in a session of its own."""
+    own = {name: value for name, value in os.environ.items() if name not in ("PL_GLOBAL_SEED", "GAN_LIGHTNING_RUN")}
+    own |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIGS.parents[1])}
+    own |= {"PATH": f"{folder}/tools:{Path(sys.executable).parent}:{os.environ['PATH']}", "PET_LOCAL_ADDR": "127.0.0.1"}
+    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return [
+        subprocess.Popen(command, cwd=folder, env=own | environment, start_new_session=True, **how)
+        for environment in environments
+    ]
+
+
+def run_nodes(folder: Path, command: list[str], environments: list[dict[str, str]]) -> str:
+    """What a command prints on each node, once all have ended well."""
+    nodes = start_nodes(folder, command, environments)
+    printed = "".join(node.communicate(timeout=400)[0] for node in nodes)
+    assert all(node.returncode == 0 for node in nodes), printed
+    return printed
+
+
+@pytest.mark.slow
+def test_slurms_script_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks of one node, as `srun` starts them: with the job's environment, and a number each."""
+    (tools := tmp_path / "two" / "tools").mkdir(parents=True)
+    (srun := tools / "srun").write_text(
+        "#!/bin/bash\n"
+        'echo "srun $1 $2"; shift 2; pids=\n'
+        'for task in $(seq 0 $((SLURM_NTASKS - 1))); do SLURM_PROCID=$task SLURM_LOCALID=$task "$@" & pids+=" $!"; done\n'
+        "for pid in $pids; do wait $pid || exit 1; done\n"
+    )
+    srun.chmod(0o755)
+    job = tasks(SLURM_NTASKS="2", SLURM_NTASKS_PER_NODE="2", SLURM_NNODES="1", SLURM_CPUS_PER_TASK="4")[0]
+    job = {name: value for name, value in job.items() if name not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")}
+    command = ["bash", str(CONFIGS / "slurm.sbatch"), *FOUR_STEPS]
+    printed = run_nodes(tmp_path / "two", command, [job | {"SLURM_NODEID": "0"}])
+    assert "srun --kill-on-bad-exit=1 --cpus-per-task=4" in printed
+    (path,) = (tmp_path / "two").glob("runs/*/*/last.ckpt")
+    assert_close(weights(path), alone(monkeypatch, tmp_path / "one", 4))
+
+
+@pytest.mark.slow
+def test_skypilots_task_trains_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with two GPUs, here processes, that is taken away: the same task on another one goes on by itself."""
+    (folder := tmp_path / "two").mkdir()
+    (folder / "configs").symlink_to(CONFIGS.parent)  # the working folder is the checkout
+    task = yaml.safe_load((CONFIGS / "skypilot.yaml").read_text())
+    command = ["bash", "-c", task["run"].replace(":29400", f":{free_port()}")]
+    arguments = [*SMALL, "--trainer.max_steps=400", f"--trainer.default_root_dir={folder}/bucket"]
+    sky = {"SKYPILOT_NUM_NODES": "1", "SKYPILOT_NUM_GPUS_PER_NODE": "2", "SKYPILOT_TASK_ID": "sky-1_gan"}
+    sky |= {"SKYPILOT_NODE_IPS": "127.0.0.1\n", "ARGS": shlex.join(arguments)}
+    (taken,) = start_nodes(folder, command, [sky])
+    deadline = time.monotonic() + 240
+    while not [*folder.glob("bucket/*/*/metrics.csv")]:
+        assert taken.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(taken.pid, signal.SIGTERM)
+    assert "SIGTERM: ended at step" in taken.communicate(timeout=120)[0]
+    assert "goes on from" in run_nodes(folder, command, [sky])
+    (path,) = folder.glob("bucket/*/*/last.ckpt")
+    assert_close(weights(path), alone(monkeypatch, tmp_path / "one", 400))
+
+
+@pytest.mark.slow
+def test_kubernetes_job_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pods with what the operator makes of `elasticPolicy`: torchrun's arguments as variables."""
+    (folder := tmp_path / "two").mkdir()
+    _, job = yaml.safe_load_all((CONFIGS / "pytorchjob.yaml").read_text())
+    elastic = job["spec"]["elasticPolicy"]
+    (container,) = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"] if "/runs" not in entry["value"]}
+    environment |= {
+        "PET_RDZV_BACKEND": elastic["rdzvBackend"],
+        "PET_RDZV_ENDPOINT": f"127.0.0.1:{free_port()}",
+        "PET_RDZV_ID": elastic["rdzvId"],
+        "PET_NNODES": f"{elastic['minReplicas']}:{elastic['maxReplicas']}",
+        "PET_NPROC_PER_NODE": "1",  # in place of a GPU each
+        "PET_MAX_RESTARTS": str(elastic["maxRestarts"]),
+    }
+    ours = [f"--trainer.num_nodes={NODES}", "--trainer.devices=1", f"--trainer.default_root_dir={folder}/runs"]
+    run_nodes(folder, [*container["command"], *FOUR_STEPS, *ours], [environment] * NODES)
+    (path,) = folder.glob("runs/*/*/last.ckpt")
+    assert_close(weights(path), alone(monkeypatch, tmp_path / "one", 4))
 
 
 def find(mounted: Mapping[str, str], path: str) -> str:

@@ -808,6 +808,14 @@ def test_bar_08_resume_is_exact(num_workers, tmp_path):
         assert_same(state_of(resumed), unbroken, name)
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_bar_08_resume_is_exact_in_every_precision(precision, tmp_path):
+    """Nothing is rounded to float32 on the way."""
+    unbroken = state_of(trained(tiny("DCGAN", adam()), 4, precision=precision, callbacks=[SaveAt(tmp_path, [2])]))
+    resumed = trained(tiny("DCGAN", adam(), seed=1), 4, precision=precision, ckpt_path=tmp_path / "batch2.ckpt")
+    assert_same(state_of(resumed), unbroken)
+
+
 def test_resume_after_stopping_is_exact_with_a_critic_and_batch_norm(tmp_path):
     """Stop by `max_steps`, in the middle of an epoch; then again; the digits as data."""
 

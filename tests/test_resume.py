@@ -48,7 +48,7 @@ from gan_lightning.callbacks import Checkpoint
 from gan_lightning.cli import fit_cli
 from gan_lightning.core import AdversarialModule, ImageStep, TwoPlayerGAN, resume
 from gan_lightning.data import ImplicitFeedback, TextLines
-from gan_lightning.data.base import ImageData
+from gan_lightning.data.base import Data, ImageData
 from gan_lightning.data.sets import InMemory, Split
 
 QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
@@ -192,10 +192,22 @@ class Stops(Callback):
             trainer.save_checkpoint(self.folder / "end.ckpt")
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_bar_08_every_model_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+WORKERS = [
+    pytest.param(name, 2, marks=[] if name in ("CycleGAN", "SeqGAN") else pytest.mark.slow, id=f"{name}, workers")
+    for name in EVERY
+]
+
+
+@pytest.mark.parametrize(("name", "workers"), [*(pytest.param(name, 0, id=name) for name in EVERY), *WORKERS])
+def test_bar_08_every_model_goes_on_bit_for_bit(name: str, workers: int, tmp_path: Path) -> None:
     """Two epochs: weights, averages, pools, moments and schedules; image by image in the order of the whole run."""
-    make, data = EVERY[name]
+    make, data_of = EVERY[name]
+
+    def data() -> Data:
+        made = data_of()
+        made.num_workers = workers
+        return made
+
     unbroken = state_of(trained(make(), -1, data(), max_epochs=2, callbacks=[Stops(tmp_path)]))
     stops = ["within"] if name == "SinGAN" else ["within", "last batch", "end"]  # SinGAN ends within its first epoch
     for stop in stops:

@@ -130,7 +130,9 @@ class Run:
     def end(self) -> tuple[str, str]:
         """Output and errors of the run, once it and all of its processes have ended in time."""
         crowd = max(os.getloadavg()[0] / (os.cpu_count() or 1), 1)  # processes that share a core
+        began = time.monotonic()
         out, err = self.process.communicate(timeout=30 * crowd)
+        print(f"ended after {time.monotonic() - began:.1f} s, {crowd:.1f} processes a core")
         time.sleep(1)
         assert not self.everyone(), "processes are left"
         return out, err

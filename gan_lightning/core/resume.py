@@ -112,6 +112,7 @@ def take_up(module: AdversarialModule, checkpoint: dict[str, Any], in_fit: bool)
         raise ValueError(f"the checkpoint's players are {saved['players']}, this model's {list(module.players())}")
     if in_fit:
         adapt(module, checkpoint)
+        module.trainer.precision_plugin.convert_module(module)  # Lightning does it later: float64 would be rounded
     module.seed = module.seed if module.seed_wins else saved["seed"]
     module.iteration, module.images_seen = saved["iteration"], saved["images_seen"]
     module.turns = dict(saved["turns"])

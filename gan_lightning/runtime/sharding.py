@@ -55,6 +55,11 @@ class FSDP2Strategy(ModelParallelStrategy):
     def lightning_restore_optimizer(self) -> bool:
         return True
 
+    @property
+    def restore_checkpoint_after_setup(self) -> bool:
+        """No: `on_fit_start` finds a run that goes on where it stands, as under every other strategy."""
+        return False
+
     def lightning_module_state_dict(self) -> dict[str, Any]:
         return gathered(super(ModelParallelStrategy, self).lightning_module_state_dict(), self.is_global_zero)
 
