@@ -165,7 +165,7 @@ def test_bytes_are_those_of_the_papers_networks(run: Run) -> None:
     assert float(cells[2]) == pytest.approx(4e-6 * (kernels + 2 * sum(ends[1:-1]) + 3), abs=0.05)
     assert float(cells[1]) == pytest.approx(float(cells[2]) + float(cells[3]), abs=0.1)
     of_first = loaded("bytes").of_first
-    assert [of_first(torch.zeros(*shape), 2) for shape in ((4, 3), (5, 3), (1, 3), ())] == [24, 36, 12, 4]
+    assert [of_first(torch.zeros(shape), 2) for shape in ((4, 3), (5, 3), (1, 3), ())] == [24, 36, 12, 4]
 
 
 @pytest.mark.slow

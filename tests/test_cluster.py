@@ -614,7 +614,8 @@ def test_slurms_script_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (srun := tools / "srun").write_text(
         "#!/bin/bash\n"
         'echo "srun $1 $2"; shift 2; pids=\n'
-        'for task in $(seq 0 $((SLURM_NTASKS - 1))); do SLURM_PROCID=$task SLURM_LOCALID=$task "$@" & pids+=" $!"; done\n'
+        "for task in $(seq 0 $((SLURM_NTASKS - 1)))\n"
+        'do SLURM_PROCID=$task SLURM_LOCALID=$task "$@" & pids+=" $!"; done\n'
         "for pid in $pids; do wait $pid || exit 1; done\n"
     )
     srun.chmod(0o755)
@@ -629,7 +630,7 @@ def test_slurms_script_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_skypilots_task_trains_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine with two GPUs, here processes, that is taken away: the same task on another one goes on by itself."""
+    """With two processes in place of GPUs. The machine is taken away; the same task on another goes on by itself."""
     (folder := tmp_path / "two").mkdir()
     (folder / "configs").symlink_to(CONFIGS.parent)  # the working folder is the checkout
     task = yaml.safe_load((CONFIGS / "skypilot.yaml").read_text())

@@ -129,10 +129,11 @@ class Run:
 
     def end(self) -> tuple[str, str]:
         """Output and errors of the run, once it and all of its processes have ended in time."""
-        crowd = max(os.getloadavg()[0] / (os.cpu_count() or 1), 1)  # processes that share a core
+        self.crowd = max(os.getloadavg()[0] / (os.cpu_count() or 1), 1)  # processes that share a core
         began = time.monotonic()
-        out, err = self.process.communicate(timeout=30 * crowd)
-        print(f"ended after {time.monotonic() - began:.1f} s, {crowd:.1f} processes a core")
+        out, err = self.process.communicate(timeout=30 * self.crowd)
+        self.ended = time.monotonic() - began
+        print(f"ended after {self.ended:.1f} s, {self.crowd:.1f} processes a core")  # `pytest -rP` shows it
         time.sleep(1)
         assert not self.everyone(), "processes are left"
         return out, err
@@ -220,7 +221,7 @@ def test_bar_13_a_group_a_rank_and_what_nohup_ignores(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("name", CODES)
 @pytest.mark.parametrize("devices, target", [(1, "parent"), (1, "group"), (2, "parent"), (2, "rank"), (2, "group")])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_signal_to_everyone(
+def test_bar_13_every_signal_to_everyone(
     name: str, devices: int, target: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = f"--trainer.devices={devices}", f"--data.num_workers={workers}"
@@ -229,6 +230,7 @@ def test_every_signal_to_everyone(
         run.send(name, target)
         out, err = run.end()
     assert run.process.returncode == CODES[name] and "Traceback" not in err, err
+    assert run.ended < 5 * run.crowd, "bar 13: 5 s on a machine that does nothing else"
     assert out.count(f"{name}: ended at step") == 1 and err.count(name) <= 1
     step = check_file(run, reached) + 3
     go_on = f"--ckpt_path={run.file()}"
