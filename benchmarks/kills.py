@@ -140,7 +140,9 @@ class Runs:
         strategy: the trainer's.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], processes: int, elsewhere: Path, strategy: str) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], processes: int, elsewhere: Path, strategy: str = "auto"
+    ) -> None:
         self.folder, self.processes, self.elsewhere = folder, processes, elsewhere
         self.log, self.known = folder / "log", 0  # the newest checkpoint when a run was started
         folder.mkdir(parents=True)

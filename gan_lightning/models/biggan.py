@@ -14,7 +14,8 @@ class BigGAN(TwoPlayerGAN):
     Data without classes train it unconditionally. The networks' defaults are those of 32 px; the paper's at 128 px are
     width 96, widest 1536, attention 64 (configs/biggan). Deviations: the discriminator's steps each have a batch of
     `data.batch_size`; at 32 px too the embedding is shared and the latent in pieces (a generator of 4,373,251
-    parameters for 10 classes), which the CIFAR-10 script of the authors' PyTorch code leaves out (4,304,387).
+    parameters for 10 classes), which the CIFAR-10 script of the authors' PyTorch code leaves out (4,304,387);
+    spectral norm begins with 15 power iterations (:func:`networks.layers.maybe_spectral`), the authors' with none.
 
     Args:
         orthogonal_weight: beta of the generator's penalty on what is not orthogonal between its filters, equation 3;

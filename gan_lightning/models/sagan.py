@@ -11,8 +11,9 @@ class SAGAN(TwoPlayerGAN):
 
     Hinge losses, conditional batch norm and projection, one discriminator step with 4e-4 for each generator step with
     1e-4. Data without classes train it unconditionally. The networks' defaults are the paper's at 128 px, with
-    attention on the 32x32 maps; smaller images want other numbers (configs/sagan). Deviation: keys and values are
-    pooled 2x2, as in the authors' code.
+    attention on the 32x32 maps; smaller images want other numbers (configs/sagan). Deviations: keys and values are
+    pooled 2x2, as in the authors' code; spectral norm begins with 15 power iterations
+    (:func:`networks.layers.maybe_spectral`), theirs with none.
     """
 
     def __init__(

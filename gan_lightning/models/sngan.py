@@ -23,7 +23,8 @@ class SNGAN(TwoPlayerGAN):
     With `conditioning: projection` the data's classes are used as in cGANs with Projection Discriminator (Miyato and
     Koyama 2018, arXiv:1802.05637): conditional batch norm in the generator, an inner product in the discriminator.
     Deviations: the generator's batch is as large as the discriminator's, not twice; the learning rate is constant
-    unless `step` has a scheduler (the paper: linear to zero over 100,000 steps). The generator upsamples by repeating
+    unless `step` has a scheduler (the paper: linear to zero over 100,000 steps); spectral norm begins with 15 power
+    iterations (:func:`networks.layers.maybe_spectral`), the authors' with none. The generator upsamples by repeating
     pixels, as the authors' code does; the FIDs of mimicry (arXiv:2005.02494) are of bilinear upsampling
     (:class:`ResNetGenerator` has it by choice).
 
