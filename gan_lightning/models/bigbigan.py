@@ -27,8 +27,9 @@ class BigBiGAN(TwoPlayerGAN, Encoder):
 
     The discriminator tells (x, E(x)) from (G(z), z) by three scores, of the image, of the latent and of both. Generator
     and encoder are one player with one loss and one optimizer, on the same forward pass. No term ever compares an image
-    with its reconstruction G(E(x)); that they resemble each other is the game's equilibrium. The optimizers and spectral
-    norm are BigGAN's. `encode`, `represent` and `reconstruct` use averages of both networks, in evaluation mode.
+    with its reconstruction G(E(x)); that they resemble each other is the game's equilibrium. The optimizers and the
+    spectral norm are BigGAN's. `encode`, `represent` and `reconstruct` use averages of both networks, in evaluation
+    mode.
 
     Args:
         discriminator: builds a network for (image_shape, latent_dim) from images and latents to (n, 3) scores.
