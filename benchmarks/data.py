@@ -201,15 +201,15 @@ def of_photos(images: int, batch_size: int, repeats: int, side: int = 1024, size
 
 
 def by_nvjpeg(contents: list[bytes], size: int, repeats: int) -> float:
-    """Seconds for a photo that a GPU decodes, all at once, and brings to a size: of the clock, since no core works."""
+    """Seconds for a photo that a GPU decodes, all at once, and brings to a size, by the clock: cores rest meanwhile."""
     from torchvision.io import decode_jpeg
 
-    bytes_of = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
+    encoded = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
     took = []
     for _ in range(repeats + 1):  # the first makes the decoder
         torch.cuda.synchronize()
         start = time.perf_counter()
-        for image in decode_jpeg(bytes_of, device="cuda"):
+        for image in decode_jpeg(encoded, device="cuda"):
             transforms.functional.resize(image, size, antialias=True)
         torch.cuda.synchronize()
         took.append((time.perf_counter() - start) / len(contents))

@@ -99,9 +99,10 @@ def test_the_mean_of_equal_statistics_is_that_statistic(world, monkeypatch):
     assert all(torch.equal(now, then) for now, then in zip(model.buffers(), before, strict=True))
 
 
-def test_one_process_keeps_common_batch_norm():
+@pytest.mark.parametrize("strategy", ["auto", "ddp"])
+def test_one_process_keeps_common_batch_norm(strategy):
     """Also where the model, or the trainer, asks for statistics over all processes."""
     model = tiny("BigGAN")
     kinds = [type(layer) for layer in model.modules()]
-    trained(model, 1, sync_batchnorm=True)
+    trained(model, 1, sync_batchnorm=True, strategy=strategy)
     assert model.sync_batchnorm and [type(layer) for layer in model.modules()] == kinds

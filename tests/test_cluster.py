@@ -602,7 +602,12 @@ def start_nodes(folder: Path, command: list[str], environments: list[dict[str, s
 def run_nodes(folder: Path, command: list[str], environments: list[dict[str, str]]) -> str:
     """What a command prints on each node, once all have ended well."""
     nodes = start_nodes(folder, command, environments)
-    printed = "".join(node.communicate(timeout=400)[0] for node in nodes)
+    try:
+        printed = "".join(node.communicate(timeout=400)[0] for node in nodes)
+    finally:
+        for node in nodes:
+            if node.poll() is None:
+                os.killpg(node.pid, signal.SIGKILL)
     assert all(node.returncode == 0 for node in nodes), printed
     return printed
 

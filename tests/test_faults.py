@@ -164,6 +164,28 @@ def test_others_are_watched_until_the_last_save_and_may_end_then(
     assert seen == [("save", False), ("upload", True)]
 
 
+def test_one_of_each_machine_speaks_when_the_first_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it torch's store has ended; of another machine's processes nothing is known."""
+
+    def ended() -> None:
+        raise RuntimeError("the store is closed")
+
+    monkeypatch.setattr(peers, "_get_default_store", ended)
+    for world, rank, here, gone, speaks in (
+        (2, 1, {}, [], True),  # alone on its machine
+        (2, 1, {7: 0}, [0], True),
+        (4, 3, {7: 2}, [], False),
+        (4, 2, {7: 3}, [], True),
+        (4, 3, {7: 2}, [2], True),
+        (3, 2, {7: 0, 8: 1}, [0], False),
+    ):
+        watch = peers.Peers(str)
+        watch._ranks = here
+        monkeypatch.setattr(watch, "gone", lambda seconds, gone=gone: gone)
+        monkeypatch.setattr(peers, "place", lambda rank=rank, world=world: (rank, world))
+        assert (watch.told(1) is None) == speaks
+
+
 def test_others_are_watched_until_a_signals_save_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is killed while all save together would else leave the others to the limit of their wait."""
     watch, seen = peers.Peers(str), []

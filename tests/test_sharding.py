@@ -6,6 +6,7 @@ them with runs of one process. This file is also the script that is started.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -19,7 +20,6 @@ import pytest
 import torch
 from conftest import (
     Noisy,
-    NoisyBatches,
     adam,
     assert_same,
     game,
@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torchvision.io import read_image
 
-from gan_lightning.callbacks import FID, Checkpoint, SampleGrid, When, checkpoint
+from gan_lightning.callbacks import FID, Checkpoint, SampleGrid, Watch, When, checkpoint, tracking
 from gan_lightning.core import AdversarialModule, ImageStep, batch_norm
 from gan_lightning.loading import load_model
 from gan_lightning.runtime import sharding
@@ -96,6 +96,13 @@ def train(case: str, path: Path | None = None, resume: Path | None = None, **opt
     return found if path is None else {**found, "bytes": callbacks[0].bytes}
 
 
+class Between(Callback):
+    """Uses a network between turns."""
+
+    def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: Any) -> None:
+        model.generator(torch.zeros(2, model.generator.latent_dim))
+
+
 class Ended(Callback):
     """A signal to the second process after three generator steps."""
 
@@ -123,9 +130,20 @@ def main(folder: Path) -> None:
     found["resumed"] = train("BigGAN", resume=folder / "BigGAN.ckpt", **several)
     found["from one"] = train("StyleGAN2", resume=folder / "one.ckpt", **several)
     try:
-        quiet(max_steps=1, **several).fit(translator("CycleGAN"), NoisyBatches("CycleGAN"))  # fakes of two players
+        quiet(max_steps=1, callbacks=[Between()], **several).fit(tiny("DCGAN", adam(1e-3)), Noisy())
     except ValueError as error:
         found["refused"] = str(error)
+    with torch.no_grad():
+        model = tiny("BigGAN", adam(1e-3))  # scalars, and buffers of spectral norm
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.add_(rank)
+    quiet(max_steps=1, **several).fit(model, Noisy())
+    state = {name: value for name, value in model.state_dict().items() if torch.is_tensor(value)}
+    found["begun alike"] = sharding.gathered(state, True)
+    scored = tiny("DCGAN", own_networks("DCGAN"), adam(1e-3))
+    fid = FID(Pixels(), Protocol(n_fake=20, batch_size=5, standing=2), When(every_n_steps=2, at_end=False))
+    quiet(max_steps=2, callbacks=[fid], **several).fit(scored, Noisy())
+    found["scored"] = fid.scores
     try:
         watched(folder / "ended", 10 * AT, Ended(), devices=2, strategy=ModelParallelStrategy())
     except Stopped as stopped:
@@ -239,7 +257,19 @@ def test_batch_norms_are_common_ones_again(monkeypatch):
 
 def test_a_model_that_draws_outside_of_turns_is_refused(two):
     for found in two:
-        assert "uses ResNetTranslator outside of a player's turn, use ddp" in found["refused"]
+        assert "uses DCGANGenerator outside of a player's turn, use ddp" in found["refused"]
+
+
+def test_processes_begin_with_the_numbers_of_the_first(two):
+    """Scalars and buffers too, which are not sharded; here the second's were all greater by 1."""
+    assert_same(two[0]["begun alike"], two[1]["begun alike"])
+
+
+def test_a_score_of_a_sharded_generator_with_batch_norm(two):
+    """Whose standing statistics are gathered, and then put back."""
+    for found in two:
+        assert found["scored"] and all(math.isfinite(score) for score in found["scored"].values())
+    assert two[0]["scored"] == two[1]["scored"]
 
 
 @pytest.mark.parametrize(
@@ -255,8 +285,11 @@ def test_other_ways_to_shard_are_refused(strategy, said):
 
 
 def test_what_does_not_work_with_shards_is_refused():
-    with pytest.raises(ValueError, match="SeqGAN cannot be sharded, use ddp"):
-        sharding.refuse(game("SeqGAN"), quiet())
+    several = [game("SeqGAN"), *map(translator, ("CycleGAN", "SimGAN")), tiny("ImprovedGAN", historical_weight=1.0)]
+    for model in several:
+        with pytest.raises(ValueError, match=f"{type(model).__name__} cannot be sharded, use ddp"):
+            sharding.refuse(model, quiet())
+    sharding.refuse(tiny("ImprovedGAN"), quiet())
     trainer = quiet()
     with pytest.raises(ValueError, match="leave --model.step.compile out"):
         sharding.refuse(tiny("GAN", step=ImageStep(compile=True)), trainer)
@@ -265,6 +298,13 @@ def test_what_does_not_work_with_shards_is_refused():
     trainer.strategy.precision_plugin = MixedPrecision("16-mixed", device="cpu")
     with pytest.raises(ValueError, match="use bf16-mixed"):
         sharding.refuse(tiny("GAN"), trainer)
+
+
+def test_watch_is_refused(monkeypatch):
+    """It would hear of no gradient, and say nothing."""
+    monkeypatch.setattr(tracking, "wandb_loggers", lambda trainer: [None])
+    with pytest.raises(ValueError, match="leave Watch out"):
+        Watch().setup(quiet(strategy="fsdp2"), tiny("GAN"), "fit")
 
 
 def test_other_strategies_shard_nothing():

@@ -82,7 +82,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
-FORMS = 64  # of compiled code that torch keeps of a function; it runs all further ones uncompiled, by default after 8
+FORMS = 64  # compiled forms that torch keeps of a function (by default 8): it runs further ones uncompiled
 
 
 class Compiled:

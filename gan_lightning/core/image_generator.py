@@ -283,7 +283,8 @@ class ImageGenerator(AdversarialModule):
         """
         network = self.weights(live, average)
         norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
-        before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
+        # Not their state_dict: to ask for it shards a sharded network again.
+        before = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
         momenta, training = [norm.momentum for norm in norms], network.training
         try:
             if count:
@@ -299,7 +300,8 @@ class ImageGenerator(AdversarialModule):
                 network.eval()
             yield
         finally:
-            for norm, state, momentum in zip(norms, before, momenta, strict=True):
-                norm.load_state_dict(state)
+            for norm, values, momentum in zip(norms, before, momenta, strict=True):
+                for name, buffer in norm.named_buffers():
+                    buffer.copy_(values[name])
                 norm.momentum = momentum
             network.train(training)

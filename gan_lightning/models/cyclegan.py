@@ -27,6 +27,7 @@ class CycleGAN(Translator):
         pool: images of each domain that are kept; 0 for none.
     """
 
+    shardable = False  # its pools are filled between turns
     directions = ("AtoB", "BtoA")
     pairs = {"cycle_a": ("A to B to A", "A"), "cycle_b": ("B to A to B", "B")}
     domains = {"AtoB": ("A to B", "B"), "BtoA": ("B to A", "A")}

@@ -79,6 +79,7 @@ class ImprovedGAN(TwoPlayerGAN):
         if semi_supervised:
             self.keep_averages("discriminator", self.discriminator)
         self.historical_weight = historical_weight
+        self.shardable = not (historical_weight or semi_supervised)  # both read weights between turns
         if historical_weight:  # as buffers, the means are in the checkpoint
             self.register_buffer("past_discriminator", parameters_to_vector(self.discriminator.parameters()).detach())
             self.register_buffer("past_generator", parameters_to_vector(self.generator.parameters()).detach())

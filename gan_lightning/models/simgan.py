@@ -33,6 +33,7 @@ class SimGAN(Translator):
         ValueError: numbers of turns that are negative, or no turn of one player at all.
     """
 
+    shardable = False  # the history is filled between turns
     pairs = {"change": ("refined", "synthetic")}
     domains = {"": ("refined", "real")}
 

@@ -53,6 +53,7 @@ class SinGAN(Manipulator):
             were trained for another number of steps.
     """
 
+    shardable = False  # a scale begins with what the one below draws, between turns
     scored_by = "SingleImageScores"
 
     def __init__(

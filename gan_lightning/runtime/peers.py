@@ -71,7 +71,7 @@ class Peers(Callback):
                     self._ranks[os.pidfd_open(process)] = other
         launcher: Any = trainer.strategy.launcher
         if started := getattr(launcher, "procs", []):
-            self._children = dict(enumerate(started, 1))
+            self._children = dict(enumerate(started, rank + 1))
             launcher.procs = list(started)
             started.clear()  # the list that Lightning watches
         threading.Thread(target=self._watch, name="peers", daemon=True).start()
@@ -118,7 +118,8 @@ class Peers(Callback):
     def told(self, code: int) -> int | None:
         """The exit code of the process that says why the run ends; None where that is this one, with its `code`.
 
-        The processes agree by torch's store. If that has ended with the first process, the next one speaks.
+        The processes agree by torch's store. If that has ended with the first process, the next one of each machine
+        speaks, since machines know nothing of each other then.
         """
         rank, world = place()
         if world == 1:
@@ -127,8 +128,8 @@ class Peers(Callback):
         try:
             first = _get_default_store().compare_set(TOLD, "", mine).decode()
         except (RuntimeError, ValueError):
-            gone = self.gone(0)
-            return None if rank == min(one for one in range(world) if one not in gone) else code
+            others = {rank, *self._ranks.values()}.difference(self.gone(0), {0})
+            return None if rank == min(others, default=rank) else code
         return None if first == mine else int(first.split()[0])
 
     def part(self) -> None:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from gan_lightning.runtime import processes
+
 LISTS = (nn.ModuleList, nn.ModuleDict)  # of networks or layers, without a forward of their own
 BLOCK = 1_000_000  # parameters from which an item of a list of layers is gathered and reduced by itself
 
@@ -114,7 +116,8 @@ class Sharded:
     """What a LightningModule of players does under :class:`FSDP2Strategy`.
 
     Attributes:
-        shardable: whether it can be; not a model that changes weights in place by more than its optimizers' steps.
+        shardable: whether it can be; not a model that uses its networks between turns, or changes weights in place by
+            more than its optimizers' steps.
     """
 
     shardable = True
@@ -130,6 +133,8 @@ class Sharded:
         if not isinstance(strategy, FSDP2Strategy):
             return
         refuse(module, module.trainer)
+        if not any(isinstance(one, FSDPModule) for one in module.modules()):  # as before a first fit
+            take_from_first(module)
         mesh = strategy.device_mesh["data_parallel"]
         for player in module.players().values():
             shard(player.network, mesh)
@@ -156,6 +161,15 @@ def refuse(module: Any, trainer: Trainer) -> None:
         raise ValueError(f"{name}: sharded weights lie in one order alone, leave --model.step.channels_last out")
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         raise ValueError(f"{name}: float16's scaler would see each process's shards alone, use bf16-mixed")
+
+
+@torch.no_grad()
+def take_from_first(module: nn.Module) -> None:
+    """Give all processes the parameters and buffers of the first, as DDP does: scalars and buffers are not sharded."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        shared = tensor.to(processes.meeting_place(tensor.device), copy=True)
+        dist.broadcast(shared, 0)
+        tensor.copy_(shared)
 
 
 def shard(network: nn.Module, mesh: Any) -> None:

@@ -158,11 +158,12 @@ class ScheduledScore(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: AdversarialModule) -> None:
         """Of a finished run that goes on: Lightning leaves out `on_train_end`, and has moved the model to the CPU."""
         if self._due_at_end(trainer):
+            before = pl_module.device  # sharded models are left where they are
             pl_module.to(trainer.strategy.root_device)
             try:
                 self.on_train_end(trainer, pl_module)
             finally:
-                pl_module.cpu()
+                pl_module.to(before)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step, "scores": self.scores, "card": self.card}
