@@ -27,9 +27,7 @@ class Watch(Callback):
         if stage == "fit" and not trainer.fast_dev_run and not tracking.wandb_loggers(trainer):
             raise ValueError("Watch hands gradients to W&B, which does not track this run: leave Watch out")
         if isinstance(trainer.strategy, FSDP2Strategy):
-            raise ValueError(
-                "--trainer.strategy fsdp2: Watch is not told of the gradients of shards, leave Watch out"
-            )
+            raise ValueError("--trainer.strategy fsdp2: Watch is not told of the gradients of shards, leave Watch out")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
