@@ -385,8 +385,14 @@ def test_images_come_in_the_models_own_precision(precision, dtype):
     assert seen == {dtype} and model.generator.layers[0].weight.dtype is dtype
 
 
-@pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("name", ["WGANGP", "R3GAN", "StyleGAN", "StyleGAN2"])
+PENALISED = ("WGANGP", "R3GAN", "StyleGAN", "StyleGAN2")
+COMPILED = [
+    pytest.param(name, True, marks=[] if name == "WGANGP" else pytest.mark.slow, id=f"{name}-compiled")
+    for name in PENALISED
+]
+
+
+@pytest.mark.parametrize(("name", "compile"), [*(pytest.param(name, False, id=name) for name in PENALISED), *COMPILED])
 def test_bar_19_penalty_gradient_is_exact_under_bfloat16(name, compile, monkeypatch):
     """WGAN-GP's, and R1 as three models compute it: a float32 island's backward pass is not under autocast either."""
     plain_compile = nn.Module.compile

@@ -157,13 +157,13 @@ def test_nothing_is_compiled_where_torch_cannot(monkeypatch: pytest.MonkeyPatch)
     assert model.generator._compiled_call_impl is None
 
 
-compiled_models = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name == "DCGAN" else pytest.mark.slow) for name in models.__all__],
-)
+def every_model(quick: str) -> pytest.MarkDecorator:
+    """A test of all models, of which one alone is not slow."""
+    names = [pytest.param(name, marks=[] if name == quick else pytest.mark.slow) for name in models.__all__]
+    return pytest.mark.parametrize("name", names)
 
 
-@compiled_models
+@every_model("DCGAN")
 def test_compiled_players_train_alike(name: str, aot_eager: None) -> None:
     """No player falls back, also not where a penalty is."""
     ends = []
@@ -176,7 +176,7 @@ def test_compiled_players_train_alike(name: str, aot_eager: None) -> None:
     assert gap(ends[1], ends[0]) <= 1e-6
 
 
-@compiled_models
+@every_model("GAN")
 def test_nothing_is_compiled_after_a_hundred_steps(name: str, aot_eager: None) -> None:
     """Counted. Networks that grow are compiled for each level, which tiny ones have all reached by then."""
     graphs, (model, data) = Graphs(), made(name, exact=True, compile=True)
