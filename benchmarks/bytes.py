@@ -62,8 +62,8 @@ def main() -> int:
     if sharded:
         print("\n| model | strategy | parameters | average | gradients | moments | all |\n|" + " --- |" * 7)
     for name in sharded:
+        networks = [player.network for player in made[name].players().values()]
         for strategy, processes in (("DDP", 1), ("fsdp2", 2)):
-            networks = [player.network for player in made[name].players().values()]
             parameters = kept((p for network in networks for p in network.parameters()), processes)
             average = kept(made[name].averages["generator"].parameters(), processes)
             cells = parameters, average, parameters, 2 * parameters

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -552,6 +552,21 @@ def trained(model: LightningModule, steps: int, data: ImageData | None = None, *
     trainer = quiet(max_steps=steps, **options)
     trainer.fit(model, data or Noisy(), ckpt_path=ckpt_path)
     return trainer
+
+
+class SaveAt(Callback):
+    """Save a checkpoint at the end of some batches, and at the end of an epoch."""
+
+    def __init__(self, folder: Path, batches: list[int], epoch_end: int = -1) -> None:
+        self.folder, self.batches, self.epoch_end = folder, batches, epoch_end
+
+    def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: Any) -> None:
+        if model.iteration in self.batches:
+            trainer.save_checkpoint(self.folder / f"batch{model.iteration}.ckpt")
+
+    def on_train_epoch_end(self, trainer: Trainer, model: AdversarialModule) -> None:
+        if model.iteration == self.epoch_end:
+            trainer.save_checkpoint(self.folder / "epoch.ckpt")
 
 
 def finish_wandb() -> None:

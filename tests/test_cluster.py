@@ -96,6 +96,18 @@ def the_run(folder: Path) -> Path:
     return run
 
 
+def start_nodes(folder: Path, command: list[str], environments: list[dict[str, str]]) -> list[subprocess.Popen[str]]:
+    """A command on each node, each in a session of its own."""
+    own = {name: value for name, value in os.environ.items() if name not in ("PL_GLOBAL_SEED", "GAN_LIGHTNING_RUN")}
+    own |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIGS.parents[1])}
+    own |= {"PATH": f"{folder}/tools:{Path(sys.executable).parent}:{os.environ['PATH']}", "PET_LOCAL_ADDR": "127.0.0.1"}
+    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return [
+        subprocess.Popen(command, cwd=folder, env=own | environment, start_new_session=True, **how)
+        for environment in environments
+    ]
+
+
 # torchrun.
 
 
@@ -109,26 +121,11 @@ class Agents:
             "NNODES": str(NODES),
             "JOB": job,
             "ADDRESS": address or f"127.0.0.1:{free_port()}",
-            "PYTHON": sys.executable,
             "MAX_RESTARTS": str(restarts),
-            "PET_LOCAL_ADDR": "127.0.0.1",
             "PET_MONITOR_INTERVAL": "0.1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(CONFIGS.parents[1]),
             name: value,
         }
-        self.nodes = [
-            subprocess.Popen(
-                ["bash", str(CONFIGS / "torchrun.sh"), *SMALL, *args],
-                cwd=folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-                env={k: v for k, v in os.environ.items() if k != "PL_GLOBAL_SEED"} | variables,
-            )
-            for _ in range(NODES)
-        ]
+        self.nodes = start_nodes(folder, ["bash", str(CONFIGS / "torchrun.sh"), *SMALL, *args], [variables] * NODES)
 
     def ranks(self) -> dict[int, int]:
         """The training processes: by rank the number of the process."""
@@ -585,18 +582,6 @@ def test_kubernetes_job() -> None:
 # The same files, run: with a fake `srun`, and the environments that SkyPilot and Kubeflow's operator give.
 
 FOUR_STEPS = [*SMALL, "--trainer.logger=false", "--trainer.max_steps=4"]
-
-
-def start_nodes(folder: Path, command: list[str], environments: list[dict[str, str]]) -> list[subprocess.Popen[str]]:
-    """A command on each node, each in a session of its own."""
-    own = {name: value for name, value in os.environ.items() if name not in ("PL_GLOBAL_SEED", "GAN_LIGHTNING_RUN")}
-    own |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIGS.parents[1])}
-    own |= {"PATH": f"{folder}/tools:{Path(sys.executable).parent}:{os.environ['PATH']}", "PET_LOCAL_ADDR": "127.0.0.1"}
-    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return [
-        subprocess.Popen(command, cwd=folder, env=own | environment, start_new_session=True, **how)
-        for environment in environments
-    ]
 
 
 def run_nodes(folder: Path, command: list[str], environments: list[dict[str, str]]) -> str:

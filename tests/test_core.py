@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ import torch
 from conftest import (
     SHAPE,
     Noisy,
+    SaveAt,
     adam,
     assert_same,
     both,
@@ -777,21 +777,6 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "counters": [trainer.global_step, model.iteration, model.images_seen, model.seed],
     }
-
-
-class SaveAt(Callback):
-    """Save a checkpoint at the end of some batches, and at the end of an epoch."""
-
-    def __init__(self, folder: Path, batches: list[int], epoch_end: int = -1) -> None:
-        self.folder, self.batches, self.epoch_end = folder, batches, epoch_end
-
-    def on_train_batch_end(self, trainer: Trainer, model: AdversarialModule, *_: Any) -> None:
-        if model.iteration in self.batches:
-            trainer.save_checkpoint(self.folder / f"batch{model.iteration}.ckpt")
-
-    def on_train_epoch_end(self, trainer: Trainer, model: AdversarialModule) -> None:
-        if model.iteration == self.epoch_end:
-            trainer.save_checkpoint(self.folder / "epoch.ckpt")
 
 
 def scheduled(name: str = "DCGAN", step: ImageStep = ImageStep(), **more: Any) -> TwoPlayerGAN:

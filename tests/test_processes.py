@@ -26,6 +26,7 @@ from conftest import (
     Noisy,
     NoisyBatches,
     NoisyCaptions,
+    SaveAt,
     adam,
     assert_same,
     game,
@@ -173,17 +174,6 @@ def gradient_bytes(network: nn.Module) -> int:
     return sum(p.nbytes for p in network.parameters() if p.requires_grad)
 
 
-class SaveAt(Callback):
-    """Saves after a number of generator steps."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path, self.step = path, step
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-
-
 class Choices(Callback):
     """What each process makes of the same images: by augmentation, and by a pool of images that is full."""
 
@@ -273,11 +263,10 @@ def main(devices: int, folder: Path) -> None:
     results["gaps"] = model.gaps
     results["evaluated"] = tensors(model)
 
-    path = folder / "resume.ckpt"
     unbroken = tiny("DCGAN", own_networks("DCGAN"), adam())
-    train(devices, unbroken, 7, callbacks=[SaveAt(path, 3)])
+    train(devices, unbroken, 7, callbacks=[SaveAt(folder, [3])])
     resumed = tiny("DCGAN", own_networks("DCGAN"), adam(), seed=1)
-    quiet(devices=devices, max_steps=7).fit(resumed, Noisy(), ckpt_path=path)
+    quiet(devices=devices, max_steps=7).fit(resumed, Noisy(), ckpt_path=folder / "batch3.ckpt")
     results["unbroken"], results["resumed"] = tensors(unbroken), tensors(resumed)
 
     begun(devices).save_checkpoint(folder / "of two.ckpt")

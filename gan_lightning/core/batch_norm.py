@@ -91,9 +91,8 @@ def synchronise(model: nn.Module, strategy: Any, by_default: bool) -> None:
         strategy: the trainer's; what it has for `sync_batchnorm` is replaced, since torch's wants a GPU.
         by_default: whether the model asks for it.
     """
-    asked = getattr(strategy, "_layer_sync", None) is not None
-    if place()[1] == 1 and asked:
-        strategy._layer_sync = None
-    elif place()[1] > 1 and (by_default or asked):
-        strategy._layer_sync = WholeBatchNorm()
+    if not by_default and getattr(strategy, "_layer_sync", None) is None:
+        return
+    strategy._layer_sync = WholeBatchNorm() if place()[1] > 1 else None
+    if strategy._layer_sync is not None:
         strategy._layer_sync.apply(model)  # now: a strategy may change the layers before it looks for batch norms

@@ -78,19 +78,19 @@ class Peers(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if place()[1] > 1:
-            trainer.strategy.barrier()  # from now on each may end when it has done its part
-        self._over.set()
+            trainer.strategy.barrier()
+        self.dismiss()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, signals.Stopped):  # else all are to save together first, see :meth:`dismiss`
-            self._over.set()
+        if not isinstance(exception, signals.Stopped):  # else all are to save together first: `fit` dismisses them
+            self.dismiss()
 
     def dismiss(self) -> None:
         """From now on each process may end when it has done its part."""
         self._over.set()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._over.set()
+        self.dismiss()
         ranks, self._ranks = self._ranks, {}
         for descriptor in ranks:
             os.close(descriptor)

@@ -98,6 +98,15 @@ def average_batch_statistics(module: nn.Module) -> None:
                 statistic.copy_(shared / dist.get_world_size())
 
 
+@torch.no_grad()
+def take_from_first(module: nn.Module) -> None:
+    """Give all processes the parameters and buffers of the first."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        shared = tensor.to(meeting_place(tensor.device), copy=True)
+        dist.broadcast(shared, 0)
+        tensor.copy_(shared)
+
+
 def know_rank() -> None:
     """Let the first process of all nodes alone count as the first one, before there is a Trainer.
 

@@ -134,7 +134,7 @@ class Sharded:
             return
         refuse(module, module.trainer)
         if not any(isinstance(one, FSDPModule) for one in module.modules()):  # as before a first fit
-            take_from_first(module)
+            processes.take_from_first(module)  # as DDP does: scalars and buffers are not sharded
         mesh = strategy.device_mesh["data_parallel"]
         for player in module.players().values():
             shard(player.network, mesh)
@@ -161,15 +161,6 @@ def refuse(module: Any, trainer: Trainer) -> None:
         raise ValueError(f"{name}: sharded weights lie in one order alone, leave --model.step.channels_last out")
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         raise ValueError(f"{name}: float16's scaler would see each process's shards alone, use bf16-mixed")
-
-
-@torch.no_grad()
-def take_from_first(module: nn.Module) -> None:
-    """Give all processes the parameters and buffers of the first, as DDP does: scalars and buffers are not sharded."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        shared = tensor.to(processes.meeting_place(tensor.device), copy=True)
-        dist.broadcast(shared, 0)
-        tensor.copy_(shared)
 
 
 def shard(network: nn.Module, mesh: Any) -> None:
