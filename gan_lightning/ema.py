@@ -109,11 +109,11 @@ class EMA(nn.Module):
         weight = 1.0 - self.beta(self.waiting, images_seen) if self.calls > self.start else 1.0
         self.waiting = 0
         parameters, buffers = self._places
-        pairs = [(copied[name], live[name]) for copied, live, name in parameters]
         if only_moved and weight < 1.0:
-            pairs = [(copied, live) for copied, live in pairs if live.grad is not None]
-        if pairs:
-            torch._foreach_lerp_(*map(list, zip(*pairs, strict=True)), weight)
+            parameters = [place for place in parameters if place[1][place[2]].grad is not None]
+        if parameters:
+            copies = [copied[name] for copied, _, name in parameters]
+            torch._foreach_lerp_(copies, [live[name] for _, live, name in parameters], weight)
         for copied, live, name in buffers:
             averaged = self.statistics and name in ("running_mean", "running_var")
             copied[name].lerp_(live[name], weight) if averaged else copied[name].copy_(live[name])

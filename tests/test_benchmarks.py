@@ -673,11 +673,14 @@ def test_a_soak_finds_a_leak_of_each_kind(run: Run) -> None:
 @linux
 @pytest.mark.slow
 def test_bar_25_five_thousand_steps_grow_by_less_than_20_mib(tmp_path: Path) -> None:
-    """By a process of its own; and a step costs at most 0.7 ms of CPU time above a loop that is written by hand."""
+    """By a process of its own; and a step costs at most 0.7 ms of CPU time above a loop that is written by hand.
+
+    Of five measures the least counts, of the loop by hand and of ours: what else the machine does only adds.
+    """
     script = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import soak, step\n"
         "memory = {row.step: row.memory for row in soak.soak(5000, 500, 500, 1)}\n"
-        "theirs, ours, _ = step.measure('mlp', 20, 50)\n"
+        "theirs, ours, _ = map(min, zip(*(step.measure('mlp', 20, 50) for _ in range(5))))\n"
         "print(json.dumps([memory[5000] - memory[500], (ours.cpu - theirs.cpu) / 50 * 1000]))"
     )
     about = {"cwd": tmp_path, "env": os.environ | {"OMP_NUM_THREADS": "1"}}

@@ -37,13 +37,14 @@ class QuickHooks:
     """What Lightning calls in a step, without the parts that have no effect in this run."""
 
     unheard = False  # whether a backward pass has hooks around it that do nothing: see `hears_nothing`
+    plain = frozenset(("_current_fx_name", "iteration", "images_seen", "clock", "noise", "_turn_in_batch"))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A hook's name, set at each of the 40 that are called in a step, is set as in any object.
+        """What is set in each step, such as a hook's name at each of the 40 that are called, is set as in any object.
 
         A module looks first whether it is a parameter, a buffer or a module: 0.15 ms of a step.
         """
-        if name == "_current_fx_name":
+        if name in self.plain:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

@@ -70,6 +70,7 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
         self.training_log = TrainingLog()
         self._moves: dict[str, Move] = {}
         self._run: execution.Run = execution.eagerly
+        self._log_every = 0  # batches
 
     # What a model says.
 
@@ -185,10 +186,10 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
     @contextmanager
     def _part(self, index: int, known: list[list[Tensor]] | None) -> Iterator[list[Tensor]]:
         """Random numbers and :func:`batches.gather_batch` for one micro-batch of this process."""
-        count, rank, turn = self.step.micro_batches, self.global_rank, (self.iteration, self._turn_in_batch)
-        seed_torch(key(self.seed, *turn, rank, index), self.device)  # for layers of others that draw by torch
-        part, parts = index * self.trainer.world_size + rank, self.trainer.world_size * count
-        self.noise = PartNoise(key(self.seed, *turn), part, parts, self.device)
+        count, rank, world = self.step.micro_batches, self.global_rank, self.trainer.world_size
+        turn, device = (self.seed, self.iteration, self._turn_in_batch), self.device
+        seed_torch(key(*turn, rank, index), device)  # for layers of others that draw by torch
+        self.noise = PartNoise(key(*turn), index * world + rank, world * count, device)
         with drawn_by_layers(self.noise), batches.part(index, count, known) as recorded:
             yield recorded
 
@@ -232,10 +233,6 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
         """Whether this batch ends with a log line (`trainer.log_every_n_steps` batches apart)."""
         return bool(self._log_every) and self.iteration % self._log_every == 0
 
-    @property
-    def _log_every(self) -> int:
-        return getattr(self.trainer, "log_every_n_steps", None) or 0  # Lightning sets it without declaring it
-
     def watch(self, name: str, value: Tensor | float) -> None:
         """Put a figure on the next log line (see :class:`TrainingLog`); a tensor stays on its device until then."""
         self.training_log.watch(name, value)
@@ -254,12 +251,13 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
         Raises:
             NotFiniteError: naming the player and the term that was the first.
         """
-        scaler, log = getattr(self.trainer.precision_plugin, "scaler", None), self.training_log
+        trainer, log = self.trainer, self.training_log
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
         good = log.all_finite() if scaler is None else scaler.get_scale() >= DEAD_SCALE
-        if not self.trainer.strategy.reduce_boolean_decision(good, all=True):
+        if not trainer.strategy.reduce_boolean_decision(good, all=True):
             what = log.first_not_finite() if scaler is None else "every step overflows float16"
             raise NotFiniteError(
-                f"{what} (generator step {self.trainer.global_step}): lower the learning rate, or look at the data"
+                f"{what} (generator step {trainer.global_step}): lower the learning rate, or look at the data"
             )
         log.clear_losses()
 
@@ -297,6 +295,7 @@ class AdversarialModule(execution.QuickHooks, sharding.Sharded, LightningModule)
 
     def on_fit_start(self) -> None:
         self.training_log.begin_fit()
+        self._log_every = getattr(self.trainer, "log_every_n_steps", None) or 0  # Lightning does not declare it
         self._run = execution.prepared(self, self._players)
 
     def on_train_start(self) -> None:
