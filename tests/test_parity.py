@@ -10,12 +10,14 @@ run from the newest commit of each repository:
 - StarGAN: yunjey/stargan, `model.py`;
 - SNGAN and WGANGP: kwotsin/mimicry, `sngan_32.py` and `wgan_gp_32.py`, with its ReLUs not in place, where they would
   change the shortcut's input too;
+- SAGAN: kwotsin/mimicry, `sagan_32.py`, its ReLUs not in place either; its discriminator's attention after the first
+  block, where ours has it (`attention` 16), in place of the second;
 - BigGAN, its generator with attention: ajbrock/BigGAN-PyTorch, `BigGAN.py` (`hier`, `G_shared`);
 - SRGAN's generator: leftthomas/SRGAN, `model.py`, before its tanh;
 - DCGAN: pytorch/examples, `dcgan/main.py`, the discriminator before its sigmoid.
 
 Biases that only one of both has are 0. Singular vectors of spectral norm are exact, so that nothing hangs on where a
-power iteration stands. BEGAN, InfoGAN and SAGAN are not here: their authors' code is of TensorFlow, and was not run.
+power iteration stands. BEGAN and InfoGAN are not here: their authors' code is of TensorFlow, and was not run.
 """
 
 from __future__ import annotations
@@ -59,6 +61,17 @@ CASES = {
     "SNGAN discriminator": Case(lambda: networks.ResNetDiscriminator(RGB, width=6), ((4, *RGB),)),
     "WGANGP discriminator": Case(
         lambda: networks.ResNetDiscriminator(RGB, width=6, spectral_norm=False, sum_pool=False), ((4, *RGB),)
+    ),
+    "SAGAN generator": Case(
+        lambda: networks.ResNetGenerator(
+            RGB, 3, latent_dim=6, width=16, attention=16, spectral_norm=True, upsampling="bilinear"
+        ),
+        ((4, 6),),
+        (),
+        3,
+    ),
+    "SAGAN discriminator": Case(
+        lambda: networks.ResNetDiscriminator(RGB, 3, width=16, attention=16), ((4, *RGB),), (), 3
     ),
     "BigGAN generator": Case(
         lambda: networks.BigGANGenerator(RGB, 3, latent_dim=8, width=16, embedding=5, attention=16), ((4, 8),), (), 3
