@@ -70,6 +70,26 @@ def test_an_untrained_network_draws_a_grid_unless_told_otherwise(remedy: dict, c
         assert grid_peak(inner) > 10 and grid_peak(smooth) > 10
 
 
+def test_a_network_that_learns_the_difference_begins_as_the_bicubic_enlargement():
+    network, image = SRResNet((1, 20, 28), blocks=1, width=4, bicubic=True), draw(2, 1, 5, 7)
+    torch.testing.assert_close(network(image), F.interpolate(image, (20, 28), mode="bicubic"))
+    F.mse_loss(network(image), torch.zeros(2, 1, 20, 28)).backward()
+    assert network.tail[-1].weight.grad.abs().max() > 0
+
+
+def test_the_gradient_of_strides_is_greater_at_some_places_of_a_grid_and_that_of_means_is_not():
+    for downsampling, uneven in (("stride", True), ("pool", False)):
+        for seed in range(2):
+            torch.manual_seed(seed)
+            network = SRDiscriminator((1, 64, 64), width=8, units=16, downsampling=downsampling)
+            image = draw(16, 1, 64, 64).requires_grad_()
+            network(image).sum().backward()
+            energy = image.grad.square().mean((0, 1))[8:-8, 8:-8]
+            places = torch.stack([energy[i::2, j::2].mean() for i in range(2) for j in range(2)])
+            assert (places.max() / places.min() > 1.15) == uneven
+    assert network(image).shape == (16,)
+
+
 def test_resize_enlarges_and_has_no_shuffle_to_initialise():
     network = SRResNet((1, 16, 16), blocks=1, width=4, upsampling="resize")
     assert network(torch.rand(1, 1, 5, 7)).shape == (1, 1, 20, 28)
