@@ -30,12 +30,11 @@ from gan_lightning.networks.residual import (
     LocalDiscriminator,
     Refiner,
     ResNetTranslator,
-    SRDiscriminator,
-    SRResNet,
 )
 from gan_lightning.networks.resnet import BigGANDiscriminator, BigGANGenerator, ResNetDiscriminator, ResNetGenerator
 from gan_lightning.networks.semi_supervised import SemiSupervisedDiscriminator, SemiSupervisedGenerator
 from gan_lightning.networks.singan import SinGANDiscriminators, SinGANGenerator
+from gan_lightning.networks.srgan import SRDiscriminator, SRResNet
 from gan_lightning.networks.stackgan import (
     ImageEncoder,
     StackedGenerator,

@@ -17,7 +17,7 @@ from gan_lightning.loading import load_model
 from gan_lightning.metrics import CIFARResNet56, grid_peak
 from gan_lightning.networks import RandomFeatures, ResNet56Features, SRDiscriminator, SRResNet, VGG19Features
 from gan_lightning.networks.features import ResNet56
-from gan_lightning.networks.residual import icnr_init
+from gan_lightning.networks.srgan import icnr_init
 
 
 def test_the_papers_networks_at_96():
