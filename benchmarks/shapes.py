@@ -1,6 +1,7 @@
 """How right the translations of a checkpoint are, on the drawn sets: `python benchmarks/shapes.py CKPT`.
 
-An SRGAN is measured on photos too: `--root FOLDER` takes the held-out ones of that folder. `--light` is that of the
+An SRGAN is measured on photos too: `--root FOLDER` takes the held-out ones of that folder, and adds a distance by
+trained features, the last map of the CIFAR-10 classifier in weights/ of $GAN_LIGHTNING_DATA. `--light` is that of the
 real images that a SimGAN was trained on.
 
 The validation sets of `gan_lightning.data.Shape*` are drawn, so the right answer is known. Classifiers and estimators
@@ -29,7 +30,7 @@ from gan_lightning.data.sets import Split
 from gan_lightning.loading import load_model
 from gan_lightning.metrics import DigitFeatures, grid_peak
 from gan_lightning.metrics.fid import frechet_distance
-from gan_lightning.networks import RandomFeatures
+from gan_lightning.networks import RandomFeatures, ResNet56Features
 from gan_lightning.runtime.sizes import Size, size_of
 
 STEPS, BATCH = 600, 64  # of the classifiers and estimators
@@ -182,14 +183,18 @@ def srgan(model: Translator, size: Size, root: str | None = None) -> None:
     batch: Paired = whole(kind(size=size, factor=model.scale))
     columns = {"bicubic": "input", "model": "output"}
     made = {name: in_parts(lambda s, t, c=c: model.columns(Paired(s, t))[c], *batch) for name, c in columns.items()}
-    others = RandomFeatures(seed=1)  # not those that were trained on
+    features = {"random_features": RandomFeatures(seed=1)}  # not those that were trained on
+    features |= {"trained_features": ResNet56Features(stage=3)} if root else {}
     for name, image in made.items():
-        far = (in_parts(others, image) - in_parts(others, batch.target)).square().mean()
+        far = {
+            f"distance_of_{kind}": (in_parts(phi, image) - in_parts(phi, batch.target)).square().mean()
+            for kind, phi in features.items()
+        }
         steep, real = ((x[:, :, 1:] - x[:, :, :-1]).square().mean() for x in (image, batch.target))
         print(name, end="  ")
         report(
             psnr=psnr(image, batch.target),
-            feature_distance=far,
+            **far,
             gradient_energy_of_the_target=steep / real,
             grid_peak_in_decibels=grid_peak(image, model.scale),
         )

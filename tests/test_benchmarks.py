@@ -189,14 +189,19 @@ def test_the_tests_for_a_gpu_run_on_a_cpu() -> None:
     assert done.returncode == 0 and int(re.search(r"(\d+) passed", done.stdout)[1]) == 7, done.stdout[-3000:]
 
 
+def write_classifier(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Untrained weights where the CIFAR-10 classifier's are looked for."""
+    (folder / "weights").mkdir()
+    state = {f"module.{name}": value for name, value in ResNet56().state_dict().items()}
+    torch.save({"state_dict": state}, folder / "weights" / RESNET56_FILE)
+    monkeypatch.setenv("GAN_LIGHTNING_DATA", str(folder))
+
+
 @pytest.mark.parametrize("model", ["sngan", *(pytest.param(n, marks=SLOW) for n in ("biggan", "r3gan"))])
 def test_gpu_train_runs_on_a_cpu_too(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cifar10").mkdir()
-    (tmp_path / "weights").mkdir()
     write_cifar(tmp_path / "cifar10")
-    state = {f"module.{name}": value for name, value in ResNet56().state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "weights" / RESNET56_FILE)
-    monkeypatch.setenv("GAN_LIGHTNING_DATA", str(tmp_path))
+    write_classifier(tmp_path, monkeypatch)
     how = ["--only", model, "--device", "cpu", "--tiny", "--out", str(tmp_path / "out")]
     code, printed = run(loaded("gpu_train"), *how)
     (row,) = json.loads((tmp_path / "out" / "rows.json").read_text())["rows"]
@@ -495,8 +500,9 @@ def test_shapes(name: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
         for seed in range(60):  # a twentieth are held out
             picture = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), np.uint8)
             Image.fromarray(picture).save(tmp_path / f"{seed}.png")
+        write_classifier(tmp_path, monkeypatch)
         _, photos = run(shapes, str(tmp_path / "a.ckpt"), "--root", str(tmp_path))
-        assert len(photos.splitlines()) == lines and photos != printed
+        assert len(photos.splitlines()) == lines and photos.count("trained features") == 2 and photos != printed
     elif name == "Pix2Pix":
         with pytest.raises(SystemExit):
             run(shapes, str(tmp_path / "a.ckpt"), "--root", str(tmp_path))
