@@ -47,7 +47,7 @@ class SRResNet(nn.Module):
             arXiv:1511.04587); the last convolution begins at 0.
 
     Raises:
-        ValueError: a scale that is no power of two, or `icnr` without a shuffle.
+        ValueError: a scale that is no power of two, another upsampling, or `icnr` without a shuffle.
     """
 
     multiple = 1
@@ -66,6 +66,8 @@ class SRResNet(nn.Module):
         super().__init__()
         channels = image_shape[0]
         doublings = int(math.log2(scale))
+        if upsampling not in ("shuffle", "resize"):
+            raise ValueError(f'upsampling is "shuffle" or "resize", not {upsampling!r}')
         if icnr and upsampling != "shuffle":
             raise ValueError("SRResNet: icnr initialises the filters of shuffles, and upsampling 'resize' has none")
         if scale < 2 or 2**doublings != scale:
@@ -111,7 +113,7 @@ class SRDiscriminator(nn.Module):
             which the paper does not have, takes the mean of 2x2 places after a convolution without a stride.
 
     Raises:
-        ValueError: a side that is no multiple of 16.
+        ValueError: a side that is no multiple of 16, or another downsampling.
     """
 
     def __init__(
@@ -124,6 +126,8 @@ class SRDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
+        if downsampling not in ("stride", "pool"):
+            raise ValueError(f'downsampling is "stride" or "pool", not {downsampling!r}')
         if height % 16 or breadth % 16:
             raise ValueError(f"SRDiscriminator halves four times: sides must be multiples of 16, not {image_shape[1:]}")
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]

@@ -96,6 +96,10 @@ def test_resize_enlarges_and_has_no_shuffle_to_initialise():
     assert not any(isinstance(layer, nn.PixelShuffle) for layer in network.modules())
     with pytest.raises(ValueError, match="icnr initialises the filters of shuffles"):
         SRResNet((1, 16, 16), upsampling="resize", icnr=True)
+    with pytest.raises(ValueError, match="not 'bilinear'"):
+        SRResNet((1, 16, 16), upsampling="bilinear")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not 'max'"):
+        SRDiscriminator((1, 16, 16), downsampling="max")  # type: ignore[arg-type]
 
 
 def test_a_drawn_grid_is_found_and_its_strength_is_the_closed_forms():
