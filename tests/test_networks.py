@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from gan_lightning import networks
+from gan_lightning.models import SNGAN
 from gan_lightning.networks.layers import SelfAttention, class_batch_norm, normal_init
 from gan_lightning.networks.mlp import Maxout
 from gan_lightning.networks.resnet import DownBlock
@@ -517,3 +518,16 @@ def test_biggan_weights_are_orthogonal_at_first():
     small = networks.BigGANGenerator((3, 32, 32), 10, latent_dim=16, width=32, initialise=normal_init)
     weight = small.blocks[0].conv1.parametrizations.weight.original
     assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: networks.ResNetGenerator((1, 16, 16), upsampling="cubic"), '"nearest" or "bilinear", not \'cubic\''),
+        (lambda: networks.StyleGAN2Discriminator((1, 16, 16), architecture="skip"), '"resnet" or "orig", not \'skip\''),
+        (lambda: SNGAN((1, 16, 16), 3, conditioning="concat"), '"none" or "projection", not \'concat\''),
+    ],
+)
+def test_a_word_that_an_argument_does_not_know_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -21,6 +21,7 @@ from gan_lightning.core.step import (
 )
 from gan_lightning.core.text_to_image import TextToImage
 from gan_lightning.core.translator import Columns, Inpainter, Translator
+from gan_lightning.runtime.errors import require_one_of
 
 __all__ = [
     "AdversarialModule",
@@ -48,4 +49,5 @@ __all__ = [
     "evaluating",
     "in_own_precision",
     "require_classes",
+    "require_one_of",
 ]

@@ -12,6 +12,7 @@ from gan_lightning.core import (
     Terms,
     TwoPlayerGAN,
     require_classes,
+    require_one_of,
 )
 from gan_lightning.networks import ResNetDiscriminator, ResNetGenerator
 
@@ -32,7 +33,7 @@ class SNGAN(TwoPlayerGAN):
         conditioning: whether the networks are told the class, and how.
 
     Raises:
-        ValueError: conditioning on data without classes.
+        ValueError: conditioning on data without classes, or of another kind.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class SNGAN(TwoPlayerGAN):
         n_critic: int = 5,
         step: ImageStep = ImageStep(),
     ) -> None:
+        require_one_of("SNGAN: conditioning", conditioning, "none", "projection")
         classes = require_classes("SNGAN", num_classes) if conditioning == "projection" else None
         networks = generator(image_shape, classes), discriminator(image_shape, classes)
         super().__init__(image_shape, *networks, generator_optimizer, discriminator_optimizer, n_critic, step)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning.networks.residual import ResidualBlock
+from gan_lightning.runtime.errors import require_one_of
 
 
 @torch.no_grad()
@@ -66,8 +67,7 @@ class SRResNet(nn.Module):
         super().__init__()
         channels = image_shape[0]
         doublings = int(math.log2(scale))
-        if upsampling not in ("shuffle", "resize"):
-            raise ValueError(f'upsampling is "shuffle" or "resize", not {upsampling!r}')
+        require_one_of("SRResNet: upsampling", upsampling, "shuffle", "resize")
         if icnr and upsampling != "shuffle":
             raise ValueError("SRResNet: icnr initialises the filters of shuffles, and upsampling 'resize' has none")
         if scale < 2 or 2**doublings != scale:
@@ -126,8 +126,7 @@ class SRDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
-        if downsampling not in ("stride", "pool"):
-            raise ValueError(f'downsampling is "stride" or "pool", not {downsampling!r}')
+        require_one_of("SRDiscriminator: downsampling", downsampling, "stride", "pool")
         if height % 16 or breadth % 16:
             raise ValueError(f"SRDiscriminator halves four times: sides must be multiples of 16, not {image_shape[1:]}")
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]

@@ -17,6 +17,7 @@ from gan_lightning.networks.fir import BILINEAR, downsample, downsampling_conv2d
 from gan_lightning.networks.layers import channels, pyramid
 from gan_lightning.networks.modulated import StyledConv2d, ToImage, clamped, in_half
 from gan_lightning.networks.style import LayerNoise, MappingNetwork, StyleGenerator, leaky_relu
+from gan_lightning.runtime.errors import require_one_of
 
 HalfType = Literal["bfloat16", "float16"]
 
@@ -214,7 +215,7 @@ class StyleGAN2Discriminator(nn.Module):
         group: of the minibatch deviation; see :class:`MinibatchDeviation`.
 
     Raises:
-        ValueError: a size that no halving reaches, or too small a `base` for it.
+        ValueError: a size that no halving reaches, too small a `base` for it, or another architecture.
     """
 
     def __init__(
@@ -232,6 +233,7 @@ class StyleGAN2Discriminator(nn.Module):
         group: int = 4,
     ) -> None:
         super().__init__()
+        require_one_of("StyleGAN2Discriminator: architecture", architecture, "resnet", "orig")
         halvings, height, width = pyramid(type(self).__name__, image_shape)
         counts = channels(halvings + 1, base, widest)[::-1]
         halves = [getattr(torch, half_type) if level < half_resolutions else None for level in range(halvings)]

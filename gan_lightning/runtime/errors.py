@@ -53,6 +53,17 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f", did you mean {', '.join(repr(names[name]) for name in close)}?" if close else ""
 
 
+def require_one_of(what: str, value: object, *choices: str) -> None:
+    """Refuse the value of an argument that is none of its words.
+
+    Raises:
+        ValueError: naming all of them.
+    """
+    words = " or ".join(f'"{choice}"' for choice in choices)
+    if value not in choices:
+        raise ValueError(f"{what} is {words}, not {value!r}")
+
+
 def printable(name: object) -> str:
     """A path or a name in one line that can be printed: bytes that are no UTF-8 as \\xe9, a newline as \\n."""
 
