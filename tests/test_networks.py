@@ -523,7 +523,6 @@ def test_biggan_weights_are_orthogonal_at_first():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: networks.ResNetGenerator((1, 16, 16), upsampling="cubic"), '"nearest" or "bilinear", not \'cubic\''),
         (lambda: networks.StyleGAN2Discriminator((1, 16, 16), architecture="skip"), '"resnet" or "orig", not \'skip\''),
         (lambda: SNGAN((1, 16, 16), 3, conditioning="concat"), '"none" or "projection", not \'concat\''),
     ],

@@ -25,7 +25,7 @@ from gan_lightning.core import AdversarialModule, resume
 from gan_lightning.core.hyperparameters import plain_hyperparameters
 from gan_lightning.runtime import signals
 from gan_lightning.runtime.checkpoint_io import AtomicCheckpointIO, link
-from gan_lightning.runtime.errors import NotFiniteError, make_folder, one_line
+from gan_lightning.runtime.errors import NotFiniteError, make_folder, one_line, require_one_of
 from gan_lightning.runtime.processes import greatest
 from gan_lightning.runtime.sharding import local
 
@@ -74,8 +74,7 @@ class Checkpoint(callbacks.Checkpoint):
         super().__init__()
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}; null turns it off")
-        if mode not in ("min", "max"):
-            raise ValueError(f'mode must be "min" or "max", not {mode!r}')
+        require_one_of("mode", mode, "min", "max")
         self.folder, self.every_n_steps, self.every_minutes = folder, every_n_steps, every_minutes
         self.monitor, self.mode, self.log_model = monitor, mode, log_model
         self.config: str | None = None

@@ -17,7 +17,7 @@ from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Derived, Examples, Split
 from gan_lightning.noise import hashes, key
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import printable, require_one_of
 from gan_lightning.runtime.reading import MAX_PIXELS
 from gan_lightning.runtime.sizes import Size
 from gan_lightning.text import SPECIAL, Unit, caption_parts, tokens_of, vocabulary_of
@@ -198,8 +198,7 @@ class CaptionedImages(FileData):
         super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers, white, max_pixels)
         if min_count < 1 or (length is not None and length < 1):
             raise ValueError(f"length ({length}) and min_count ({min_count}) must be at least 1")
-        if unit not in ("word", "character"):
-            raise ValueError(f'unit must be "word" or "character", not {unit!r}')
+        require_one_of("unit", unit, "word", "character")
         if crop is not None and crop < 1:
             raise ValueError(f"crop must be positive, not {crop}; leave it out for the whole short side")
         if not 0 < box_ratio <= 1:

@@ -12,6 +12,7 @@ from gan_lightning.data.folder import ImageFolder
 from gan_lightning.data.sets import Derived, Examples, Split
 from gan_lightning.data.shapes import ShapeData, scenes
 from gan_lightning.noise import hashes, key, shares
+from gan_lightning.runtime.errors import require_one_of
 from gan_lightning.runtime.reading import MAX_PIXELS
 from gan_lightning.runtime.sizes import Size
 
@@ -70,8 +71,7 @@ def known_hole(hole: Hole) -> Hole:
     Raises:
         ValueError: it is not.
     """
-    if hole not in ("centre", "random"):
-        raise ValueError(f'hole must be "centre" or "random", not {hole!r}')
+    require_one_of("hole", hole, "centre", "random")
     return hole
 
 

@@ -22,7 +22,7 @@ from gan_lightning.data.finding import (
 from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import FileData, Pictures, folder_at
 from gan_lightning.data.sets import Split
-from gan_lightning.runtime.errors import printable
+from gan_lightning.runtime.errors import printable, require_one_of
 from gan_lightning.runtime.reading import MAX_PIXELS, Reading
 from gan_lightning.runtime.sizes import Size
 
@@ -225,8 +225,7 @@ class PairedImages(FileData):
         self.second = None if second is None else folder_at(second, "--data.second the folder of the B images")
         name = f"PairedImages({printable(self.root)})"
         super().__init__(name, size, jitter, channels, flip, val_fraction, batch_size, num_workers, white, max_pixels)
-        if direction not in ("AtoB", "BtoA"):
-            raise ValueError(f'direction must be "AtoB" or "BtoA", not {direction!r}')
+        require_one_of("direction", direction, "AtoB", "BtoA")
         self.swap = direction == "BtoA"
         self.train, self.val = self._find()
         if not self.train:

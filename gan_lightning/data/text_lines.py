@@ -17,6 +17,7 @@ from gan_lightning.data.base import Data, data_root, not_found
 from gan_lightning.data.encodings import codec_of
 from gan_lightning.data.sets import Rows, Split
 from gan_lightning.noise import key, shares
+from gan_lightning.runtime.errors import require_one_of
 from gan_lightning.text import PADDING, UNKNOWN, Unit, spelled, token_numbers, vocabulary_of
 
 DEFAULT = "text_coco.txt"
@@ -100,8 +101,7 @@ class TextLines(Data):
             raise ValueError(f"{self.name}: length ({length}) and minimum ({minimum}) must be at least 1")
         if not 0 <= holdout < 1:
             raise ValueError(f"{self.name}: holdout must be at least 0 and less than 1, not {holdout}")
-        if unit not in ("word", "character"):
-            raise ValueError(f'{self.name}: unit must be "word" or "character", not {unit!r}')
+        require_one_of(f"{self.name}: unit", unit, "word", "character")
         self.unit, self.minimum, self.holdout = unit, minimum, holdout
         self.length: int = length
         self.example_bytes = 8 * length

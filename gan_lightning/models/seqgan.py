@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_lightning import losses
 from gan_lightning.batches import Sequences, gather_batch, size
-from gan_lightning.core import Player, SequenceGenerator, Step, Terms, evaluating, require_one_of
+from gan_lightning.core import Player, SequenceGenerator, Step, Terms, evaluating
 from gan_lightning.networks import LSTMGenerator, TextDiscriminator
 from gan_lightning.noise import SampleNoise
 
@@ -93,7 +93,8 @@ class SeqGAN(SequenceGenerator):
             raise ValueError(
                 f'rollout_decay ({rollout_decay}) is from 0 to 1, baseline ({baseline!r}) "none", "mean" or "learned"'
             )
-        require_one_of("SeqGAN: reward", reward, "discriminator", "constant")
+        if reward not in ("discriminator", "constant"):
+            raise ValueError(f'reward ({reward!r}) is "discriminator" or "constant"')
         super().__init__(step)
         self.vocabulary, self.length = list(vocabulary), length
         self.generator, self.discriminator = generator(len(vocabulary), length), discriminator(len(vocabulary), length)

@@ -23,7 +23,6 @@ from gan_lightning.networks.layers import (
     spectral_normalise,
     widths,
 )
-from gan_lightning.runtime.errors import require_one_of
 
 
 def _conv(inputs: int, outputs: int, kernel: int, gain: float) -> nn.Conv2d:
@@ -122,7 +121,8 @@ class ResNetGenerator(nn.Module):
         initialise: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__()
-        require_one_of("upsampling", upsampling, "nearest", "bilinear")
+        if upsampling not in ("nearest", "bilinear"):
+            raise ValueError(f'upsampling is "nearest" or "bilinear", not {upsampling!r}')
         self.latent_dim = latent_dim
         doublings, height, breadth = pyramid(type(self).__name__, image_shape)
         channels = widths(doublings + 1, width, widest)[::-1]

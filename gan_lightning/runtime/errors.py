@@ -59,9 +59,9 @@ def require_one_of(what: str, value: object, *choices: str) -> None:
     Raises:
         ValueError: naming all of them.
     """
-    words = " or ".join(f'"{choice}"' for choice in choices)
     if value not in choices:
-        raise ValueError(f"{what} is {words}, not {value!r}")
+        words = " or ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"{what} must be {words}, not {value!r}")
 
 
 def printable(name: object) -> str:

@@ -783,7 +783,7 @@ def test_what_it_refuses():
         ({"rollout_decay": 1.1}, r"rollout_decay \(1.1\) is from 0 to 1"),
         ({"rollout_decay": math.nan}, r"rollout_decay \(nan\) is from 0 to 1"),
         ({"baseline": "median"}, "baseline \\('median'\\)"),
-        ({"reward": "oracle"}, 'reward is "discriminator" or "constant", not \'oracle\''),
+        ({"reward": "oracle"}, 'reward \\(\'oracle\'\\) is "discriminator" or "constant"'),
         ({"generator": lambda *_: nn.Identity(), "baseline": "learned"}, "Identity has no `states` for baseline"),
         ({"weight_decay": -0.1}, "no negative numbers"),
         ({"discriminator": lambda *_: nn.Identity()}, "Identity has no `output` to decay: set weight_decay to 0"),
