@@ -64,6 +64,7 @@ def explain(cli: Any, error: Exception) -> None:
         RunError: the line; of a run that had begun with its last checkpoint and the command that goes on from it.
         SystemExit: another process says it.
     """
+    error = _death_of_a_worker(error) or error
     words, bad_input = _words(error), isinstance(error, (DataError, OSError))
     if isinstance(error, RunError):
         bad_input = error.bad_input
@@ -89,3 +90,14 @@ def _words(error: Exception) -> str | None:
         )
     named = isinstance(error, (RunError, DataError, OSError)) and not isinstance(error, NotFiniteError)
     return words_of(error) if named else None
+
+
+def _death_of_a_worker(error: BaseException | None) -> Exception | None:
+    """Torch's error about a loader's worker, which an error came from or came while it was raised.
+
+    Torch raises it in a handler of signals, i.e. at any place: what is under way there (a file half written) may end
+    with an error of its own.
+    """
+    while error is not None and not (isinstance(error, Exception) and KILLED.search(str(error))):
+        error = error.__cause__ or error.__context__
+    return error
