@@ -14,10 +14,14 @@ run from the newest commit of each repository:
   block, where ours has it (`attention` 16), in place of the second;
 - BigGAN, its generator with attention: ajbrock/BigGAN-PyTorch, `BigGAN.py` (`hier`, `G_shared`);
 - SRGAN's generator: leftthomas/SRGAN, `model.py`, before its tanh;
-- DCGAN: pytorch/examples, `dcgan/main.py`, the discriminator before its sigmoid.
+- DCGAN: pytorch/examples, `dcgan/main.py`, the discriminator before its sigmoid;
+- BEGAN's generator: carpedm20/BEGAN-pytorch, `models.py`, before its last ELU, which the paper and its author's code of
+  TensorFlow do not have; its discriminator has other convolutions than ours;
+- InfoGAN's discriminator: Natsu6767/InfoGAN-PyTorch, `models/mnist_model.py`, before its sigmoid and without variances;
+  its generator's batch norm is over the channels of the first map, ours and the authors' over each number of it.
 
 Biases that only one of both has are 0. Singular vectors of spectral norm are exact, so that nothing hangs on where a
-power iteration stands. BEGAN and InfoGAN are not here: their authors' code is of TensorFlow, and was not run.
+power iteration stands. InfoGAN's generator is not here: the authors' code is of TensorFlow, and was not run.
 """
 
 from __future__ import annotations
@@ -86,6 +90,8 @@ CASES = {
         ((4, 3, 64, 64),),
         ("layers.0.bias", "layers.11.bias"),
     ),
+    "BEGAN generator": Case(lambda: networks.BEGANGenerator(RGB, latent_dim=6, width=4), ((2, 6),)),
+    "InfoGAN discriminator": Case(lambda: networks.InfoGANDiscriminator((1, 28, 28), 10, 2), ((4, 1, 28, 28),)),
 }
 
 
