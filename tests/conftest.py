@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import os
 import signal
@@ -567,6 +568,13 @@ class SaveAt(Callback):
     def on_train_epoch_end(self, trainer: Trainer, model: AdversarialModule) -> None:
         if model.iteration == self.epoch_end:
             trainer.save_checkpoint(self.folder / "epoch.ckpt")
+
+
+def last_step(metrics: Path) -> int:
+    """The step of the last whole line of a `metrics.csv` that a run is writing; -1 before there is one."""
+    text = metrics.read_text()
+    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    return int(rows[-1]["step"]) if rows else -1
 
 
 def finish_wandb() -> None:

@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import SMALL_GAN
+from conftest import SMALL_GAN, last_step
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -150,10 +150,8 @@ class Agents:
         while True:
             assert time.monotonic() < deadline and all(node.poll() is None for node in self.nodes), self.end()
             for path in self.folder.glob("runs/*/*/metrics.csv"):
-                with open(path, newline="") as file:
-                    steps = [int(row["step"]) for row in csv.DictReader(file) if row["step"]]
-                if steps and steps[-1] >= step:
-                    return steps[-1]
+                if (last := last_step(path)) >= step:
+                    return last
             time.sleep(0.1)
 
     def end(self) -> list[str]:

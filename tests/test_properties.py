@@ -75,6 +75,9 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
 TRANSLATORS: dict[str, Callable[..., nn.Module]] = {
     "UNetGenerator": lambda shape: networks.UNetGenerator(shape, width=4),
     "ResNetTranslator": lambda shape: networks.ResNetTranslator(shape, width=4, blocks=1),
+    "ResNetTranslator, bilinear": lambda shape: networks.ResNetTranslator(
+        shape, width=4, blocks=1, upsampling="bilinear"
+    ),
     "AttributeTranslator": lambda shape: networks.AttributeTranslator(shape, 2, width=4, blocks=1),
     "Refiner": lambda shape: networks.Refiner(shape, width=4, blocks=1),
 }

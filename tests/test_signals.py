@@ -6,7 +6,6 @@ in hand is lost, the run that goes on equals an unbroken one bit for bit, and no
 
 from __future__ import annotations
 
-import csv
 import ctypes
 import json
 import os
@@ -24,7 +23,7 @@ from typing import Any
 import pytest
 import test_fit
 import torch
-from conftest import SHAPE, SMALL_GAN, Noisy, assert_same, quiet, tensors, tiny
+from conftest import SHAPE, SMALL_GAN, Noisy, assert_same, last_step, quiet, tensors, tiny
 from lightning.pytorch import Callback, Trainer
 
 from gan_lightning import fit
@@ -85,13 +84,8 @@ class Run:
         )
 
     def logged(self) -> int:
-        """The step of the last line of metrics.csv."""
-        for path in self.folder.glob("**/metrics.csv"):
-            with open(path, newline="") as file:
-                steps = [row["step"] for row in csv.DictReader(file)]
-            if steps:
-                return int(steps[-1])
-        return -1
+        """The last step in metrics.csv; -1 before there is one."""
+        return max(map(last_step, self.folder.glob("**/metrics.csv")), default=-1)
 
     def reach(self, step: int) -> int:
         deadline = time.monotonic() + 300  # on a crowded machine it takes minutes to load the libraries

@@ -103,6 +103,21 @@ def instance_norm(features: int, affine: bool = True) -> nn.Module:
     return nn.InstanceNorm2d(features, affine=affine, track_running_stats=False)
 
 
+def resize_conv(before: int, after: int, mode: str, padding_mode: str = "zeros", bias: bool = True) -> nn.Sequential:
+    """A map enlarged twice, then convolved 3x3 (Odena et al. 2016, doi:10.23915/distill.00003).
+
+    The four pixels that come from one share their filters, so that no grid is drawn by the filters alone.
+
+    Args:
+        before, after: channels.
+        mode: "nearest" repeats pixels; "bilinear" goes from one to the next, which leaves less of a grid.
+        padding_mode: of the convolution, as torch has it.
+        bias: of the convolution.
+    """
+    conv = nn.Conv2d(before, after, 3, padding=1, padding_mode=padding_mode, bias=bias)
+    return nn.Sequential(nn.Upsample(scale_factor=2.0, mode=mode), conv)
+
+
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
 

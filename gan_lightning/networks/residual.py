@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import instance_norm, normal_init, require_multiples_of_four
+from gan_lightning.networks.layers import instance_norm, normal_init, require_multiples_of_four, resize_conv
+from gan_lightning.runtime.errors import require_one_of
 
 Norm = Callable[[int], nn.Module]
+Upsampling = Literal["transposed", "nearest", "bilinear"]
 
 
 class ResidualBlock(nn.Module):
@@ -45,6 +48,18 @@ class ResidualBlock(nn.Module):
         return self.last(x + self.layers(x))
 
 
+def _doubled(before: int, after: int, upsampling: Upsampling, kernel: int, padding_mode: str = "zeros") -> nn.Module:
+    """What doubles a map: a transposed convolution of that kernel, or an enlargement and a 3x3 convolution.
+
+    Raises:
+        ValueError: another upsampling.
+    """
+    require_one_of("upsampling", upsampling, "transposed", "nearest", "bilinear")
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(before, after, kernel, 2, 1, kernel % 2, bias=False)
+    return resize_conv(before, after, upsampling, padding_mode=padding_mode, bias=False)
+
+
 class ResNetTranslator(nn.Module):
     """c7s1-64, d128, d256, residual blocks, u128, u64, c7s1-3, tanh (Zhu et al. 2017, arXiv:1703.10593, appendix 7.2).
 
@@ -54,14 +69,23 @@ class ResNetTranslator(nn.Module):
         image_shape: (channels, height, width) in and out; sides must be multiples of 4, and may be others.
         blocks: residual ones; None for the paper's 9 for 256 px and more, 6 below.
         width: channels of the first layer, four times as many in the blocks.
+        upsampling: "transposed" convolutions are the paper's; they overlap unevenly and may draw a grid. "nearest" and
+            "bilinear" enlarge the map so, then convolve it (:func:`networks.layers.resize_conv`).
 
     Raises:
-        ValueError: sides that are no multiples of 4, or below 8.
+        ValueError: sides that are no multiples of 4, or below 8, or another upsampling.
     """
 
     multiple = 4
 
-    def __init__(self, image_shape: tuple[int, int, int], *, blocks: int | None = None, width: int = 64) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        blocks: int | None = None,
+        width: int = 64,
+        upsampling: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
         require_multiples_of_four(type(self).__name__, image_shape)
         channels, *sides = image_shape
@@ -74,6 +98,9 @@ class ResNetTranslator(nn.Module):
         def wide(before: int, after: int, bias: bool) -> nn.Conv2d:
             return nn.Conv2d(before, after, 7, padding=3, padding_mode="reflect", bias=bias)
 
+        def doubled(before: int, after: int) -> nn.Module:
+            return _doubled(before, after, upsampling, kernel=3, padding_mode="reflect")
+
         def block() -> ResidualBlock:
             return ResidualBlock(4 * width, lambda out: instance_norm(out, affine=False), "reflect")
 
@@ -82,8 +109,8 @@ class ResNetTranslator(nn.Module):
             *normed(nn.Conv2d(width, 2 * width, 3, 2, 1, bias=False), 2 * width),
             *normed(nn.Conv2d(2 * width, 4 * width, 3, 2, 1, bias=False), 4 * width),
             *[block() for _ in range(blocks)],
-            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, 1, bias=False), 2 * width),
-            *normed(nn.ConvTranspose2d(2 * width, width, 3, 2, 1, 1, bias=False), width),
+            *normed(doubled(4 * width, 2 * width), 2 * width),
+            *normed(doubled(2 * width, width), width),
             wide(width, channels, True),
             nn.Tanh(),
         )
@@ -105,14 +132,24 @@ class AttributeTranslator(nn.Module):
         attributes: how many.
         blocks: residual ones.
         width: channels of the first layer, four times as many in the blocks.
+        upsampling: "transposed" convolutions are the paper's; they overlap unevenly and may draw a grid. "nearest" and
+            "bilinear" enlarge the map so, then convolve it (:func:`networks.layers.resize_conv`).
 
     Raises:
-        ValueError: sides that are no multiples of 4, or below 8.
+        ValueError: sides that are no multiples of 4, or below 8, or another upsampling.
     """
 
     multiple = 4
 
-    def __init__(self, image_shape: tuple[int, int, int], attributes: int, *, blocks: int = 6, width: int = 64) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        attributes: int,
+        *,
+        blocks: int = 6,
+        width: int = 64,
+        upsampling: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
         require_multiples_of_four(type(self).__name__, image_shape)
         channels = image_shape[0]
@@ -120,13 +157,16 @@ class AttributeTranslator(nn.Module):
         def normed(layer: nn.Module, out: int) -> list[nn.Module]:
             return [layer, instance_norm(out), nn.ReLU()]
 
+        def doubled(before: int, after: int) -> nn.Module:
+            return _doubled(before, after, upsampling, kernel=4)
+
         self.layers = nn.Sequential(
             *normed(nn.Conv2d(channels + attributes, width, 7, 1, 3, bias=False), width),
             *normed(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), 2 * width),
             *normed(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False), 4 * width),
             *[ResidualBlock(4 * width, instance_norm) for _ in range(blocks)],
-            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False), 2 * width),
-            *normed(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), width),
+            *normed(doubled(4 * width, 2 * width), 2 * width),
+            *normed(doubled(2 * width, width), width),
             nn.Conv2d(width, channels, 7, 1, 3, bias=False),
             nn.Tanh(),
         )

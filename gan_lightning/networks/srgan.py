@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_lightning.networks.layers import resize_conv
 from gan_lightning.networks.residual import ResidualBlock
 from gan_lightning.runtime.errors import require_one_of
 
@@ -32,16 +33,17 @@ class SRResNet(nn.Module):
     doubling, k9n3s1. The output is clamped when an image is made; in training it is linear, as in the paper.
 
     The four pixels of a shuffle come from filters of their own, so that an untrained network draws a chequerboard.
-    Three remedies, which the paper does not have: `icnr` begins with four equal filters, `upsampling` "resize" has one
-    filter for the four pixels, and with `bicubic` the network begins as the bicubic enlargement of its input.
+    Three remedies, which the paper does not have: `icnr` begins with four equal filters, `upsampling` "nearest" and
+    "bilinear" have one filter for the four pixels, and with `bicubic` the network begins as the bicubic enlargement of
+    its input.
 
     Args:
         image_shape: (channels, height, width) of what is made; images of other sizes are enlarged as well.
         scale: sides of the output in sides of the input, a power of two.
         blocks: residual ones.
         width: channels inside.
-        upsampling: "shuffle" is the paper's; "resize" doubles the map by nearest neighbours, then convolves
-            (k3n64s1; Odena et al. 2016, doi:10.23915/distill.00003).
+        upsampling: "shuffle" is the paper's; "nearest" and "bilinear" double the map so, then convolve it (k3n64s1;
+            :func:`networks.layers.resize_conv`).
         icnr: initial filters of the shuffles that do what nearest neighbours do (Aitken et al. 2017,
             arXiv:1707.02937). Its biases are equal too.
         bicubic: what is learned is the difference from the bicubic enlargement (as in Kim et al. 2016,
@@ -60,16 +62,18 @@ class SRResNet(nn.Module):
         scale: int = 4,
         blocks: int = 16,
         width: int = 64,
-        upsampling: Literal["shuffle", "resize"] = "shuffle",
+        upsampling: Literal["shuffle", "nearest", "bilinear"] = "shuffle",
         icnr: bool = False,
         bicubic: bool = False,
     ) -> None:
         super().__init__()
         channels = image_shape[0]
         doublings = int(math.log2(scale))
-        require_one_of("SRResNet: upsampling", upsampling, "shuffle", "resize")
+        require_one_of("SRResNet: upsampling", upsampling, "shuffle", "nearest", "bilinear")
         if icnr and upsampling != "shuffle":
-            raise ValueError("SRResNet: icnr initialises the filters of shuffles, and upsampling 'resize' has none")
+            raise ValueError(
+                f"SRResNet: icnr initialises the filters of shuffles, and upsampling {upsampling!r} has none"
+            )
         if scale < 2 or 2**doublings != scale:
             raise ValueError(f"SRResNet enlarges by a power of two, not {scale}")
         self.scale, self.bicubic = scale, bicubic
@@ -87,7 +91,7 @@ class SRResNet(nn.Module):
                     icnr_init(shuffled)
                 self.tail.extend([shuffled, nn.PixelShuffle(2), nn.PReLU()])
             else:
-                self.tail.extend([nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1), nn.PReLU()])
+                self.tail.extend([*resize_conv(width, width, upsampling), nn.PReLU()])
         last = nn.Conv2d(width, channels, 9, padding=4)
         if bicubic:
             nn.init.zeros_(last.weight)

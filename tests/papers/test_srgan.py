@@ -56,7 +56,9 @@ def test_icnr_is_nearest_upsampling_after_one_convolution():
 
 
 @pytest.mark.parametrize(
-    ("remedy", "clean"), [({}, False), ({"icnr": True}, True), ({"upsampling": "resize"}, True)], ids=str
+    ("remedy", "clean"),
+    [({}, False), ({"icnr": True}, True), ({"upsampling": "nearest"}, True), ({"upsampling": "bilinear"}, True)],
+    ids=str,
 )
 def test_an_untrained_network_draws_a_grid_unless_told_otherwise(remedy: dict, clean: bool):
     """On a constant image, away from its border, and on a smooth one."""
@@ -90,16 +92,15 @@ def test_the_gradient_of_strides_is_greater_at_some_places_of_a_grid_and_that_of
     assert network(image).shape == (16,)
 
 
-def test_resize_enlarges_and_has_no_shuffle_to_initialise():
-    network = SRResNet((1, 16, 16), blocks=1, width=4, upsampling="resize")
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_enlarging_has_no_shuffle_to_initialise(mode):
+    network = SRResNet((1, 16, 16), blocks=1, width=4, upsampling=mode)
     assert network(torch.rand(1, 1, 5, 7)).shape == (1, 1, 20, 28)
     assert not any(isinstance(layer, nn.PixelShuffle) for layer in network.modules())
-    with pytest.raises(ValueError, match="icnr initialises the filters of shuffles"):
-        SRResNet((1, 16, 16), upsampling="resize", icnr=True)
-    with pytest.raises(ValueError, match="not 'bilinear'"):
-        SRResNet((1, 16, 16), upsampling="bilinear")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="not 'max'"):
-        SRDiscriminator((1, 16, 16), downsampling="max")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"icnr initialises the filters of shuffles, and upsampling '{mode}' has none"):
+        SRResNet((1, 16, 16), upsampling=mode, icnr=True)
+    with pytest.raises(ValueError, match="not 'resize'"):
+        SRResNet((1, 16, 16), upsampling="resize")  # type: ignore[arg-type]
 
 
 def test_a_drawn_grid_is_found_and_its_strength_is_the_closed_forms():
