@@ -53,6 +53,7 @@ SCORERS: dict[str, Callable[..., nn.Module]] = {
     "BEGANDiscriminator": lambda shape: networks.BEGANDiscriminator(shape, hidden=4, width=4),
     "PatchDiscriminator": lambda shape: networks.PatchDiscriminator(shape, width=4),
     "LocalDiscriminator": lambda shape: networks.LocalDiscriminator(shape, width=4),
+    "LocalDiscriminator, pool": lambda shape: networks.LocalDiscriminator(shape, width=4, downsampling="pool"),
     "SRDiscriminator": lambda shape: networks.SRDiscriminator(shape, width=4, units=4),
     "ProGANDiscriminator": lambda shape: networks.ProGANDiscriminator(shape, base=256, widest=8),
     "R3GANDiscriminator": lambda shape: networks.R3GANDiscriminator(shape, width=4, blocks=1, group=2),

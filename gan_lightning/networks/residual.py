@@ -245,16 +245,31 @@ class LocalDiscriminator(nn.Module):
     Args:
         image_shape: (channels, height, width); other sizes are judged as well.
         width: channels of the second layer; 96, 64, 32 and 32 in the paper.
+        downsampling: "stride" is the paper's, "pool" takes means: see :class:`networks.SRDiscriminator`.
+
+    Raises:
+        ValueError: another downsampling.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 64) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        width: int = 64,
+        downsampling: Literal["stride", "pool"] = "stride",
+    ) -> None:
         super().__init__()
+        require_one_of("LocalDiscriminator: downsampling", downsampling, "stride", "pool")
         wide, half = width * 3 // 2, width // 2
+
+        def halved(before: int, after: int) -> list[nn.Module]:
+            if downsampling == "stride":
+                return [nn.Conv2d(before, after, 3, 2, 1), nn.ReLU()]
+            return [nn.Conv2d(before, after, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True)]
+
         self.layers = nn.Sequential(
-            nn.Conv2d(image_shape[0], wide, 3, 2, 1),
-            nn.ReLU(),
-            nn.Conv2d(wide, width, 3, 2, 1),
-            nn.ReLU(),
+            *halved(image_shape[0], wide),
+            *halved(wide, width),
             nn.MaxPool2d(3, 1, 1),
             nn.Conv2d(width, half, 3, 1, 1),
             nn.ReLU(),

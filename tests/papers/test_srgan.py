@@ -15,7 +15,14 @@ from torch import nn
 from gan_lightning.batches import Paired
 from gan_lightning.loading import load_model
 from gan_lightning.metrics import CIFARResNet56, grid_peak
-from gan_lightning.networks import RandomFeatures, ResNet56Features, SRDiscriminator, SRResNet, VGG19Features
+from gan_lightning.networks import (
+    LocalDiscriminator,
+    RandomFeatures,
+    ResNet56Features,
+    SRDiscriminator,
+    SRResNet,
+    VGG19Features,
+)
 from gan_lightning.networks.features import ResNet56
 from gan_lightning.networks.srgan import icnr_init
 
@@ -79,17 +86,21 @@ def test_a_network_that_learns_the_difference_begins_as_the_bicubic_enlargement(
     assert network.tail[-1].weight.grad.abs().max() > 0
 
 
-def test_the_gradient_of_strides_is_greater_at_some_places_of_a_grid_and_that_of_means_is_not():
+@pytest.mark.parametrize(("build", "bound"), [(partial(SRDiscriminator, units=16), 1.15), (LocalDiscriminator, 1.5)])
+def test_the_gradient_of_strides_is_greater_at_some_places_of_a_grid_and_that_of_means_is_not(build, bound):
+    """SRGAN's discriminator, and SimGAN's, which halves images as well."""
     for downsampling, uneven in (("stride", True), ("pool", False)):
         for seed in range(2):
             torch.manual_seed(seed)
-            network = SRDiscriminator((1, 64, 64), width=8, units=16, downsampling=downsampling)
+            network = build((1, 64, 64), width=8, downsampling=downsampling)
             image = draw(16, 1, 64, 64).requires_grad_()
             network(image).sum().backward()
             energy = image.grad.square().mean((0, 1))[8:-8, 8:-8]
             places = torch.stack([energy[i::2, j::2].mean() for i in range(2) for j in range(2)])
-            assert (places.max() / places.min() > 1.15) == uneven
-    assert network(image).shape == (16,)
+            assert (places.max() / places.min() > bound) == uneven
+    assert len(network(image)) == 16
+    with pytest.raises(ValueError, match='"stride" or "pool", not \'max\''):
+        build((1, 64, 64), downsampling="max")
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
