@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gan_lightning.networks.improved import GaussianNoise
 from gan_lightning.networks.layers import instance_norm, normal_init, require_multiples_of_four, resize_conv
 from gan_lightning.runtime.errors import require_one_of
 
@@ -246,6 +247,8 @@ class LocalDiscriminator(nn.Module):
         image_shape: (channels, height, width); other sizes are judged as well.
         width: channels of the second layer; 96, 64, 32 and 32 in the paper.
         downsampling: "stride" is the paper's, "pool" takes means: see :class:`networks.SRDiscriminator`.
+        noise: deviation of Gaussian noise on real and refined images in training, of images in [-1, 1] (instance
+            noise, Sønderby et al. 2016, arXiv:1610.04490); the paper has none. It hides what is as fine as noise.
 
     Raises:
         ValueError: another downsampling.
@@ -257,6 +260,7 @@ class LocalDiscriminator(nn.Module):
         *,
         width: int = 64,
         downsampling: Literal["stride", "pool"] = "stride",
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         require_one_of("LocalDiscriminator: downsampling", downsampling, "stride", "pool")
@@ -267,6 +271,7 @@ class LocalDiscriminator(nn.Module):
                 return [nn.Conv2d(before, after, 3, 2, 1), nn.ReLU()]
             return [nn.Conv2d(before, after, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True)]
 
+        self.noise = GaussianNoise(noise)
         self.layers = nn.Sequential(
             *halved(image_shape[0], wide),
             *halved(wide, width),
@@ -280,4 +285,4 @@ class LocalDiscriminator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, h, w) -> (n, 1, h / 4, w / 4)."""
-        return self.layers(image)
+        return self.layers(self.noise(image))

@@ -10,6 +10,7 @@ from torch import nn
 
 from gan_lightning.batches import Unpaired
 from gan_lightning.models import SimGAN
+from gan_lightning.networks import LocalDiscriminator
 
 
 def batch() -> Unpaired:
@@ -27,6 +28,15 @@ def test_the_papers_networks():
     assert [layer.out_channels for layer in judged] == [96, 64, 32, 32, 1]
     norms = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
     assert not any(isinstance(layer, norms) for layer in model.modules())
+
+
+def test_noise_hides_what_is_fine_in_training_alone():
+    image, network = draw(64, 1, 16, 16).tanh(), LocalDiscriminator((1, 16, 16), width=4, noise=0.3)
+    given = []
+    network.layers.register_forward_pre_hook(lambda layers, args: given.append(args[0]))
+    assert not torch.equal(network(image), network(image))
+    assert (given[0] - image).std().item() == pytest.approx(0.3, rel=0.05)
+    torch.testing.assert_close(network.eval()(image), network.layers(image), rtol=0, atol=0)
 
 
 def test_losses_are_cross_entropies_of_patches_summed():
