@@ -97,9 +97,21 @@ def test_an_error_of_the_turn_itself_is_no_matter_of_compiling(aot_eager: None) 
         trained(model, 1)
 
 
+def within_a_compiler(cause: Exception) -> Exception:
+    """An error of torch's compiler that another one has led to."""
+    error = RuntimeError("backend='inductor' raised:")
+    error.__cause__ = cause
+    return error
+
+
+KILLED = RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
+
+
 @pytest.mark.parametrize(
     "error",
     [
+        KILLED,
+        within_a_compiler(KILLED),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[gloo/tcp/pair.cc:561] Connection closed by peer [10.0.0.7]:2346"),
         torch.distributed.DistBackendError("remote process exited"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import sys
@@ -12,13 +11,16 @@ from typing import Any
 
 from gan_lightning.runtime import jobs
 from gan_lightning.runtime.checkpoint_io import read
-from gan_lightning.runtime.errors import DataError, NotFiniteError, PeerError, RunError, words_of
-from gan_lightning.runtime.trust import packages_beyond
-
-KILLED = re.compile(
-    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([^.]+)|exited unexpectedly)"
+from gan_lightning.runtime.errors import (
+    DEATH_OF_A_WORKER,
+    DataError,
+    NotFiniteError,
+    PeerError,
+    RunError,
+    death_of_a_worker,
+    words_of,
 )
-
+from gan_lightning.runtime.trust import packages_beyond
 
 ASKING = 30.0  # seconds that processes wait for the first one to ask Slurm: srun ends it when one of them has ended
 
@@ -64,7 +66,7 @@ def explain(cli: Any, error: Exception) -> None:
         RunError: the line; of a run that had begun with its last checkpoint and the command that goes on from it.
         SystemExit: another process says it.
     """
-    error = _death_of_a_worker(error) or error
+    error = death_of_a_worker(error) or error
     words, bad_input = _words(error), isinstance(error, (DataError, OSError))
     if isinstance(error, RunError):
         bad_input = error.bad_input
@@ -79,7 +81,7 @@ def explain(cli: Any, error: Exception) -> None:
 
 def _words(error: Exception) -> str | None:
     """What an error says if it is no fault of the code."""
-    if killed := KILLED.search(str(error)):
+    if killed := DEATH_OF_A_WORKER.search(str(error)):
         number, by = killed.groups()
         if by and by.startswith("Bus error"):
             return f"a loader's worker (process {number}) found no room in /dev/shm: use --data.num_workers 0"
@@ -90,14 +92,3 @@ def _words(error: Exception) -> str | None:
         )
     named = isinstance(error, (RunError, DataError, OSError)) and not isinstance(error, NotFiniteError)
     return words_of(error) if named else None
-
-
-def _death_of_a_worker(error: BaseException | None) -> Exception | None:
-    """Torch's error about a loader's worker, which an error came from or came while it was raised.
-
-    Torch raises it in a handler of signals, i.e. at any place: what is under way there (a file half written) may end
-    with an error of its own.
-    """
-    while error is not None and not (isinstance(error, Exception) and KILLED.search(str(error))):
-        error = error.__cause__ or error.__context__
-    return error

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gan_lightning.core.step import Player
 from gan_lightning.runtime import processes
-from gan_lightning.runtime.errors import RunError, out_of_memory
+from gan_lightning.runtime.errors import RunError, death_of_a_worker, out_of_memory
 
 if TYPE_CHECKING:
     from gan_lightning.core.module import AdversarialModule
@@ -137,7 +137,8 @@ class Compiled:
                 work()
                 return
             except RuntimeError as error:
-                if isinstance(error, RunError) or out_of_memory(error) or processes.of_connection(error):
+                known = isinstance(error, RunError) or out_of_memory(error) or processes.of_connection(error)
+                if known or death_of_a_worker(error):
                     raise
                 failure = reason(error)
                 if processes.grouped():

@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+DEATH_OF_A_WORKER = re.compile(  # what torch says: the process, and the signal where there was one
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([^.]+)|exited unexpectedly)"
+)
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # what torch says on GPUs and CPUs
 
 
@@ -157,3 +161,14 @@ def complain(message: str) -> None:
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether torch says, of a GPU or of a processor, that there is no memory left."""
     return any(text in str(error) for text in NO_MEMORY)
+
+
+def death_of_a_worker(error: BaseException | None) -> Exception | None:
+    """Torch's error about a loader's worker, which an error came from or came while it was raised.
+
+    Torch raises it in a handler of signals, i.e. at any place: what is under way there (a file half written, a network
+    half compiled) may end with an error of its own.
+    """
+    while error is not None and not (isinstance(error, Exception) and DEATH_OF_A_WORKER.search(str(error))):
+        error = error.__cause__ or error.__context__
+    return error
