@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -99,12 +100,10 @@ class ResNetTranslator(nn.Module):
         def wide(before: int, after: int, bias: bool) -> nn.Conv2d:
             return nn.Conv2d(before, after, 7, padding=3, padding_mode="reflect", bias=bias)
 
-        def doubled(before: int, after: int) -> nn.Module:
-            return _doubled(before, after, upsampling, kernel=3, padding_mode="reflect")
-
         def block() -> ResidualBlock:
             return ResidualBlock(4 * width, lambda out: instance_norm(out, affine=False), "reflect")
 
+        doubled = partial(_doubled, upsampling=upsampling, kernel=3, padding_mode="reflect")
         self.layers = nn.Sequential(
             *normed(wide(channels, width, False), width),
             *normed(nn.Conv2d(width, 2 * width, 3, 2, 1, bias=False), 2 * width),
@@ -158,9 +157,7 @@ class AttributeTranslator(nn.Module):
         def normed(layer: nn.Module, out: int) -> list[nn.Module]:
             return [layer, instance_norm(out), nn.ReLU()]
 
-        def doubled(before: int, after: int) -> nn.Module:
-            return _doubled(before, after, upsampling, kernel=4)
-
+        doubled = partial(_doubled, upsampling=upsampling, kernel=4)
         self.layers = nn.Sequential(
             *normed(nn.Conv2d(channels + attributes, width, 7, 1, 3, bias=False), width),
             *normed(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), 2 * width),
