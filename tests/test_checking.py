@@ -10,7 +10,9 @@ import pickle
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,10 +25,11 @@ from gan_lightning import data
 from gan_lightning.data import checking, contents
 from gan_lightning.data.checking import ImageFiles
 from gan_lightning.data.contents import KEPT, keep, recalled
-from gan_lightning.data.decoding import read_pixels, reduction_of
+from gan_lightning.data.decoding import pixels_of, read_pixels, reduction_of
 from gan_lightning.data.folder import Files
 from gan_lightning.data.paths import Paths
 from gan_lightning.data.pictures import Pictures
+from gan_lightning.data.scored import images_to_score
 from gan_lightning.runtime.errors import LoadingError
 
 OLD = 1_600_000_000_123_456_789  # ns
@@ -355,3 +358,26 @@ def test_what_is_not_reduced(tmp_path: Path) -> None:
     crop = crops.augmented([0], np.zeros(1, np.uint64)).image[0].permute(1, 2, 0).numpy()
     places = np.lib.stride_tricks.sliding_window_view(whole[..., 0], (side, side))
     assert (places == crop[..., 0]).all((2, 3)).any(), "a part of the picture in its own scale"
+
+
+def test_threads_open_arrays_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python before 3.11.8 and 3.12.2 fails, now and then, where threads parse literals at once: arrays' headers."""
+    image, plain, within, most = np.arange(60, dtype=np.uint8).reshape(4, 5, 3), np.load, [], []
+
+    def load(*given: Any, **named: Any) -> np.ndarray:
+        within.append(1)
+        most.append(len(within))
+        time.sleep(0.002)  # lets the others come
+        within.pop()
+        return plain(*given, **named)
+
+    paths = [tmp_path / f"{number}.npy" for number in range(16)]
+    for path in paths:
+        np.save(path, image)
+    monkeypatch.setattr(np, "load", load)
+    with ThreadPoolExecutor(4) as threads:
+        found = [*threads.map(lambda path: read_pixels(path, 3), paths)]
+        found += threads.map(lambda path: pixels_of(path.read_bytes(), path.name, 3), paths)
+        found += threads.map(lambda path: images_to_score(path.parent, None), paths)
+    assert all(np.array_equal(pixels, image) for pixels in found[:32])
+    assert len(most) == 32 + 16 * 16 and max(most) == 1

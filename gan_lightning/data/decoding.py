@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from gan_lightning.data.levels import FULL, as_levels, greatest, scaled, with_channels, with_white
 from gan_lightning.runtime.errors import DataError, one_line, printable
 from gan_lightning.runtime.layout import ARRAYS
-from gan_lightning.runtime.reading import Reading, opened
+from gan_lightning.runtime.reading import Reading, opened, opened_array
 from gan_lightning.runtime.sizes import Sides, Size, largest_crop, middle, sides_of
 
 Reduction = Callable[[Sides], int]  # by how much a JPEG of a height and width may be decoded smaller
@@ -91,7 +91,7 @@ def read_pixels(
     """
     try:
         if path.suffix.lower() == ARRAYS:
-            return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), channels, reading)
+            return _of_array(opened_array(path), channels, reading)
         return _of_image(path.read_bytes(), channels, reading, fast, reduction)
     except Exception as error:  # a damaged file fails in as many ways as there are formats
         raise DataError(f"{printable(path)} cannot be read: {_reason(error)}") from None
@@ -108,7 +108,7 @@ def pixels_of(
     """The same of a file's content that is in memory; its name says whether it is an array, and stands in messages."""
     try:
         if name.lower().endswith(ARRAYS):
-            return _of_array(np.load(io.BytesIO(content), allow_pickle=False), channels, reading)
+            return _of_array(opened_array(io.BytesIO(content)), channels, reading)
         return _of_image(content, channels, reading, fast, reduction)
     except Exception as error:
         raise DataError(f"{printable(name)} cannot be read: {_reason(error)}") from None

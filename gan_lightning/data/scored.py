@@ -8,14 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from gan_lightning.data.contents import threaded
 from gan_lightning.data.decoding import ORIENTATION
 from gan_lightning.data.finding import holds, image_files, listed
 from gan_lightning.runtime.errors import printable
 from gan_lightning.runtime.layout import ARRAYS, FIRST, is_numbered
-from gan_lightning.runtime.reading import opened
+from gan_lightning.runtime.reading import opened, opened_array
 from gan_lightning.runtime.sizes import Size
 
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a JPEG with several frames is a photo with a preview, a TIFF has pages
@@ -85,7 +83,7 @@ def _header(path: Path) -> Header:
     """Of a file that cannot be read an empty one: it is named when it is decoded."""
     try:
         if path.suffix.lower() == ARRAYS:
-            return Header(np.load(path, mmap_mode="r", allow_pickle=False).shape[1::-1])
+            return Header(opened_array(path).shape[1::-1])
         with opened(path) as file:
             # Photos may lie on their side; of a PNG Pillow would read all pixels to say so.
             upright = file.format == "PNG" or file.getexif().get(ORIENTATION, 1) < 5

@@ -1,16 +1,19 @@
-"""How image files are read: which level is white, and how many pixels are too many."""
+"""How image files are read: which level is white, how many pixels are too many, and what is safe to open."""
 
 from __future__ import annotations
 
 import argparse
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 MAX_PIXELS = 10**8  # of a picture: 300 MB in colour
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,21 @@ def opened(source: Path | BinaryIO) -> Image:
         image.close()
         raise ValueError("it is PostScript, a program, which is not run: save the picture as PNG")
     return image
+
+
+def opened_array(source: Path | BinaryIO) -> np.ndarray:
+    """The array of a .npy file; of a path it stays on the disk until it is used.
+
+    One thread at a time: numpy parses an array's header as a Python literal, and Python before 3.11.8 and 3.12.2 counts
+    the depth of that for all threads together (python/cpython#106905): a whole file then fails, now and then.
+
+    Raises:
+        Exception: any, of a file that is damaged or holds objects.
+    """
+    import numpy as np  # here: the flags of a command do without
+
+    with _ONE_AT_A_TIME:
+        return np.load(source, mmap_mode="r" if isinstance(source, Path) else None, allow_pickle=False)
 
 
 def add_flags(parser: argparse._ActionsContainer) -> None:
