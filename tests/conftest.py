@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import inspect
+import multiprocessing
 import os
 import signal
+import socket
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -553,6 +557,42 @@ def trained(model: LightningModule, steps: int, data: ImageData | None = None, *
     trainer = quiet(max_steps=steps, **options)
     trainer.fit(model, data or Noisy(), ckpt_path=ckpt_path)
     return trainer
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def in_two_processes(act: Callable[[Path], dict[str, Any]], folder: Path, seconds: float = 300) -> list[dict[str, Any]]:
+    """What `act(folder)` returns in each of two copies of this process, which find each other as Lightning's do.
+
+    Copies have nothing to import, which takes a new process half a minute on a busy machine. test_processes.py starts
+    its own as a user would.
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("copies a process")
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    fork, deadline = multiprocessing.get_context("fork"), time.monotonic() + seconds
+    copies = [fork.Process(target=_as_rank, args=(rank, place, act, folder)) for rank in (0, 1)]
+    for copy in copies:
+        copy.start()
+    for copy in copies:
+        copy.join(max(deadline - time.monotonic(), 0))
+        copy.kill()  # one that hangs; others have ended
+        copy.join()
+    assert [copy.exitcode for copy in copies] == [0, 0]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def _as_rank(rank: int, place: dict[str, str], act: Callable[[Path], dict[str, Any]], folder: Path) -> None:
+    os.environ |= place | {"LOCAL_RANK": str(rank)}
+    os.environ.pop("PL_GLOBAL_SEED", None)
+    rank_zero_only.rank = rank  # as at an import
+    torch.manual_seed(0)
+    torch.save(act(folder), folder / f"{rank}.pt")
 
 
 class SaveAt(Callback):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Noisy, assert_same, draw, gap, plain_networks, quiet, sgd, tensors, tiny, trained
+from conftest import Noisy, assert_same, draw, gap, in_two_processes, plain_networks, quiet, sgd, tensors, tiny, trained
 from torch import Tensor
 
 from gan_lightning.augment import ADA, Augment, DiffAugment, wavelets
@@ -482,12 +479,7 @@ def run(devices: int) -> dict[str, Tensor]:
 
 
 def test_two_processes_adapt_as_one(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "PL_GLOBAL_SEED"}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, __file__, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = in_two_processes(lambda _: run(2), tmp_path)
     assert_same(second, first)
     expected = run(1)
     of_augment = [name for name in expected if "augment." in name]
@@ -511,9 +503,3 @@ def test_a_share_trains_and_all_are_compared_with():
     assert_same(seen.unique(dim=0, return_counts=True), first.unique(dim=0, return_counts=True))
     with pytest.raises(ValueError, match="150 training examples, fewer than one batch"):
         Digits(8, 151, share=0.1).setup("fit")
-
-
-if __name__ == "__main__":
-    torch.manual_seed(0)
-    results = run(2)
-    torch.save(results, Path(sys.argv[1]) / f"{os.environ.get('LOCAL_RANK', 0)}.pt")

@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import SMALL_GAN, last_step
+from conftest import SMALL_GAN, free_port, last_step
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -54,12 +53,6 @@ each_strategy = pytest.mark.parametrize("strategy", [[], [FSDP2]], ids=["", "fsd
 slow_with_shards = pytest.mark.parametrize(
     "strategy", [[], pytest.param([FSDP2], marks=pytest.mark.slow)], ids=["", "fsdp2"]
 )
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

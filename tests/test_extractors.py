@@ -94,7 +94,7 @@ class Given(torch.utils.data.Dataset):
         return self.images[index]
 
 
-def test_all_scores_of_images_are_those_of_torch_fidelity(weights: Path) -> None:
+def test_all_scores_of_images_are_those_of_torch_fidelity(weights: Path, tmp_path: Path) -> None:
     """From the pixels on, in one pass of ours and one call of theirs."""
     n = 16
     real, fake = pictures(n, 64), pictures(n, 64, seed=1)
@@ -112,7 +112,9 @@ def test_all_scores_of_images_are_those_of_torch_fidelity(weights: Path) -> None
         input2=Given(real),
         feature_extractor="inception-v3-compat",
         cuda=False,
-        cache=False,
+        cache_root=str(tmp_path),  # else each score computes the features anew
+        input1_cache_name="fake",
+        input2_cache_name="real",
         verbose=False,
         batch_size=n,
         feature_extractor_weights_path=str(weights),

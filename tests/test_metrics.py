@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import scipy.linalg
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from conftest import draw
+from conftest import draw, in_two_processes
 from torch import Tensor
 
 from gan_lightning.metrics import (
@@ -415,15 +417,14 @@ def parts_of(rank: int, world: int) -> dict[str, FeatureMetric]:
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """What each of two processes found, started once for all tests because each imports everything anew."""
-    folder = tmp_path_factory.mktemp("two")
-    torch.multiprocessing.spawn(one_of_two, (str(folder),), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    """What each of two processes found."""
+    return in_two_processes(one_of_two, tmp_path_factory.mktemp("two"))
 
 
-def one_of_two(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def one_of_two(folder: Path) -> dict[str, Any]:
+    """What each process does."""
+    rank = int(os.environ["LOCAL_RANK"])
+    dist.init_process_group("gloo", rank=rank, world_size=2)
     metrics = parts_of(rank, 2)
     found = {name: metric.compute() for name, metric in metrics.items()}
     found |= {"statistics": list(metrics["FID"].statistics(real=True)), "held": int(metrics["FID"].real_n)}
@@ -432,8 +433,8 @@ def one_of_two(rank: int, folder: str) -> None:
         empty.update(Features(draw(5, 4)), real=True)
         empty.update(Features(draw(6, 4, seed=1)), real=False)
     found["with an empty process"] = empty.compute()
-    torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+    return found
 
 
 def test_bar_21_two_processes_find_what_one_finds(two_processes: list[dict]) -> None:

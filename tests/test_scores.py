@@ -6,15 +6,25 @@ import contextlib
 import csv
 import json
 import os
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import SHAPE, adam, assert_same, finish_wandb, plain_networks, quiet, tensors, tiny, trained
+from conftest import (
+    SHAPE,
+    adam,
+    assert_same,
+    finish_wandb,
+    in_two_processes,
+    plain_networks,
+    quiet,
+    tensors,
+    tiny,
+    trained,
+)
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
@@ -712,14 +722,8 @@ def test_an_error_of_one_process_ends_both_with_its_message(two: list[dict]) -> 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """What each of two processes found, started once by `devices=2`, as a user would."""
-    folder = tmp_path_factory.mktemp("two")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GAN_LIGHTNING_CACHE": str(folder / "cache")}
-    done = subprocess.run(
-        [sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    """What each of two processes found."""
+    return in_two_processes(main, tmp_path_factory.mktemp("two"))
 
 
 class Blind(Pixels):
@@ -732,8 +736,9 @@ class Blind(Pixels):
         return super().look(images)
 
 
-def main(folder: Path) -> None:
-    """What each process does; its results go to a file of its own."""
+def main(folder: Path) -> dict[str, Any]:
+    """What each process does."""
+    os.environ["GAN_LIGHTNING_CACHE"] = str(folder / "cache")
     several = {"devices": 2, "strategy": "ddp"}
     scores = every_score()
     trained(plain(), 3, digits(), callbacks=scores, **several)
@@ -763,9 +768,4 @@ def main(folder: Path) -> None:
         trained(plain(), 1, digits(), callbacks=[FID(Blind(), Protocol(n_fake=1000, batch_size=5))], **several)
     except (RuntimeError, ValueError) as error:
         found["error"] = str(error)
-    found["seconds to fail"] = time.monotonic() - start
-    torch.save(found, folder / f"{os.environ.get('LOCAL_RANK', 0)}.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    return found | {"seconds to fail": time.monotonic() - start}

@@ -1,7 +1,6 @@
 """Sharded players: two gloo processes under FSDP2 train what one process trains, and write the files that it writes.
 
-One start of two processes trains everything and leaves its results in a file for each process; the tests below compare
-them with runs of one process. This file is also the script that is started.
+Two processes train everything once; the tests below compare what they found with runs of one process.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +21,7 @@ from conftest import (
     assert_same,
     game,
     gap,
+    in_two_processes,
     own_networks,
     quiet,
     tensors,
@@ -120,8 +118,9 @@ def watched(folder: Path, steps: int, *more: Callback, **options: Any) -> FID:
     return fid
 
 
-def main(folder: Path) -> None:
-    """What each process does; its results go to a file of its own."""
+def main(folder: Path) -> dict[str, Any]:
+    """What each process does."""
+    os.environ["GAN_LIGHTNING_CACHE"] = str(folder / "cache")
     checkpoint.AGREE_EVERY = 1  # batches: processes tell each other of a signal after each
     sharding.BLOCK = 200  # parameters: tiny networks have blocks too
     rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -148,7 +147,7 @@ def main(folder: Path) -> None:
         watched(folder / "ended", 10 * AT, Ended(), devices=2, strategy=ModelParallelStrategy())
     except Stopped as stopped:
         found["ended"] = stopped.code
-    torch.save(found, folder / f"{rank}.pt")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -163,14 +162,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, one: dict[str, Any]) -> list[d
     """The results of the two processes."""
     folder = tmp_path_factory.mktemp("two")
     os.link(one["folder"] / "StyleGAN2.ckpt", folder / "one.ckpt")
-    environment = {k: v for k, v in os.environ.items() if k != "PL_GLOBAL_SEED"}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    environment |= {"GAN_LIGHTNING_CACHE": str(folder / "cache")}
-    done = subprocess.run(
-        [sys.executable, __file__, str(folder)], capture_output=True, text=True, timeout=500, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [{**torch.load(folder / f"{rank}.pt", weights_only=True), "folder": folder} for rank in (0, 1)]
+    return [found | {"folder": folder} for found in in_two_processes(main, folder)]
 
 
 def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
@@ -315,8 +307,3 @@ def test_other_strategies_shard_nothing():
     model.configure_model()
     assert not any(isinstance(module, FSDPModule) for module in model.modules())
     assert_same(tensors(model), before)
-
-
-if __name__ == "__main__":
-    torch.manual_seed(0)
-    main(Path(sys.argv[1]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 import warnings
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import TRANSLATORS, NoisyBatches, assert_same, plain_networks, quiet, tensors, tiny, trained, translator
+from conftest import (
+    TRANSLATORS,
+    NoisyBatches,
+    assert_same,
+    in_two_processes,
+    plain_networks,
+    quiet,
+    tensors,
+    tiny,
+    trained,
+    translator,
+)
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -412,17 +421,8 @@ def figures(devices: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes found, started once by `devices=2`, as a user would."""
-    folder = tmp_path_factory.mktemp("two")
-    done = subprocess.run(
-        [sys.executable, __file__, str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    """What each of two processes found."""
+    return in_two_processes(main_of_two, tmp_path_factory.mktemp("two"))
 
 
 def test_two_processes_score_what_one_scores(two: list[dict[str, Any]]) -> None:
@@ -451,9 +451,8 @@ class Broken(Linear):
         return {name: image * bad for name, image in super().columns(batch).items()}
 
 
-def main_of_two(folder: Path) -> None:
-    """What each process does; its results go to a file of its own."""
-    rank = int(os.environ.get("LOCAL_RANK", 0))
+def main_of_two(folder: Path) -> dict[str, Any]:
+    """What each process does."""
     found: dict[str, Any] = {"figures": figures(2)}
     several = {"devices": 2, "strategy": "ddp"}
     found["plain"] = after([], **several)[0]
@@ -464,8 +463,4 @@ def main_of_two(folder: Path) -> None:
         trained(Broken(SHAPE), 1, Negatives(SHAPE), callbacks=[TranslationScores(None, batch_size=1)], **several)
     except (RuntimeError, ValueError) as error:
         found["error"] = str(error)
-    torch.save(found, folder / f"{rank}.pt")
-
-
-if __name__ == "__main__":
-    main_of_two(Path(sys.argv[1]))
+    return found

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from conftest import (
     assert_same,
     draw,
     gap,
+    in_two_processes,
     plain_networks,
     quiet,
     sgd,
@@ -653,13 +651,17 @@ def test_micro_batches_would_differ_without_the_whole(monkeypatch):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
     """What each of two processes has trained."""
-    folder, tests = tmp_path_factory.mktemp("two"), Path(__file__).parents[1]
-    environment = {name: value for name, value in os.environ.items() if name != "PL_GLOBAL_SEED"}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
-    command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return in_two_processes(main, tmp_path_factory.mktemp("two"))
+
+
+def main(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """What each process does."""
+    results = {case: run(case, devices=2) for case in CASES}
+    perceptron = semi_supervised(num_classes=2, discriminator=partial(SemiSupervisedDiscriminator, width=16))
+    trained(perceptron, 1, Shaped(), devices=2)
+    results["perceptron"] = tensors(perceptron.discriminator)
+    results["adversarial, micro-batches"] = run("adversarial", devices=2, step=ImageStep(micro_batches=2))
+    return results
 
 
 @pytest.mark.slow  # bar 1 holds the first case
@@ -672,12 +674,3 @@ def test_two_processes_equal_one(case, two):
 @pytest.mark.slow
 def test_processes_initialise_a_perceptron_alike(two):
     assert_same(two[1]["perceptron"], two[0]["perceptron"])
-
-
-if __name__ == "__main__":
-    results = {case: run(case, devices=2) for case in CASES}
-    perceptron = semi_supervised(num_classes=2, discriminator=partial(SemiSupervisedDiscriminator, width=16))
-    trained(perceptron, 1, Shaped(), devices=2)
-    results["perceptron"] = tensors(perceptron.discriminator)
-    results["adversarial, micro-batches"] = run("adversarial", devices=2, step=ImageStep(micro_batches=2))
-    torch.save(results, Path(sys.argv[1]) / f"{os.environ.get('LOCAL_RANK', 0)}.pt")
