@@ -81,6 +81,7 @@ TRANSLATORS: dict[str, Callable[..., nn.Module]] = {
     ),
     "AttributeTranslator": lambda shape: networks.AttributeTranslator(shape, 2, width=4, blocks=1),
     "Refiner": lambda shape: networks.Refiner(shape, width=4, blocks=1),
+    "Refiner, coordinates": lambda shape: networks.Refiner(shape, width=4, blocks=1, coordinates=True),
 }
 
 

@@ -216,14 +216,20 @@ class Refiner(nn.Module):
         image_shape: (channels, height, width) in and out; other sizes are refined as well.
         blocks: residual ones of two 3x3 convolutions.
         width: channels inside.
+        coordinates: give each pixel's place beside its colour, from -1 to 1 down and to the right (CoordConv, Liu et al.
+            2018, arXiv:1807.03247); not in the paper. Without, what is far from the image's edge cannot depend on its
+            place, as light from one side does.
     """
 
     multiple = 1
 
-    def __init__(self, image_shape: tuple[int, int, int], *, blocks: int = 4, width: int = 64) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], *, blocks: int = 4, width: int = 64, coordinates: bool = False
+    ) -> None:
         super().__init__()
+        self.coordinates = coordinates
         self.layers = nn.Sequential(
-            nn.Conv2d(image_shape[0], width, 3, padding=1),
+            nn.Conv2d(image_shape[0] + 2 * coordinates, width, 3, padding=1),
             nn.ReLU(),
             *[ResidualBlock(width, None, last=nn.ReLU()) for _ in range(blocks)],
             nn.Conv2d(width, image_shape[0], 1),
@@ -232,6 +238,10 @@ class Refiner(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, h, w) -> the same shape, in [-1, 1]."""
+        if self.coordinates:
+            down, right = (torch.linspace(-1, 1, side, device=image.device) for side in image.shape[2:])
+            place = torch.stack(torch.meshgrid(down, right, indexing="ij")).to(image.dtype)
+            image = torch.cat([image, place.expand(len(image), -1, -1, -1)], 1)
         return self.layers(image)
 
 

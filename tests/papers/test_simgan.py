@@ -10,7 +10,7 @@ from torch import nn
 
 from gan_lightning.batches import Unpaired
 from gan_lightning.models import SimGAN
-from gan_lightning.networks import LocalDiscriminator
+from gan_lightning.networks import LocalDiscriminator, Refiner
 
 
 def batch() -> Unpaired:
@@ -28,6 +28,22 @@ def test_the_papers_networks():
     assert [layer.out_channels for layer in judged] == [96, 64, 32, 32, 1]
     norms = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
     assert not any(isinstance(layer, norms) for layer in model.modules())
+
+
+def test_the_place_of_a_pixel_is_known_where_it_is_asked_for():
+    """One grey, refined: with coordinates the left differs from the right and the top from the bottom."""
+    flat = torch.full((2, 1, 24, 40), 0.3)
+    for coordinates in (False, True):
+        refined = Refiner((1, 16, 16), width=4, blocks=1, coordinates=coordinates)(flat)
+        inner = refined[..., 4:-4, 4:-4]  # farther than it sees from the image's edge
+        assert refined.shape == flat.shape and torch.equal(refined[0], refined[1])
+        assert [bool(inner.diff(dim=dim).abs().max() > 1e-4) for dim in (2, 3)] == [coordinates] * 2
+    known = Refiner((1, 16, 16), width=4, blocks=1, coordinates=True)
+    given = []
+    known.layers.register_forward_pre_hook(lambda layers, args: given.append(args[0]))
+    known(flat)
+    assert given[0].shape == (2, 3, 24, 40) and torch.equal(given[0][:, :1], flat)
+    assert given[0][1, 1:, 0, 0].tolist() == [-1, -1] and given[0][1, 1:, -1, 0].tolist() == [1, -1]  # down, right
 
 
 def test_noise_hides_what_is_fine_in_training_alone():
