@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -261,50 +260,46 @@ def test_an_extractor_is_a_frozen_network_with_the_hash_of_its_weights() -> None
         extractor(torch.full((1, 3, 8, 8), float("nan")))
 
 
-PRECISIONS = """
-import os, sys, torch
-from torch import nn
-from gan_lightning.metrics import Extractor, Features
-
-for setting in sys.argv[1:]:  # each in a copy of this process
-    if (child := os.fork()) == 0:
-        break
-    assert os.waitpid(child, 0)[1] == 0, setting
-else:
-    sys.exit()
-exec(setting)
-seen = []
-
 class Spy(Extractor):
+    """Notes the precisions under which it looks."""
+
     name, resizer, feature_dim = "spy", "none", 3
 
-    def look(self, images):
-        seen.append([torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision])
+    def look(self, images: Tensor) -> Features:
+        self.seen = precisions()
         return Features(images.float().mean((2, 3)))
 
-def state():
+
+def precisions() -> list[str]:
     return [torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision]
 
-before = state()
-Spy(nn.Identity())(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
-assert seen == [["ieee", "ieee"]], seen
-assert state() == before, (state(), before)
-if "fp32_precision" not in setting:
-    torch.get_float32_matmul_precision()  # raises where older and newer switches were mixed
-"""
+
+def look_under(setting: str) -> None:
+    exec(setting)
+    before, spy = precisions(), Spy(nn.Identity())
+    spy(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
+    assert spy.seen == ["ieee", "ieee"], spy.seen
+    assert precisions() == before, (precisions(), before)
+    if "fp32_precision" not in setting:
+        torch.get_float32_matmul_precision()  # raises where older and newer switches were mixed
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="copies a process")
-def test_an_extractor_computes_in_full_float32_and_leaves_the_setting() -> None:
-    """In processes of their own: torch's precision is global, and some of its states cannot be left again."""
-    settings = [
+@pytest.mark.parametrize(
+    "setting",
+    [
         "",
         "torch.set_float32_matmul_precision('medium')",
         "torch.set_float32_matmul_precision('high')",
         "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
-    ]
-    done = subprocess.run([sys.executable, "-c", PRECISIONS, *settings], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    ],
+)
+def test_an_extractor_computes_in_full_float32_and_leaves_the_setting(setting: str) -> None:
+    """In a copy of this process: torch's precision is global, and some of its states cannot be left again."""
+    copy = multiprocessing.get_context("fork").Process(target=look_under, args=(setting,))
+    copy.start()
+    copy.join(60)
+    assert copy.exitcode == 0
 
 
 def test_extractors_are_found_by_name() -> None:
