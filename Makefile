@@ -10,10 +10,10 @@ fit: $(READY)  ## train R3GAN on the digits that ship with scikit-learn
 	$(BIN)/python -m gan_lightning.fit
 
 test: $(READY)  ## all tests but the slow ones and those that need a GPU, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: $(READY)  ## the same tests, and the share of the code that they run: takes half as long again
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 gallery: $(READY)  ## the pictures above the README, from those of docs/results.md
 	$(BIN)/python scripts/gallery.py
