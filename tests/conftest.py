@@ -569,8 +569,8 @@ def free_port() -> int:
 def in_two_processes(act: Callable[[Path], dict[str, Any]], folder: Path, seconds: float = 300) -> list[dict[str, Any]]:
     """What `act(folder)` returns in each of two copies of this process, which find each other as Lightning's do.
 
-    Copies have nothing to import, which takes a new process half a minute on a busy machine. test_processes.py starts
-    its own as a user would.
+    Copies have nothing to import, which takes each new process ten seconds of a core. test_processes.py starts its own
+    as a user would.
     """
     if not hasattr(os, "fork"):
         pytest.skip("copies a process")

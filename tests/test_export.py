@@ -20,7 +20,7 @@ from conftest import GANS, TRANSLATORS, adam, assert_same, draw, game, text_to_i
 from torch import Tensor, nn
 
 import gan_lightning
-from gan_lightning import export, sample
+from gan_lightning import export, networks, sample
 from gan_lightning.cli.conversion import save
 from gan_lightning.core import AdversarialModule, ImageStep
 from gan_lightning.exporting import files
@@ -248,8 +248,10 @@ def test_an_onnx_generator_draws_what_the_model_samples(folder: Path, checkpoint
     assert (made - model.sample(7)).abs().max() < 1e-5 < model.sample(7).std()
 
 
-def test_an_onnx_translator_takes_other_sides(tmp_path: Path) -> None:
-    model, source = translator("SimGAN"), images(3, 23, 41)
+@pytest.mark.parametrize("coordinates", [False, True])
+def test_an_onnx_translator_takes_other_sides(coordinates: bool, tmp_path: Path) -> None:
+    refiner = functools.partial(networks.Refiner, width=4, blocks=1, coordinates=coordinates)
+    model, source = translator("SimGAN", {"generator": refiner}), images(3, 23, 41)
     out = taken(model, tmp_path, "--format", "onnx")
     assert (run_onnx(out / "generator.onnx", image=source) - model.translate(source)).abs().max() < 1e-5
     assert not exported.is_exported(out), "no folder to load: it holds no weights"

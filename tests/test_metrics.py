@@ -11,7 +11,6 @@ import pytest
 import scipy.linalg
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 from conftest import draw, in_two_processes
 from torch import Tensor
 

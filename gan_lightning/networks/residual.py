@@ -216,9 +216,9 @@ class Refiner(nn.Module):
         image_shape: (channels, height, width) in and out; other sizes are refined as well.
         blocks: residual ones of two 3x3 convolutions.
         width: channels inside.
-        coordinates: give each pixel's place beside its colour, from -1 to 1 down and to the right (CoordConv, Liu et al.
-            2018, arXiv:1807.03247); not in the paper. Without, what is far from the image's edge cannot depend on its
-            place, as light from one side does.
+        coordinates: give each pixel's place beside its colour, from -1 to 1 down and to the right (CoordConv, Liu et
+            al. 2018, arXiv:1807.03247); not in the paper. Without, what is far from the image's edge cannot depend on
+            its place, as light from one side does.
     """
 
     multiple = 1
@@ -239,9 +239,9 @@ class Refiner(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, h, w) -> the same shape, in [-1, 1]."""
         if self.coordinates:
-            down, right = (torch.linspace(-1, 1, side, device=image.device) for side in image.shape[2:])
-            place = torch.stack(torch.meshgrid(down, right, indexing="ij")).to(image.dtype)
-            image = torch.cat([image, place.expand(len(image), -1, -1, -1)], 1)
+            number = torch.ones_like(image[:, :1])  # sums, not ranges: the exported graph takes any size
+            place = [(2 * number.cumsum(dim) - 1) / image.shape[dim] - 1 for dim in (2, 3)]  # of the pixel's middle
+            image = torch.cat([image, *place], 1)
         return self.layers(image)
 
 

@@ -43,7 +43,9 @@ def test_the_place_of_a_pixel_is_known_where_it_is_asked_for():
     known.layers.register_forward_pre_hook(lambda layers, args: given.append(args[0]))
     known(flat)
     assert given[0].shape == (2, 3, 24, 40) and torch.equal(given[0][:, :1], flat)
-    assert given[0][1, 1:, 0, 0].tolist() == [-1, -1] and given[0][1, 1:, -1, 0].tolist() == [1, -1]  # down, right
+    down, right = given[0][1, 1:]  # middles of 24 and 40 equal parts of -1 .. 1
+    torch.testing.assert_close(down, (torch.arange(24) * 2 - 23).div(24)[:, None].expand(24, 40))
+    torch.testing.assert_close(right, (torch.arange(40) * 2 - 39).div(40).expand(24, 40))
 
 
 def test_noise_hides_what_is_fine_in_training_alone():
