@@ -566,29 +566,37 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def in_two_processes(act: Callable[[Path], dict[str, Any]], folder: Path, seconds: float = 300) -> list[dict[str, Any]]:
-    """What `act(folder)` returns in each of two copies of this process, which find each other as Lightning's do.
+def run_in_copies(act: Callable[..., object], arguments: list[tuple[Any, ...]]) -> None:
+    """Call `act(*given)` for each of the arguments, all at once, in copies of this process, which must end well.
 
-    Copies have nothing to import, which takes each new process ten seconds of a core. test_processes.py starts its own
-    as a user would.
+    Copies have nothing to import, which takes each new process ten seconds of a core.
     """
     if not hasattr(os, "fork"):
         pytest.skip("copies a process")
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "NODE_RANK": "0", "WORLD_SIZE": "2"}
-    fork, deadline = multiprocessing.get_context("fork"), time.monotonic() + seconds
-    copies = [fork.Process(target=_as_rank, args=(rank, place, act, folder)) for rank in (0, 1)]
+    fork, deadline = multiprocessing.get_context("fork"), time.monotonic() + 500
+    copies = [fork.Process(target=act, args=given) for given in arguments]
     for copy in copies:
         copy.start()
     for copy in copies:
         copy.join(max(deadline - time.monotonic(), 0))
         copy.kill()  # one that hangs; others have ended
         copy.join()
-    assert [copy.exitcode for copy in copies] == [0, 0]
+    assert [copy.exitcode for copy in copies] == [0] * len(copies)
+
+
+def in_two_processes(act: Callable[[Path], dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """What `act(folder)` returns in each of two copies of this process, which find each other as Lightning's do.
+
+    They share a cache in the folder. test_processes.py starts its own processes, as a user would.
+    """
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    shared["GAN_LIGHTNING_CACHE"] = str(folder / "cache")
+    run_in_copies(_as_rank, [(rank, shared, act, folder) for rank in (0, 1)])
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-def _as_rank(rank: int, place: dict[str, str], act: Callable[[Path], dict[str, Any]], folder: Path) -> None:
-    os.environ |= place | {"LOCAL_RANK": str(rank)}
+def _as_rank(rank: int, shared: dict[str, str], act: Callable[[Path], dict[str, Any]], folder: Path) -> None:
+    os.environ |= shared | {"LOCAL_RANK": str(rank)}
     os.environ.pop("PL_GLOBAL_SEED", None)
     rank_zero_only.rank = rank  # as at an import
     torch.manual_seed(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import multiprocessing
 import os
 import pickle
 import sqlite3
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import run_in_copies
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
@@ -151,12 +151,7 @@ def _keeps(start: int) -> None:
 
 
 def test_several_processes_keep_verdicts_at_once() -> None:
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_keeps, args=[start]) for start in (0, 40, 80)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
+    run_in_copies(_keeps, [(0,), (40,), (80,)])
     keys = [bytes([number] * 16) for number in range(130)]
     assert recalled(keys) == {key: bytes([key[0], 255]) for key in keys[:120]}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import re
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from conftest import draw, random_inception
+from conftest import draw, random_inception, run_in_copies
 from torch import Tensor, nn
 
 from gan_lightning.callbacks import FID, KID, PRDC, InceptionScore
@@ -284,7 +283,6 @@ def look_under(setting: str) -> None:
         torch.get_float32_matmul_precision()  # raises where older and newer switches were mixed
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="copies a process")
 @pytest.mark.parametrize(
     "setting",
     [
@@ -296,10 +294,7 @@ def look_under(setting: str) -> None:
 )
 def test_an_extractor_computes_in_full_float32_and_leaves_the_setting(setting: str) -> None:
     """In a copy of this process: torch's precision is global, and some of its states cannot be left again."""
-    copy = multiprocessing.get_context("fork").Process(target=look_under, args=(setting,))
-    copy.start()
-    copy.join(60)
-    assert copy.exitcode == 0
+    run_in_copies(look_under, [(setting,)])
 
 
 def test_extractors_are_found_by_name() -> None:

@@ -738,7 +738,6 @@ class Blind(Pixels):
 
 def main(folder: Path) -> dict[str, Any]:
     """What each process does."""
-    os.environ["GAN_LIGHTNING_CACHE"] = str(folder / "cache")
     several = {"devices": 2, "strategy": "ddp"}
     scores = every_score()
     trained(plain(), 3, digits(), callbacks=scores, **several)

@@ -120,7 +120,6 @@ def watched(folder: Path, steps: int, *more: Callback, **options: Any) -> FID:
 
 def main(folder: Path) -> dict[str, Any]:
     """What each process does."""
-    os.environ["GAN_LIGHTNING_CACHE"] = str(folder / "cache")
     checkpoint.AGREE_EVERY = 1  # batches: processes tell each other of a signal after each
     sharding.BLOCK = 200  # parameters: tiny networks have blocks too
     rank = int(os.environ.get("LOCAL_RANK", 0))
